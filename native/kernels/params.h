@@ -1,0 +1,194 @@
+// The argument contract of every op: order of outputs and inputs, shapes, and the parameter record.
+// A record is a struct of doubles only; it lies over the numbers TypeScript wrote, in the same order as the
+// fields of OpParams in src/device/ops.ts. "inout" marks an output that is also read.
+// T: f32 or f64, the same for all floating arguments of one call unless said otherwise. `any` is every dtype.
+#pragma once
+
+namespace gyrus {
+
+// ---- movement ------------------------------------------------------------------------------------------
+// out y any <- ;  y[...] = value (bool: value != 0)
+struct FillParams {
+  double value;
+};
+// out y (T|i32) [n] <- ;  y[i] = start + i*step
+struct ArangeParams {
+  double start, step;
+};
+// out y any <- in x any, same shape;  casts when the dtypes differ (float -> int truncates and saturates,
+// NaN -> 0; to bool: x != 0). Either side may be strided; y never has a stride of 0 with shape > 1.
+struct CopyParams {};
+// out y any <- in x (dtype of y), index i32 (shape of y);  y[i..k..] = x[i..index[i..k..]..] along axis.
+// Shapes agree except along axis. An index out of range is a sticky error (negative indices are refused).
+struct GatherParams {
+  double axis;
+};
+// inout y T|i32 <- in index i32, source (dtype of y, shape of index);  y[..index..] += source, in index order.
+struct ScatterAddParams {
+  double axis;
+};
+// out y any <- in x (dtype of y), index i32 [k];  y = slices of x along axis. index -1 gives the fill value.
+struct IndexSelectParams {
+  double axis, fill;
+};
+// inout y T|i32 <- in index i32 [k], source (dtype of y);  y[index[j]] += source[j] along axis; -1 is skipped.
+struct IndexAddParams {
+  double axis;
+};
+// out y any [..., depth] <- in index i32 [...];  on where the index points, off elsewhere. Out of range: sticky error.
+struct OneHotParams {
+  double on, off;
+};
+
+// ---- elementwise (broadcasting is done by stride 0: all views have the shape of y) -----------------------
+// out y <- in x. Kinds: ops.h. y has x's dtype, except isNaN/isFinite/isInf/logicalNot: y is bool.
+// i32 takes neg abs sign square relu clamp affine; bool takes logicalNot; the rest is T only.
+// leakyRelu, elu: alpha. clamp: [alpha, beta]. affine: alpha*x + beta. powScalar: x^alpha. round: half to even.
+// NaN passes through relu, clamp, sign, max and min.
+struct UnaryParams {
+  double kind, alpha, beta;
+};
+// out y <- in a, b (same dtype). Comparisons: any -> bool. logical*: bool -> bool. Arithmetic: T, i32 (no div, pow;
+// i32 wraps). maximum/minimum hand NaN on. reluGrad(g, y) = y > 0 ? g : 0; tanhGrad(g, y) = g(1 - y^2);
+// sigmoidGrad(g, y) = g y (1 - y); geluGrad(g, x) and siluGrad(g, x) take the input. T only.
+struct BinaryParams {
+  double kind;
+};
+// out y any <- in c bool, a, b (dtype of y);  y = c ? a : b
+struct WhereParams {};
+
+// ---- reductions ----------------------------------------------------------------------------------------
+// out y [kept...] contiguous <- in x [kept..., reduced...] (any strides: TypeScript permutes the view).
+// `axes` trailing axes of x are reduced. sum/max/min/prod: T, i32. mean/variance: T (variance: two passes or Welford,
+// divisor n - correction). any/all: bool. Empty: sum 0, prod 1, mean NaN, any false, all true; max/min are refused
+// by the check. max/min hand NaN on. The order of summation is fixed, pairwise or blocked, and doesn't depend
+// on the thread count.
+struct ReduceParams {
+  double kind, axes, correction;
+};
+// out y i32 [kept...] <- in x (T|i32) [kept..., n], n > 0;  the first extreme wins; NaN counts as the extreme.
+struct ArgReduceParams {
+  double kind;
+};
+
+// ---- linear algebra ------------------------------------------------------------------------------------
+// out c T [batch..., M, N] contiguous <- in a [batch..., M, K], b [batch..., K, N]; equal ranks 2..8, batch axes equal
+// (stride 0 broadcasts). Any strides: a transpose costs nothing. K = 0 gives zeros.
+struct MatmulParams {};
+// out y T [M, N] contiguous <- in x [M, K], w [N, K] (+ bias [N] when bias != 0);  y = act(x w^T + bias)
+struct LinearParams {
+  double bias, activation;
+};
+// out dx T [M, K] contiguous (+ inout stats f32 [C + 3, K] when score != 0) <- in g [M, N], w [N, K]
+// (+ a [M, K], labels i32 [M] when score != 0);  dx = g w. The score epilogue adds, for class c = labels[m]:
+//   stats[c][k] += |a*dx|;  stats[C][k] += |a|;  stats[C+1][k] += a;  stats[C+2][k] += (a == 0)
+// `scale` multiplies dx in the score (the batch size undoes the mean of the loss). Fixed order over m.
+struct LinearGradInputParams {
+  double score, scale;
+};
+// out dw T [N, K] contiguous (+ db [N] when bias != 0) <- in g [M, N], x [M, K];  dw = g^T x, db = column sums of g
+struct LinearGradWeightParams {
+  double bias;
+};
+
+// ---- softmax and losses (over the last axis; rows R = product of the others) ----------------------------
+// out y T <- in x;  softmax, or its logarithm when log != 0
+struct SoftmaxParams {
+  double log;
+};
+// out dx T <- in g, y (y as Softmax returned it)
+struct SoftmaxGradParams {
+  double log;
+};
+// out loss T [R] <- in logits [R, C], labels i32 [R], then, in this order and as flagged: class weights [C],
+// offsets [C] (added to the logits), margins [C] (subtracted from the label's logit).
+//   z = logits + offsets - margins[y] at y;  loss = w[y] * (-(1-s) log p_y - s/C * sum_c log p_c), s = smoothing
+// A label outside 0..C-1 is a sticky error.
+struct CrossEntropyParams {
+  double weights, offsets, margins, smoothing;
+};
+// out dlogits T [R, C] <- in g [R], logits, labels, then the same optional inputs
+using CrossEntropyGradParams = CrossEntropyParams;
+
+// ---- norms (rows x channels) ---------------------------------------------------------------------------
+// out y T [R, C], mean [R], rstd [R] <- in x [R, C] (+ gamma [C], beta [C] when affine != 0)
+struct LayerNormParams {
+  double affine, eps;
+};
+// out dx [R, C] (+ dgamma [C], dbeta [C]) <- in g, x, mean, rstd (+ gamma when affine != 0)
+struct LayerNormGradParams {
+  double affine;
+};
+// Training form. out y T [R, C], mean [C], rstd [C], inout runningMean [C], runningVar [C] <- in x [R, C], gamma [C],
+// beta [C]
+//   running = (1 - momentum) * running + momentum * batch; the variance stored is the unbiased one (R - 1), as
+//   PyTorch's.
+// R = 1 is refused by the check.
+struct BatchNormParams {
+  double eps, momentum;
+};
+// out dx [R, C], dgamma [C], dbeta [C] <- in g, x, mean, rstd, gamma
+struct BatchNormGradParams {};
+
+// ---- random (Philox4x32-10; the generator's state lives on the device, so that captured graphs stay random) ----
+// state i32 [4] = seed low, seed high, counter low, counter high. Element i of a call uses word i % 4 of block
+// counter + i / 4; afterwards counter += ceil(n / 4). The values are the same for every ISA and thread count.
+// out y T contiguous, inout state <- ;  uniform [a, b) | normal mean a, std b (Box-Muller: a block of 4 words gives 4
+// normals) | bernoulli: b with probability a, else 0
+struct RandomParams {
+  double kind, a, b;
+};
+// out y i32 [n], inout state <- ;  a random permutation of 0..n-1 (Fisher-Yates)
+struct PermutationParams {};
+// out y i32 [R, S], inout state <- in weights T [R, C];  S draws with replacement per row, by inverse CDF.
+// A row that is negative, NaN or sums to 0 is a sticky error.
+struct CategoricalParams {};
+
+// ---- optimisers: one call for all parameters -----------------------------------------------------------
+// hyper f64 [2] = {learning rate, scale on all gradients}: on the device, so that a captured step follows a schedule.
+// Per parameter: p (active view, any strides), g (same shape), slots like p, and two step counters, f32:
+// rowSteps [shape[0]] along the first axis and colSteps [last extent] along the last (rank 1: only colSteps varies,
+// rowSteps [1]). A counter shared by a whole axis is a view of stride 0 over one number. Before use, each distinct
+// counter is increased by 1. The step count of an element is min(rowSteps[r], colSteps[c]): a neuron born later gets
+// its own bias correction. Weight decay is off for an element whose step count is <= young.
+//
+// outputs per parameter: inout p, momentum buffer (when momentum != 0), rowSteps, colSteps; inputs: hyper, then g per
+// parameter. record: SgdParams, then one double of weight decay per parameter.
+//   g += wd*p;  v = momentum*v + (1 - dampening)*g (first step of an element: v = g);  p -= lr * (nesterov ? g +
+//   momentum*v : v)
+struct SgdParams {
+  double count, momentum, dampening, nesterov, young;
+};
+// outputs per parameter: inout p, m, v, rowSteps, colSteps; inputs: hyper, then g per parameter.
+// record: AdamParams, then weight decays. decoupled != 0: AdamW (p -= lr*wd*p), else wd is added to the gradient.
+//   p -= lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+struct AdamParams {
+  double count, beta1, beta2, eps, decoupled, young;
+};
+// out norm T [1] <- in g_0..g_{n-1};  global L2 norm, fixed order, accumulated in f64
+struct GradNormParams {};
+// inout g_0..g_{n-1} <- in norm [1];  g *= min(1, maxNorm / (norm + 1e-6))
+struct ClipGradsParams {
+  double maxNorm;
+};
+
+// ---- neurons -------------------------------------------------------------------------------------------
+// out s T [U] <- in w [U, F] (+ g [U, F] for the taylor kinds);
+//   l1 sum|w|; l2 sqrt(sum w^2); taylor-weight sum (w g)^2; taylor-abs-sum |sum w g|; taylor-sum-abs sum |w g|
+struct UnitScoreParams {
+  double kind;
+};
+// inout stats f32 [C + 3, K] <- in a T [M, K], g T [M, K], labels i32 [M];  the score epilogue of linearGradInput
+// alone.
+struct GateStatsParams {
+  double scale;
+};
+
+// ---- data ----------------------------------------------------------------------------------------------
+// out y f32 [B, F] <- in x (u8|f32) [N, F], index i32 [B];  y[b] = x[index[b]] * scale + shift. Out of range: sticky
+// error.
+struct GatherRowsParams {
+  double scale, shift;
+};
+
+}  // namespace gyrus
