@@ -1,0 +1,11 @@
+// The gate scores, shared by linearGradInput's score epilogue and gateStats.
+#pragma once
+#include "cpu/naive/rows.h"
+
+namespace gyrus::cpu::naive {
+
+// stats f32 [C + 3, K], a [M, K], g [M, K], labels i32 [M]; see GateStatsParams.
+template <class T>
+void accumulateGate(const char* op, const View& stats, const View& a, const View& g, const View& labels, double scale);
+
+}  // namespace gyrus::cpu::naive

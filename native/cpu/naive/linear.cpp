@@ -1,0 +1,121 @@
+// Naive matrix products: three loops, any strides, sums in double.
+#include <cmath>
+#include <cstdint>
+
+#include "cpu/families.h"
+#include "cpu/naive/gate.h"
+#include "cpu/naive/rows.h"
+
+namespace gyrus::cpu::naive {
+namespace {
+
+double activate(ActivationKind kind, double x) {
+  switch (kind) {
+    case ActivationKind::Relu:
+      return x < 0 ? 0 : x;
+    case ActivationKind::Tanh:
+      return std::tanh(x);
+    case ActivationKind::Sigmoid:
+      return 1 / (1 + std::exp(-x));
+    default:
+      return x;
+  }
+}
+
+// c [batch..., M, N] <- a [batch..., M, K], b [batch..., K, N]
+template <class T>
+struct Matmul {
+  static void run(const Args& args) {
+    const View& cv = args.out[0];
+    const View& av = args.in[0];
+    const View& bv = args.in[1];
+    const int row = cv.rank - 2, col = cv.rank - 1;
+    const std::int64_t M = cv.shape[row], N = cv.shape[col], K = av.shape[col];
+    std::int64_t batch = 1;
+    for (int i = 0; i < row; ++i) batch *= cv.shape[i];
+    for (std::int64_t n = 0; n < batch; ++n) {
+      std::int64_t rest = n, ca = 0, aa = 0, ba = 0;
+      for (int i = row - 1; i >= 0; --i) {
+        const std::int64_t at = rest % cv.shape[i];
+        rest /= cv.shape[i];
+        ca += at * cv.stride[i];
+        aa += at * av.stride[i];
+        ba += at * bv.stride[i];
+      }
+      T* c = cv.as<T>() + ca;
+      const T* a = av.as<T>() + aa;
+      const T* b = bv.as<T>() + ba;
+      for (std::int64_t i = 0; i < M; ++i)
+        for (std::int64_t j = 0; j < N; ++j) {
+          double sum = 0;
+          for (std::int64_t k = 0; k < K; ++k)
+            sum += double(a[i * av.stride[row] + k * av.stride[col]]) * b[k * bv.stride[row] + j * bv.stride[col]];
+          c[i * cv.stride[row] + j * cv.stride[col]] = T(sum);
+        }
+    }
+  }
+};
+
+// y [M, N] <- x [M, K], w [N, K] (+ bias [N])
+template <class T>
+struct Linear {
+  static void run(const Args& args) {
+    const auto& p = args.as<LinearParams>();
+    const Rows<T> y(args.out[0]), x(args.in[0]), w(args.in[1]);
+    for (std::int64_t m = 0; m < y.rows; ++m)
+      for (std::int64_t n = 0; n < y.cols; ++n) {
+        double sum = p.bias != 0 ? double(Line<T>(args.in[2])[n]) : 0;
+        for (std::int64_t k = 0; k < x.cols; ++k) sum += double(x(m, k)) * w(n, k);
+        y(m, n) = T(activate(static_cast<ActivationKind>(static_cast<int>(p.activation)), sum));
+      }
+  }
+};
+
+// dx [M, K] (+ stats [C + 3, K]) <- g [M, N], w [N, K] (+ a [M, K], labels [M])
+template <class T>
+struct LinearGradInput {
+  static void run(const Args& args) {
+    const auto& p = args.as<LinearGradInputParams>();
+    const Rows<T> dx(args.out[0]), g(args.in[0]), w(args.in[1]);
+    for (std::int64_t m = 0; m < dx.rows; ++m)
+      for (std::int64_t k = 0; k < dx.cols; ++k) {
+        double sum = 0;
+        for (std::int64_t n = 0; n < g.cols; ++n) sum += double(g(m, n)) * w(n, k);
+        dx(m, k) = T(sum);
+      }
+    if (p.score != 0) accumulateGate<T>("linearGradInput", args.out[1], args.in[2], args.out[0], args.in[3], p.scale);
+  }
+};
+
+// dw [N, K] (+ db [N]) <- g [M, N], x [M, K]
+template <class T>
+struct LinearGradWeight {
+  static void run(const Args& args) {
+    const auto& p = args.as<LinearGradWeightParams>();
+    const Rows<T> dw(args.out[0]), g(args.in[0]), x(args.in[1]);
+    for (std::int64_t n = 0; n < dw.rows; ++n)
+      for (std::int64_t k = 0; k < dw.cols; ++k) {
+        double sum = 0;
+        for (std::int64_t m = 0; m < g.rows; ++m) sum += double(g(m, n)) * x(m, k);
+        dw(n, k) = T(sum);
+      }
+    if (p.bias == 0) return;
+    const Line<T> db(args.out[1]);
+    for (std::int64_t n = 0; n < db.n; ++n) {
+      double sum = 0;
+      for (std::int64_t m = 0; m < g.rows; ++m) sum += g(m, n);
+      db[n] = T(sum);
+    }
+  }
+};
+
+}  // namespace
+
+void registerLinear(KernelTable& t) {
+  t.set(Op::Matmul, byType<Matmul>);
+  t.set(Op::Linear, byType<Linear>);
+  t.set(Op::LinearGradInput, byType<LinearGradInput>);
+  t.set(Op::LinearGradWeight, byType<LinearGradWeight>);
+}
+
+}  // namespace gyrus::cpu::naive

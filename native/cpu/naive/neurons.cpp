@@ -1,0 +1,92 @@
+// Naive neuron scores: per unit from its weights, per unit and class from activation and gradient.
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "cpu/families.h"
+#include "cpu/naive/gate.h"
+#include "cpu/naive/rows.h"
+#include "kernels/labels.h"
+
+namespace gyrus::cpu::naive {
+
+template <class T>
+void accumulateGate(const char* op, const View& stats, const View& av, const View& gv, const View& lv, double scale) {
+  const Rows<float> s(stats);
+  const Rows<T> a(av), g(gv);
+  const Line<std::int32_t> labels(lv);
+  const std::int64_t classes = s.rows - 3;
+  for (std::int64_t m = 0; m < a.rows; ++m)
+    if (labels[m] < 0 || labels[m] >= classes) throwLabelOutOfRange(op, labels[m], m, classes);
+  std::vector<double> sum(static_cast<std::size_t>(s.rows));
+  for (std::int64_t k = 0; k < s.cols; ++k) {
+    sum.assign(sum.size(), 0.0);
+    double* total = sum.data() + classes;
+    for (std::int64_t m = 0; m < a.rows; ++m) {
+      const double x = a(m, k);
+      sum[static_cast<std::size_t>(labels[m])] += std::fabs(x * g(m, k) * scale);
+      total[0] += std::fabs(x);
+      total[1] += x;
+      total[2] += x == 0;
+    }
+    for (std::int64_t c = 0; c < s.rows; ++c) s(c, k) = float(s(c, k) + sum[static_cast<std::size_t>(c)]);
+  }
+}
+
+template void accumulateGate<float>(const char*, const View&, const View&, const View&, const View&, double);
+template void accumulateGate<double>(const char*, const View&, const View&, const View&, const View&, double);
+
+namespace {
+
+// s [U] <- w [U, F] (+ g [U, F])
+template <class T>
+struct UnitScore {
+  static void run(const Args& args) {
+    const auto kind = static_cast<ScoreKind>(static_cast<int>(args.as<UnitScoreParams>().kind));
+    const Rows<T> w(args.in[0]), g(args.in[args.inputs > 1 ? 1 : 0]);
+    const Line<T> s(args.out[0]);
+    for (std::int64_t u = 0; u < s.n; ++u) {
+      double sum = 0;
+      for (std::int64_t f = 0; f < w.cols; ++f) {
+        const double x = w(u, f), xg = x * g(u, f);
+        switch (kind) {
+          case ScoreKind::L1:
+            sum += std::fabs(x);
+            break;
+          case ScoreKind::L2:
+            sum += x * x;
+            break;
+          case ScoreKind::TaylorWeight:
+            sum += xg * xg;
+            break;
+          case ScoreKind::TaylorAbsSum:
+            sum += xg;
+            break;
+          default:
+            sum += std::fabs(xg);
+        }
+      }
+      if (kind == ScoreKind::L2) sum = std::sqrt(sum);
+      if (kind == ScoreKind::TaylorAbsSum) sum = std::fabs(sum);
+      s[u] = T(sum);
+    }
+  }
+};
+
+// stats f32 [C + 3, K] <- a, g [M, K], labels [M]
+void gateStats(const Args& args) {
+  const double scale = args.as<GateStatsParams>().scale;
+  if (args.in[0].dtype == DType::F64)
+    accumulateGate<double>("gateStats", args.out[0], args.in[0], args.in[1], args.in[2], scale);
+  else
+    accumulateGate<float>("gateStats", args.out[0], args.in[0], args.in[1], args.in[2], scale);
+}
+
+}  // namespace
+
+void registerNeurons(KernelTable& t) {
+  t.set(Op::UnitScore, byType<UnitScore>);
+  t.set(Op::GateStats, gateStats);
+}
+
+}  // namespace gyrus::cpu::naive
