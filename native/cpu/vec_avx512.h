@@ -1,6 +1,16 @@
 // Vec<T> on 512-bit registers (AVX-512 F, BW, DQ, VL): 16 floats or int32, 8 doubles. Included by vec.h only.
 #pragma once
+
+// GCC 12 warns of the deliberately undefined operands inside its own intrinsics (GCC bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 namespace gyrus::cpu::GYRUS_ISA {
 
