@@ -1,0 +1,3 @@
+export * from './backward.js';
+export * from './capture.js';
+export * from './functional.js';

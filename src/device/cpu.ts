@@ -1,0 +1,170 @@
+/**
+ * The CPU device: the native addon behind the Device interface. A call is written as numbers into the array that the
+ * addon shares with us and enqueued by one native call.
+ */
+import { addon } from './addon.js';
+import type { Device, Graph, TensorView } from './device.js';
+import { ConfigError, DisposedError, typed } from './errors.js';
+import type { MemoryInfo, NativeDevice, NativeLoader } from './native.js';
+import { OP_CODE, type OpName } from './ops.js';
+
+/** Options of {@link CpuDevice}. */
+export interface CpuDeviceOptions {
+  /** Calls that may wait in the queue before the producer has to wait. Default 4096. */
+  maxQueuedCalls?: number;
+  /** Bytes of host data that may wait in the queue. Default 256 MiB. */
+  maxQueuedBytes?: number;
+}
+
+function guarded<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw typed(error);
+  }
+}
+
+async function guardedAsync<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    throw typed(error);
+  }
+}
+
+export class CpuDevice implements Device {
+  readonly name = 'cpu';
+  #native: NativeDevice;
+  #command: Float64Array;
+  #disposed = false;
+
+  constructor(options: CpuDeviceOptions = {}) {
+    this.#native = guarded(() => addon().createDevice(options));
+    this.#command = this.#native.command;
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  allocate(bytes: number): number {
+    return guarded(() => this.#native.alloc(bytes));
+  }
+
+  release(handle: number): void {
+    if (!this.#disposed) guarded(() => this.#native.release(handle));
+  }
+
+  write(handle: number, byteOffset: number, data: NodeJS.TypedArray): void {
+    guarded(() => this.#native.write(handle, byteOffset, data));
+  }
+
+  read(handle: number, byteOffset: number, into: NodeJS.TypedArray): Promise<void> {
+    return guardedAsync(guarded(() => this.#native.read(handle, byteOffset, into)));
+  }
+
+  readSync(handle: number, byteOffset: number, into: NodeJS.TypedArray): void {
+    guarded(() => this.#native.readSync(handle, byteOffset, into));
+  }
+
+  enqueue(op: OpName, outputs: readonly TensorView[], inputs: readonly TensorView[], record: readonly number[]): void {
+    if (this.#disposed) throw new DisposedError(`${op}: the device was disposed of`);
+    const command = this.#command;
+    command[0] = OP_CODE[op];
+    command[1] = outputs.length;
+    command[2] = inputs.length;
+    command[3] = record.length;
+    let at = 4;
+    for (const view of outputs) at = this.#put(at, view);
+    for (const view of inputs) at = this.#put(at, view);
+    if (at + record.length > command.length) {
+      throw new ConfigError(`${op}: a call of ${at + record.length} numbers; at most ${command.length} fit`);
+    }
+    for (let i = 0; i < record.length; i++) command[at++] = record[i];
+    try {
+      this.#native.enqueue(at);
+    } catch (error) {
+      throw typed(error);
+    }
+    at = 4;
+    for (const view of outputs) {
+      if (view.handle === 0) view.handle = command[at];
+      at += 4 + 2 * view.shape.length;
+    }
+  }
+
+  /** Writes one view; past the end of the array the numbers are dropped, and enqueue refuses the call by its length. */
+  #put(at: number, view: TensorView): number {
+    const command = this.#command;
+    const { shape, strides } = view;
+    const rank = shape.length;
+    command[at] = view.handle;
+    command[at + 1] = view.dtype;
+    command[at + 2] = view.offset;
+    command[at + 3] = rank;
+    at += 4;
+    for (let i = 0; i < rank; i++) command[at + i] = shape[i];
+    at += rank;
+    for (let i = 0; i < rank; i++) command[at + i] = strides[i];
+    return at + rank;
+  }
+
+  fence(): Promise<void> {
+    return guardedAsync(guarded(() => this.#native.fence()));
+  }
+
+  sync(): void {
+    guarded(() => this.#native.sync());
+  }
+
+  beginCapture(inputs: readonly number[]): void {
+    guarded(() => this.#native.beginCapture([...inputs]));
+  }
+
+  endCapture(): Graph {
+    const graph = guarded(() => this.#native.endCapture());
+    return {
+      calls: graph.calls,
+      replay: (inputs) => guarded(() => graph.replay(inputs as number[])),
+      dispose: () => {
+        if (!this.#disposed) guarded(() => graph.dispose());
+      },
+    };
+  }
+
+  abortCapture(): void {
+    guarded(() => this.#native.abortCapture());
+  }
+
+  memory(): MemoryInfo {
+    return guarded(() => this.#native.memory());
+  }
+
+  trim(): void {
+    guarded(() => this.#native.trim());
+  }
+
+  createLoader(
+    data: Uint8Array | Float32Array,
+    labels: Int32Array,
+    features: number,
+    scale: number,
+    shift: number,
+    prefetch: number,
+  ): NativeLoader {
+    const loader = guarded(() => this.#native.createLoader(data, labels, features, scale, shift, prefetch));
+    return {
+      start: (order, batchSize, dropLast) => guarded(() => loader.start(order, batchSize, dropLast)),
+      next: () => guarded(() => loader.next()),
+      dispose: () => {
+        if (!this.#disposed) guarded(() => loader.dispose());
+      },
+    };
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#native.dispose();
+  }
+}

@@ -1,0 +1,7 @@
+export * from './addon.js';
+export * from './cpu.js';
+export * from './device.js';
+export * from './errors.js';
+export * from './native.js';
+export * from './ops.js';
+export * from './registry.js';

@@ -1,0 +1,210 @@
+/**
+ * Tensor: a strided view on a counted device buffer, with its place in the differentiation graph. Arithmetic is added by ops/,
+ * `backward` by autograd/ (declaration merging), so that this file knows nothing of either.
+ */
+import {
+  AutogradError,
+  type Device,
+  DTypeError,
+  DisposedError,
+  ShapeError,
+  type TensorView,
+} from '../device/index.js';
+import { type AnyHostArray, BYTES, DTYPE_CODE, type DType, hostArray, isFloat } from './dtype.js';
+import { enterScope, leaveScope } from './scope.js';
+import { describe, isContiguous, type Shape, sizeOf, stridesOf } from './shape.js';
+import { Storage } from './storage.js';
+
+/** One recorded operation. Made by ops/define.ts, walked by autograd/backward.ts. */
+export interface GradNode {
+  readonly name: string;
+  /** Where the gradient of each input goes; undefined for inputs that need none. */
+  readonly inputs: readonly (GradMeta | undefined)[];
+  /** Gradients of the inputs from those of the outputs. Throws AutogradError when the saved tensors are gone or overwritten. */
+  backward(grads: readonly (Tensor | undefined)[]): (Tensor | undefined)[];
+  /** Shape, dtype and device of output i, for a gradient of zeros. */
+  outputLike(i: number): { shape: Shape; dtype: DType; device: Device };
+  /** Lets go of the saved tensors. */
+  release(): void;
+}
+
+/** A tensor's place in the graph, shared by all aliases of the tensor. A leaf has no node and collects into `leaf.grad`. */
+export interface GradMeta {
+  readonly node?: GradNode;
+  readonly index: number;
+  readonly leaf?: Tensor;
+}
+
+const collector = new FinalizationRegistry<Storage>((storage) => storage.release());
+
+export class Tensor {
+  readonly dtype: DType;
+  readonly shape: Shape;
+  /** In elements. */
+  readonly strides: readonly number[];
+  /** In elements. */
+  readonly offset: number;
+  readonly storage: Storage;
+  /** Accumulated by backward() on leaves that require a gradient; null before. */
+  grad: Tensor | null = null;
+  /** Place in the graph; undefined when no gradient is wanted. */
+  meta: GradMeta | undefined;
+  #alive = true;
+  #registered = false;
+
+  /** Use `tensor`, `zeros` and the like. Retains the storage. */
+  constructor(
+    storage: Storage,
+    dtype: DType,
+    shape: Shape,
+    strides: readonly number[] = stridesOf(shape),
+    offset = 0,
+    scoped = true,
+  ) {
+    this.storage = storage.retain();
+    this.dtype = dtype;
+    this.shape = shape;
+    this.strides = strides;
+    this.offset = offset;
+    if (!scoped || !enterScope(this)) this.collectable();
+  }
+
+  get device(): Device {
+    return this.storage.device;
+  }
+  get rank(): number {
+    return this.shape.length;
+  }
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+  get disposed(): boolean {
+    return !this.#alive;
+  }
+  get contiguous(): boolean {
+    return isContiguous(this.shape, this.strides);
+  }
+  get requiresGrad(): boolean {
+    return this.meta !== undefined;
+  }
+  /** Makes a leaf collect gradients, or stop. Throws DTypeError for other than floating tensors, AutogradError for non-leaves. */
+  set requiresGrad(on: boolean) {
+    if (this.meta?.node) throw new AutogradError('requiresGrad: expected a leaf, got the result of an operation');
+    if (on && !isFloat(this.dtype)) throw new DTypeError(`requiresGrad: expected dtype f32 or f64, got ${this.dtype}`);
+    this.meta = on ? { index: 0, leaf: this } : undefined;
+  }
+  get isLeaf(): boolean {
+    return this.meta?.node === undefined;
+  }
+
+  /** The view as a call takes it. Throws DisposedError naming the op. */
+  view(op: string): TensorView {
+    if (!this.#alive) throw new DisposedError(`${op}: a tensor of shape ${describe(this.shape)} was disposed of`);
+    return {
+      handle: this.storage.handle,
+      dtype: DTYPE_CODE[this.dtype],
+      offset: this.offset,
+      shape: this.shape,
+      strides: this.strides,
+    };
+  }
+
+  /** Another tensor object on the same elements with the same place in the graph; not tied to the current scope. */
+  alias(): Tensor {
+    this.view('alias');
+    const alias = new Tensor(this.storage, this.dtype, this.shape, this.strides, this.offset, false);
+    alias.meta = this.meta;
+    return alias;
+  }
+
+  /** The same elements outside the graph. */
+  detach(): Tensor {
+    this.view('detach');
+    return new Tensor(this.storage, this.dtype, this.shape, this.strides, this.offset);
+  }
+
+  /** Copies to the host without blocking: row-major elements, once the stream has computed them. */
+  async data(): Promise<AnyHostArray> {
+    const view = this.#readable('data');
+    try {
+      const out = hostArray(view.dtype, view.size);
+      if (out.length > 0) await view.device.read(view.storage.handle, view.offset * BYTES[view.dtype], out);
+      return out;
+    } finally {
+      if (view !== this) view.dispose();
+    }
+  }
+
+  /** Copies to the host now, running what is queued on the calling thread. */
+  dataSync(): AnyHostArray {
+    const view = this.#readable('dataSync');
+    try {
+      const out = hostArray(view.dtype, view.size);
+      if (out.length > 0) view.device.readSync(view.storage.handle, view.offset * BYTES[view.dtype], out);
+      return out;
+    } finally {
+      if (view !== this) view.dispose();
+    }
+  }
+
+  /** The value of a tensor of one element. Throws ShapeError for more. */
+  async item(): Promise<number> {
+    this.#expectOne('item');
+    return (await this.data())[0];
+  }
+  /** The same, running what is queued on the calling thread. */
+  itemSync(): number {
+    this.#expectOne('itemSync');
+    return this.dataSync()[0];
+  }
+
+  /** Nested arrays of the elements. */
+  async toArray(): Promise<unknown> {
+    return nest(await this.data(), this.shape, this.dtype);
+  }
+
+  /** Frees the buffer (when no view shares it). Safe to call twice. */
+  dispose(): void {
+    if (!this.#alive) return;
+    this.#alive = false;
+    if (this.#registered) collector.unregister(this);
+    else leaveScope(this);
+    this.storage.release();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Lets the garbage collector free the buffer, as a safety net. For scopes. */
+  collectable(): void {
+    if (this.#registered) return;
+    this.#registered = true;
+    collector.register(this, this.storage, this);
+  }
+
+  toString(): string {
+    return `Tensor(${this.dtype} ${describe(this.shape)}${this.#alive ? '' : ', disposed'})`;
+  }
+
+  #expectOne(op: string): void {
+    if (this.size !== 1) throw new ShapeError(`${op}: expected one element, got shape ${describe(this.shape)}`);
+  }
+
+  /** This tensor, or a contiguous copy of it. */
+  #readable(op: string): Tensor {
+    const view = this.view(op);
+    if (this.contiguous) return this;
+    const { device } = this;
+    const out: TensorView = { ...view, handle: 0, offset: 0, strides: stridesOf(this.shape) };
+    device.enqueue('copy', [out], [view], []);
+    return new Tensor(new Storage(device, out.handle, this.size * BYTES[this.dtype]), this.dtype, this.shape);
+  }
+}
+
+function nest(data: ArrayLike<number>, shape: Shape, dtype: DType, from = 0): unknown {
+  if (shape.length === 0) return dtype === 'bool' ? data[from] !== 0 : data[from];
+  const rest = shape.slice(1);
+  const step = sizeOf(rest);
+  return Array.from({ length: shape[0] }, (_, i) => nest(data, rest, dtype, from + i * step));
+}
