@@ -1,0 +1,87 @@
+/**
+ * What a run leaves behind: the types of results.json, written by `gyrus train` and `gyrus compare` and read by `gyrus report`.
+ * All rates are fractions (0..1), losses are means per sample in nats, times are seconds.
+ */
+
+/** One evaluation on a balanced test set. */
+export interface Evaluation {
+  /** Share of test samples whose label has the highest logit. */
+  top1: number;
+  /** Mean of perClass. */
+  meanRecall: number;
+  /** Mean recall of the most frequent, middle and rarest classes. */
+  head: number;
+  mid: number;
+  tail: number;
+  /** Recall of each class, most frequent first as in `classCounts`. */
+  perClass: number[];
+  /** Mean cross-entropy. */
+  loss: number;
+  /** Expected calibration error, 15 bins. */
+  ece: number;
+  /** confusion[label][prediction] */
+  confusion: number[][];
+}
+
+export interface EpochRecord {
+  /** From 1. */
+  epoch: number;
+  step: number;
+  learningRate: number;
+  trainLoss: number;
+  trainAccuracy: number;
+  /** Absent in epochs without evaluation. */
+  test?: Pick<Evaluation, 'top1' | 'meanRecall' | 'head' | 'mid' | 'tail' | 'perClass' | 'loss'>;
+  /** Active units of each plastic width at the end of the epoch, by name. */
+  widths: Record<string, number>;
+  samplesPerSecond: number;
+  seconds: number;
+}
+
+/** A birth or a death of neurons. */
+export interface PlasticityEvent {
+  step: number;
+  /** Completed epochs, fractional inside an epoch. */
+  epoch: number;
+  kind: 'grow' | 'prune' | 'reset';
+  /** Name of the width. */
+  layer: string;
+  /** Ids of the units born, removed or reset. */
+  unitIds: number[];
+  /** Units active afterwards. */
+  width: number;
+  /** On prune and reset: id and score of every unit that was active, in slot order. */
+  scores?: { id: number; score: number }[];
+}
+
+export interface RunResult {
+  name: string;
+  seed: number;
+  /** The validated configuration, with defaults filled in. */
+  config: Record<string, unknown>;
+  dataset: {
+    name: string;
+    source: string;
+    trainRows: number;
+    testRows: number;
+    imbalanceFactor: number;
+    classNames: string[];
+    /** Training samples per class. */
+    classCounts: number[];
+  };
+  parameters: { start: number; end: number };
+  epochs: EpochRecord[];
+  events: PlasticityEvent[];
+  final: Evaluation;
+  /** True when the run was ended by a signal; `final` is then of the last weights. */
+  interrupted: boolean;
+  seconds: number;
+}
+
+export interface CompareResult {
+  format: 'gyrus-results';
+  version: 1;
+  createdAt: string;
+  machine: { node: string; isa: string; threads: number; cpu: string };
+  runs: RunResult[];
+}
