@@ -1,5 +1,6 @@
-// One small SIMD type, Vec<T> for T = float, double and int32_t, so that a kernel is written once and compiled for every
-// instruction set. GYRUS_ISA (a macro: scalar, avx2, avx512 or neon) names the namespace and picks the implementation.
+// One small SIMD type, Vec<T> for T = float, double and int32_t, so that a kernel is written once and compiled for
+// every instruction set. GYRUS_ISA (a macro: scalar, avx2, avx512 or neon) names the namespace and picks the
+// implementation.
 //
 //   Vec<T>::N lanes; load/store take any alignment; loadN/storeN touch the first n lanes only (0 <= n <= N, the rest
 //   reads as 0) and never a byte beyond them. Vec<float> and Vec<int32_t> have the same N and share the mask type.
@@ -25,24 +26,24 @@
 #error "files of cpu/ are compiled once per instruction set, with GYRUS_ISA defined"
 #endif
 
-#define GYRUS_ISA_SCALAR (GYRUS_JOIN(GYRUS_ISA_ID_, GYRUS_ISA) == 1)
-#define GYRUS_ISA_AVX2 (GYRUS_JOIN(GYRUS_ISA_ID_, GYRUS_ISA) == 2)
-#define GYRUS_ISA_AVX512 (GYRUS_JOIN(GYRUS_ISA_ID_, GYRUS_ISA) == 3)
-#define GYRUS_ISA_NEON (GYRUS_JOIN(GYRUS_ISA_ID_, GYRUS_ISA) == 4)
+#define GYRUS_VEC_SCALAR (GYRUS_JOIN(GYRUS_ISA_ID_, GYRUS_ISA) == 1)
+#define GYRUS_VEC_AVX2 (GYRUS_JOIN(GYRUS_ISA_ID_, GYRUS_ISA) == 2)
+#define GYRUS_VEC_AVX512 (GYRUS_JOIN(GYRUS_ISA_ID_, GYRUS_ISA) == 3)
+#define GYRUS_VEC_NEON (GYRUS_JOIN(GYRUS_ISA_ID_, GYRUS_ISA) == 4)
 
 #define GYRUS_INLINE inline __attribute__((always_inline))
 
-#if GYRUS_ISA_AVX2
+#if GYRUS_VEC_AVX2
 #if !defined(__AVX2__) || !defined(__FMA__)
 #error "GYRUS_ISA=avx2 needs -mavx2 -mfma"
 #endif
 #include "cpu/vec_avx2.h"
-#elif GYRUS_ISA_AVX512
+#elif GYRUS_VEC_AVX512
 #if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
 #error "GYRUS_ISA=avx512 needs -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma"
 #endif
 #include "cpu/vec_avx512.h"
-#elif GYRUS_ISA_NEON
+#elif GYRUS_VEC_NEON
 #if !defined(__aarch64__)
 #error "GYRUS_ISA=neon needs aarch64"
 #endif

@@ -35,7 +35,7 @@ struct Vec {
 };
 
 // Integers wrap, so their arithmetic is done unsigned.
-#define GYRUS_SCALAR_OP(op)                                                          \
+#define GYRUS_SCALAR_OP(op)                                                                   \
   GYRUS_INLINE Vec<float> operator op(Vec<float> a, Vec<float> b) { return {a.v op b.v}; }    \
   GYRUS_INLINE Vec<double> operator op(Vec<double> a, Vec<double> b) { return {a.v op b.v}; } \
   GYRUS_INLINE Vec<int32_t> operator op(Vec<int32_t> a, Vec<int32_t> b) {                     \
@@ -51,9 +51,11 @@ GYRUS_INLINE Vec<int32_t> operator&(Vec<int32_t> a, Vec<int32_t> b) { return {a.
 GYRUS_INLINE Vec<int32_t> operator|(Vec<int32_t> a, Vec<int32_t> b) { return {a.v | b.v}; }
 GYRUS_INLINE Vec<int32_t> operator^(Vec<int32_t> a, Vec<int32_t> b) { return {a.v ^ b.v}; }
 
-#define GYRUS_SCALAR_COMPARE(op) \
-  template <class T>             \
-  GYRUS_INLINE Mask1 operator op(Vec<T> a, Vec<T> b) { return {a.v op b.v}; }
+#define GYRUS_SCALAR_COMPARE(op)                       \
+  template <class T>                                   \
+  GYRUS_INLINE Mask1 operator op(Vec<T> a, Vec<T> b) { \
+    return {a.v op b.v};                               \
+  }
 GYRUS_SCALAR_COMPARE(==)
 GYRUS_SCALAR_COMPARE(!=)
 GYRUS_SCALAR_COMPARE(<)
