@@ -1,0 +1,197 @@
+// Loops over strided operands of one shape. `Nest` drops axes of extent 1, sorts the axes by the output's strides and
+// merges those that are contiguous in every operand; `eachRow` then hands out rows in parallel, cut by shape alone.
+// `mapBlocks` brings short blocks of any stride into contiguous form, so that a kernel is one contiguous loop.
+#pragma once
+#include "core/pool.h"
+#include "core/view.h"
+#include "cpu/vec.h"
+
+namespace gyrus::cpu::GYRUS_ISA {
+
+GYRUS_INLINE int64_t minOf(int64_t a, int64_t b) { return a < b ? a : b; }
+GYRUS_INLINE int64_t maxOf(int64_t a, int64_t b) { return a > b ? a : b; }
+GYRUS_INLINE int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+GYRUS_INLINE int64_t countOf(const View& v) {
+  int64_t n = 1;
+  for (int d = 0; d < v.rank; ++d) n *= v.shape[d];
+  return n;
+}
+
+// Elements of work below which a loop stays on the caller, and the size of a parallel piece.
+constexpr int64_t kGrain = 32768;
+
+// f(from, to) over [0, n), where one item is `each` elements of work.
+template <class F>
+inline void parallelItems(int64_t n, int64_t each, F f) {
+  const int64_t step = maxOf(1, kGrain / maxOf(1, each));
+  parallelFor(ceilDiv(n, step), [&](int64_t c) { f(c * step, minOf(n, (c + 1) * step)); });
+}
+
+template <int K>
+struct Nest {
+  int rank = 0;
+  int64_t shape[kMaxRank + 1] = {};
+  int64_t stride[K][kMaxRank + 1] = {};
+  int64_t count = 1;
+  int64_t unit[K] = {};  // strides of the innermost axis
+  int64_t inner = 1;     // its extent
+
+  // Operand 0 is the output; all have its shape. `sorted` may reorder the axes.
+  Nest(const View* const (&v)[K], bool sorted = true) {
+    const View& y = *v[0];
+    int order[kMaxRank], n = 0;
+    for (int d = 0; d < y.rank; ++d) {
+      count *= y.shape[d];
+      if (y.shape[d] != 1) order[n++] = d;
+    }
+    if (count == 0) return;
+    if (sorted)  // stable insertion sort, widest output stride first
+      for (int i = 1; i < n; ++i)
+        for (int j = i; j > 0 && y.stride[order[j - 1]] < y.stride[order[j]]; --j) {
+          const int swapped = order[j];
+          order[j] = order[j - 1];
+          order[j - 1] = swapped;
+        }
+    for (int i = 0; i < n; ++i) {
+      const int d = order[i];
+      bool merges = rank > 0;
+      for (int k = 0; k < K && merges; ++k) merges = stride[k][rank - 1] == v[k]->stride[d] * y.shape[d];
+      if (merges)
+        shape[rank - 1] *= y.shape[d];
+      else
+        shape[rank++] = y.shape[d];
+      for (int k = 0; k < K; ++k) stride[k][rank - 1] = v[k]->stride[d];
+    }
+    if (rank > 0) {
+      --rank;  // from here on: the number of outer axes
+      inner = shape[rank];
+      for (int k = 0; k < K; ++k) unit[k] = stride[k][rank];
+    }
+  }
+
+  // Offsets of outer position r.
+  GYRUS_INLINE void offsets(int64_t r, int64_t (&at)[K]) const {
+    for (int k = 0; k < K; ++k) at[k] = 0;
+    for (int d = rank - 1; d >= 0; --d) {
+      const int64_t i = r % shape[d];
+      r /= shape[d];
+      for (int k = 0; k < K; ++k) at[k] += i * stride[k][d];
+    }
+  }
+};
+
+// f(at, n): n consecutive elements of the innermost axis, starting at the operands' offsets.
+template <int K, class F>
+inline void eachRow(const Nest<K>& t, F f) {
+  if (t.count == 0) return;
+  const int64_t rows = t.count / t.inner;
+  const int64_t pieces = ceilDiv(t.inner, kGrain);
+  if (pieces > 1) {
+    parallelFor(rows * pieces, [&](int64_t c) {
+      int64_t at[K];
+      t.offsets(c / pieces, at);
+      const int64_t from = c % pieces * kGrain;
+      for (int k = 0; k < K; ++k) at[k] += from * t.unit[k];
+      f(at, minOf(kGrain, t.inner - from));
+    });
+    return;
+  }
+  parallelItems(rows, t.inner, [&](int64_t from, int64_t to) {
+    int64_t at[K];
+    for (int64_t r = from; r < to; ++r) {
+      t.offsets(r, at);
+      f(at, t.inner);
+    }
+  });
+}
+
+constexpr int64_t kBlock = 512;
+
+// buffer[i] <-> p[i * stride] for elements of 1, 4 or 8 bytes.
+template <class U>
+inline void packAs(void* buffer, const void* p, int64_t stride, int64_t n) {
+  U* b = static_cast<U*>(buffer);
+  const U* s = static_cast<const U*>(p);
+  for (int64_t i = 0; i < n; ++i) b[i] = s[i * stride];
+}
+template <class U>
+inline void unpackAs(void* p, const void* buffer, int64_t stride, int64_t n) {
+  U* s = static_cast<U*>(p);
+  const U* b = static_cast<const U*>(buffer);
+  for (int64_t i = 0; i < n; ++i) s[i * stride] = b[i];
+}
+inline void pack(void* buffer, const void* p, int64_t stride, int64_t n, size_t size) {
+  if (size == 1)
+    packAs<uint8_t>(buffer, p, stride, n);
+  else if (size == 4)
+    packAs<uint32_t>(buffer, p, stride, n);
+  else
+    packAs<uint64_t>(buffer, p, stride, n);
+}
+inline void unpack(void* p, const void* buffer, int64_t stride, int64_t n, size_t size) {
+  if (size == 1)
+    unpackAs<uint8_t>(p, buffer, stride, n);
+  else if (size == 4)
+    unpackAs<uint32_t>(p, buffer, stride, n);
+  else
+    unpackAs<uint64_t>(p, buffer, stride, n);
+}
+
+// f(pointers, n) on contiguous blocks of the operands; pointers[0] is written, the others are read.
+template <int K, class F>
+inline void mapBlocks(const View* const (&v)[K], F f) {
+  const Nest<K> nest(v);
+  size_t size[K];
+  char* base[K];
+  for (int k = 0; k < K; ++k) {
+    const DType d = v[k]->dtype;
+    size[k] = d == DType::F64 ? 8 : d == DType::F32 || d == DType::I32 ? 4 : 1;
+    base[k] = static_cast<char*>(v[k]->data);
+  }
+  bool plain = true;
+  for (int k = 0; k < K; ++k) plain = plain && (nest.unit[k] == 1 || nest.inner == 1);
+  eachRow(nest, [&](const int64_t(&at)[K], int64_t n) {
+    void* p[K];
+    for (int k = 0; k < K; ++k) p[k] = base[k] + at[k] * static_cast<int64_t>(size[k]);
+    if (plain) {
+      f(p, n);
+      return;
+    }
+    alignas(64) char buffer[K][kBlock * 8];
+    for (int k = 1; k < K; ++k)  // a broadcast operand is the same in every block
+      if (nest.unit[k] == 0) pack(buffer[k], p[k], 0, minOf(n, kBlock), size[k]);
+    for (int64_t i = 0; i < n; i += kBlock) {
+      const int64_t m = minOf(kBlock, n - i);
+      void* q[K];
+      for (int k = 0; k < K; ++k) {
+        char* here = static_cast<char*>(p[k]) + i * nest.unit[k] * static_cast<int64_t>(size[k]);
+        q[k] = nest.unit[k] == 1 ? here : buffer[k];
+        if (k > 0 && nest.unit[k] > 1) pack(buffer[k], here, nest.unit[k], m, size[k]);
+      }
+      f(q, m);
+      if (nest.unit[0] != 1)
+        unpack(static_cast<char*>(p[0]) + i * nest.unit[0] * static_cast<int64_t>(size[0]), buffer[0], nest.unit[0], m,
+               size[0]);
+    }
+  });
+}
+
+// y[i] = f(x[i]...) by vectors; the rest of the block by one partial vector.
+template <class T, class F>
+GYRUS_INLINE void mapVec(T* y, const T* x, int64_t n, F f) {
+  constexpr int N = Vec<T>::N;
+  int64_t i = 0;
+  for (; i + N <= n; i += N) f(Vec<T>::load(x + i)).store(y + i);
+  const int rest = static_cast<int>(n - i);
+  if (rest > 0) f(Vec<T>::loadN(x + i, rest)).storeN(y + i, rest);
+}
+template <class T, class F>
+GYRUS_INLINE void mapVec(T* y, const T* a, const T* b, int64_t n, F f) {
+  constexpr int N = Vec<T>::N;
+  int64_t i = 0;
+  for (; i + N <= n; i += N) f(Vec<T>::load(a + i), Vec<T>::load(b + i)).store(y + i);
+  const int rest = static_cast<int>(n - i);
+  if (rest > 0) f(Vec<T>::loadN(a + i, rest), Vec<T>::loadN(b + i, rest)).storeN(y + i, rest);
+}
+
+}  // namespace gyrus::cpu::GYRUS_ISA
