@@ -1,0 +1,291 @@
+// The Device class of the addon: each method checks its arguments and hands them to core/device.h.
+#include "device.h"
+
+namespace gyrus::addon {
+namespace {
+
+constexpr napi_type_tag kDeviceTag = {0x6779727573446576ull, 0x9b1d6c0f3e57a241ull};
+constexpr double kMost = 9007199254740991.0;
+
+using Shared = std::shared_ptr<Holder>;
+
+Shared& holderOf(napi_env env, const Arguments& args, const char* method) {
+  auto& holder = *static_cast<Shared*>(unwrap(env, args.self(), kDeviceTag, method));
+  if (holder->device().disposed()) throw Error(Code::Disposed, std::string(method) + ": the device was disposed of");
+  return holder;
+}
+
+napi_value toNumber(napi_env env, double v) {
+  napi_value result;
+  must(env, napi_create_double(env, v, &result), "number");
+  return result;
+}
+
+// The methods share this frame: arguments, the device behind `this`, errors.
+template <class F>
+napi_value method(napi_env env, napi_callback_info info, const char* name, F&& f) {
+  return guarded(env, [&]() -> napi_value {
+    Arguments args(env, info, name);
+    const Shared holder = holderOf(env, args, name);
+    return f(args, holder);
+  });
+}
+
+napi_value alloc(napi_env env, napi_callback_info info) {
+  return method(env, info, "alloc", [&](const Arguments& args, const Shared& holder) {
+    const double handle = holder->device().alloc(args.number(0, "bytes"));
+    holder->reportMemory();
+    return toNumber(env, handle);
+  });
+}
+
+napi_value release(napi_env env, napi_callback_info info) {
+  return method(env, info, "release", [&](const Arguments& args, const Shared& holder) -> napi_value {
+    holder->device().release(args.number(0, "handle"));
+    holder->reportMemory();
+    return nullptr;
+  });
+}
+
+napi_value write(napi_env env, napi_callback_info info) {
+  return method(env, info, "write", [&](const Arguments& args, const Shared& holder) -> napi_value {
+    const double handle = args.number(0, "handle"), offset = args.number(1, "byteOffset");
+    const Bytes b = typedArray(env, args[2], "write: data");
+    holder->device().write(handle, offset, b.data, b.bytes);
+    return nullptr;
+  });
+}
+
+napi_value read(napi_env env, napi_callback_info info) {
+  return method(env, info, "read", [&](const Arguments& args, const Shared& holder) -> napi_value {
+    const double handle = args.number(0, "handle"), offset = args.number(1, "byteOffset");
+    const Bytes b = typedArray(env, args[2], "read: into");
+    Completion completion;
+    const napi_value promise = holder->promise(args.self(), args[2], b.bytes, &completion);
+    try {
+      holder->device().read(handle, offset, b.bytes, std::move(completion));
+    } catch (...) {
+      holder->abandon();
+      throw;
+    }
+    return promise;
+  });
+}
+
+napi_value readSync(napi_env env, napi_callback_info info) {
+  return method(env, info, "readSync", [&](const Arguments& args, const Shared& holder) -> napi_value {
+    const double handle = args.number(0, "handle"), offset = args.number(1, "byteOffset");
+    const Bytes b = typedArray(env, args[2], "readSync: into");
+    holder->device().readSync(handle, offset, b.data, b.bytes);
+    return nullptr;
+  });
+}
+
+// The hot path: a function of its own per device, bound to the holder, so that nothing has to be unwrapped.
+napi_value enqueue(napi_env env, napi_callback_info info) {
+  std::size_t count = 1;
+  napi_value argument;
+  void* data = nullptr;
+  double length = 0;
+  if (napi_get_cb_info(env, info, &count, &argument, nullptr, &data) != napi_ok) return nullptr;
+  Holder& holder = **static_cast<Shared*>(data);
+  return guarded(env, [&]() -> napi_value {
+    if (holder.device().disposed()) throw Error(Code::Disposed, "enqueue: the device was disposed of");
+    std::size_t most = 0;
+    double* command = holder.command(&most);
+    if (napi_get_value_double(env, argument, &length) != napi_ok ||
+        !(length >= 0 && length <= static_cast<double>(most)))
+      throw Error(Code::Config, "enqueue: expected the length of a command, 4 to " + std::to_string(most) +
+                                    " numbers, got " + describeNumber(length));
+    holder.device().enqueue(command, static_cast<std::size_t>(length));
+    holder.reportMemory();
+    return nullptr;
+  });
+}
+
+napi_value fence(napi_env env, napi_callback_info info) {
+  return method(env, info, "fence", [&](const Arguments& args, const Shared& holder) -> napi_value {
+    Completion completion;
+    const napi_value promise = holder->promise(args.self(), nullptr, 0, &completion);
+    try {
+      holder->device().fence(std::move(completion));
+    } catch (...) {
+      holder->abandon();
+      throw;
+    }
+    return promise;
+  });
+}
+
+napi_value sync(napi_env env, napi_callback_info info) {
+  return method(env, info, "sync", [&](const Arguments&, const Shared& holder) -> napi_value {
+    holder->device().sync();
+    return nullptr;
+  });
+}
+
+napi_value beginCapture(napi_env env, napi_callback_info info) {
+  return method(env, info, "beginCapture", [&](const Arguments& args, const Shared& holder) -> napi_value {
+    const std::vector<double> inputs = args.numbers(0, "inputs");
+    holder->device().beginCapture(inputs);
+    return nullptr;
+  });
+}
+
+napi_value endCapture(napi_env env, napi_callback_info info) {
+  return method(env, info, "endCapture", [&](const Arguments&, const Shared& holder) -> napi_value {
+    return createGraph(env, holder, holder->device().endCapture());
+  });
+}
+
+napi_value abortCapture(napi_env env, napi_callback_info info) {
+  return method(env, info, "abortCapture", [&](const Arguments&, const Shared& holder) -> napi_value {
+    holder->device().abortCapture();
+    holder->reportMemory();
+    return nullptr;
+  });
+}
+
+napi_value memory(napi_env env, napi_callback_info info) {
+  return method(env, info, "memory", [&](const Arguments&, const Shared& holder) -> napi_value {
+    const MemoryInfo m = holder->device().memory();
+    Napi::Object result = Napi::Object::New(env);
+    const auto set = [&](const char* key, std::size_t v) { result.Set(key, static_cast<double>(v)); };
+    set("bytesInUse", m.bytesInUse);
+    set("peakBytes", m.peakBytes);
+    set("bytesReserved", m.bytesReserved);
+    set("buffers", m.buffers);
+    set("graphBytes", m.graphBytes);
+    set("queued", m.queued);
+    return result;
+  });
+}
+
+napi_value trim(napi_env env, napi_callback_info info) {
+  return method(env, info, "trim", [&](const Arguments&, const Shared& holder) -> napi_value {
+    holder->device().trim();
+    return nullptr;
+  });
+}
+
+napi_value makeLoader(napi_env env, napi_callback_info info) {
+  return method(env, info, "createLoader", [&](const Arguments& args, const Shared& holder) -> napi_value {
+    const Bytes data = typedArray(env, args[0], "createLoader: data");
+    const Bytes labels = typedArray(env, args[1], "createLoader: labels");
+    if (data.type != napi_uint8_array && data.type != napi_float32_array)
+      throw Error(Code::Config, "createLoader: data: expected a Uint8Array or a Float32Array");
+    if (labels.type != napi_int32_array) throw Error(Code::Config, "createLoader: labels: expected an Int32Array");
+    const auto features = static_cast<std::size_t>(args.integer(2, "features", 1, 2147483647));
+    if (data.length % features != 0 || data.length / features != labels.length)
+      throw Error(Code::Shape, "createLoader: expected rows of " + std::to_string(features) + " numbers for " +
+                                   std::to_string(labels.length) + " labels, got " + std::to_string(data.length) +
+                                   " numbers");
+    if (labels.length > 2147483647) throw Error(Code::Shape, "createLoader: more than 2^31 - 1 rows");
+    Loader::Data d;
+    d.rows = static_cast<std::int64_t>(labels.length);
+    d.features = static_cast<std::int64_t>(features);
+    d.scale = args.number(3, "scale");
+    d.shift = args.number(4, "shift");
+    const int prefetch = static_cast<int>(args.integer(5, "prefetch", 1, 64));
+    if (data.type == napi_uint8_array) {
+      const auto* from = static_cast<const std::uint8_t*>(data.data);
+      d.bytes.assign(from, from + data.length);
+    } else {
+      const auto* from = static_cast<const float*>(data.data);
+      d.floats.assign(from, from + data.length);
+    }
+    const auto* from = static_cast<const std::int32_t*>(labels.data);
+    d.labels.assign(from, from + labels.length);
+    return createLoader(env, holder, holder->device().createLoader(std::move(d), prefetch));
+  });
+}
+
+napi_value dispose(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    Arguments args(env, info, "dispose");
+    const Shared holder = *static_cast<Shared*>(unwrap(env, args.self(), kDeviceTag, "dispose"));
+    holder->dispose();
+    return nullptr;
+  });
+}
+
+napi_value constructDevice(napi_env env, napi_callback_info info) {
+  return construct<Shared>(env, info, kDeviceTag, "Device");
+}
+
+// A whole number from an options object; absent or undefined leaves the default.
+void option(Napi::Object options, const char* name, double most, std::size_t* value) {
+  const Napi::Value given = options.Get(name);
+  if (given.IsUndefined()) return;
+  const double v = given.IsNumber() ? given.As<Napi::Number>().DoubleValue() : -1;
+  if (!(v >= 1 && v <= most) || v != static_cast<double>(static_cast<std::uint64_t>(v)))
+    throw Error(Code::Config, std::string("createDevice: ") + name + ": expected an integer from 1 to " +
+                                  describeNumber(most) + ", got " +
+                                  (given.IsNumber() ? describeNumber(v) : std::string("no number")));
+  *value = static_cast<std::size_t>(v);
+}
+
+}  // namespace
+
+void defineClasses(Napi::Env env, Environment& environment) {
+  const auto entry = [](const char* name, napi_callback callback) {
+    return napi_property_descriptor{name, nullptr, callback, nullptr, nullptr, nullptr, napi_default_method, nullptr};
+  };
+  const napi_property_descriptor methods[] = {
+      entry("alloc", alloc),
+      entry("release", release),
+      entry("write", write),
+      entry("read", read),
+      entry("readSync", readSync),
+      entry("fence", fence),
+      entry("sync", sync),
+      entry("beginCapture", beginCapture),
+      entry("endCapture", endCapture),
+      entry("abortCapture", abortCapture),
+      entry("memory", memory),
+      entry("trim", trim),
+      entry("createLoader", makeLoader),
+      entry("dispose", dispose),
+  };
+  napi_value constructor;
+  must(env,
+       napi_define_class(env, "NativeDevice", NAPI_AUTO_LENGTH, constructDevice, nullptr, std::size(methods), methods,
+                         &constructor),
+       "NativeDevice");
+  environment.device = Napi::Persistent(Napi::Function(env, constructor));
+  defineGraph(env, environment);
+  defineLoader(env, environment);
+}
+
+napi_value createDevice(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    Arguments args(env, info, "createDevice");
+    Stream::Options options;
+    const Napi::Value given(env, args[0]);
+    if (given.IsObject()) {
+      option(given.As<Napi::Object>(), "maxQueuedCalls", 1 << 20, &options.maxCalls);
+      option(given.As<Napi::Object>(), "maxQueuedBytes", kMost, &options.maxBytes);
+    } else if (!given.IsUndefined()) {
+      throw Error(Code::Config, "createDevice: expected an object of options");
+    }
+    const Shared holder = std::make_shared<Holder>(env, options);
+    const napi_value wrapper = instantiate(env, environmentOf(env).device, std::make_unique<Shared>(holder));
+
+    napi_value function;
+    auto* bound = new Shared(holder);
+    must(env, napi_create_function(env, "enqueue", NAPI_AUTO_LENGTH, enqueue, bound, &function), "createDevice");
+    must(env,
+         napi_add_finalizer(
+             env, function, bound, [](napi_env, void* data, void*) { delete static_cast<Shared*>(data); }, nullptr,
+             nullptr),
+         "createDevice");
+    const napi_property_descriptor own[] = {
+        {"enqueue", nullptr, nullptr, nullptr, nullptr, function, napi_enumerable, nullptr},
+        {"command", nullptr, nullptr, nullptr, nullptr, holder->makeCommand(), napi_enumerable, nullptr},
+    };
+    must(env, napi_define_properties(env, wrapper, std::size(own), own), "createDevice");
+    return wrapper;
+  });
+}
+
+}  // namespace gyrus::addon

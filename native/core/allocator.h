@@ -1,0 +1,60 @@
+// The caching allocator of one device. Blocks come in size classes (four per octave) and go back to a free list, so a
+// training step touches fresh pages once. Used by one thread at a time; only the total held by the process is shared.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <unordered_map>
+#include <vector>
+
+namespace gyrus {
+
+struct Block {
+  char* data = nullptr;
+  std::size_t bytes = 0;     // asked for
+  std::size_t capacity = 0;  // size class; at least 64 readable bytes follow it
+  std::uint32_t references = 0;
+  std::uint32_t owner = 0;  // the recording that allocated it, 0 for none
+  void* base = nullptr;     // what the system handed out
+  std::size_t held = 0;     // bytes of it
+};
+
+class Allocator {
+ public:
+  // `beforeTrim` runs before cached blocks go back to the system: calls that are still queued may use them.
+  explicit Allocator(std::function<void()> beforeTrim = {});
+  Allocator(const Allocator&) = delete;
+  Allocator& operator=(const Allocator&) = delete;
+  ~Allocator();
+
+  // A block with one reference. Throws Error(OutOfMemory) naming the bytes asked for.
+  Block* allocate(std::size_t bytes);
+  void retain(Block* block) { ++block->references; }
+  // The block goes to the cache when its last reference is dropped; returns whether it did.
+  bool release(Block* block);
+  // A block that is alive is used for another size of the same class.
+  void relabel(Block* block, std::size_t bytes);
+  void trim();
+
+  static std::size_t sizeClass(std::size_t bytes);
+
+  std::size_t bytesInUse() const { return inUse_; }
+  std::size_t peakBytes() const { return peak_; }
+  std::size_t bytesReserved() const { return reserved_; }
+  std::size_t blocks() const { return alive_; }
+
+ private:
+  bool fromSystem(Block* block);
+  void toSystem(Block* block);
+  void count(std::size_t bytes);
+
+  std::function<void()> beforeTrim_;
+  std::unordered_map<std::size_t, std::vector<Block*>> cache_;
+  std::size_t inUse_ = 0, peak_ = 0, reserved_ = 0, cached_ = 0, alive_ = 0;
+};
+
+// The most bytes all devices of the process together may hold: GYRUS_MEMORY_LIMIT, or the memory of the machine.
+// Throws Error(Config) when the variable is no positive integer.
+std::size_t memoryLimit();
+
+}  // namespace gyrus

@@ -1,0 +1,171 @@
+#include "core/graph.h"
+
+#include <cstring>
+
+#include "core/stream.h"
+
+namespace gyrus {
+
+void Program::addCall(Op op, Kernel kernel, const View* views, int outputs, int inputs, const double* record,
+                      int numbers) {
+  Step step;
+  step.op = op;
+  step.kernel = kernel;
+  step.views = views_.size();
+  step.record = record_.size();
+  step.outputs = outputs;
+  step.inputs = inputs;
+  step.numbers = numbers;
+  views_.insert(views_.end(), views, views + outputs + inputs);
+  record_.insert(record_.end(), record, record + numbers);
+  steps_.push_back(std::move(step));
+}
+
+void Program::addWrite(char* target, const void* data, std::size_t bytes) {
+  Step step;
+  step.target = target;
+  const char* from = static_cast<const char*>(data);
+  step.data.assign(from, from + bytes);
+  steps_.push_back(std::move(step));
+}
+
+void Program::patchView(int view, int input, std::size_t byteOffset) {
+  patches_.push_back({steps_.back().views + static_cast<std::size_t>(view), input, byteOffset, false});
+}
+
+void Program::patchWrite(int input, std::size_t byteOffset) {
+  patches_.push_back({steps_.size() - 1, input, byteOffset, true});
+}
+
+void Program::run(const std::vector<char*>& bindings, ScratchArena& scratch, const std::atomic<bool>& stop, Op& op) {
+  for (const Patch& p : patches_) {
+    char* data = bindings[static_cast<std::size_t>(p.input)] + p.offset;
+    if (p.write) {
+      steps_[p.index].target = data;
+    } else {
+      views_[p.index].data = data;
+    }
+  }
+  for (const Step& step : steps_) {
+    if (stop.load(std::memory_order_relaxed)) return;
+    if (!step.kernel) {
+      if (!step.data.empty()) std::memcpy(step.target, step.data.data(), step.data.size());
+      continue;
+    }
+    op = step.op;
+    runKernel(step.kernel, views_.data() + step.views, step.outputs, step.inputs, record_.data() + step.record,
+              step.numbers, scratch);
+  }
+}
+
+void Graph::addInput(Block* block) {
+  if (!inputOf_.emplace(block, static_cast<int>(inputs_.size())).second)
+    throw Error(Code::Config, "beginCapture: input " + std::to_string(inputs_.size()) + " is the same buffer as input " +
+                                  std::to_string(inputOf_[block]));
+  // Held while recording, so that a released input can't come back as somebody else's buffer.
+  allocator_.retain(block);
+  inputs_.push_back({block, block->bytes, false});
+}
+
+Block* Graph::allocate(std::size_t bytes) {
+  if (const auto it = free_.find(Allocator::sizeClass(bytes)); it != free_.end() && !it->second.empty()) {
+    Block* block = it->second.back();
+    it->second.pop_back();
+    allocator_.relabel(block, bytes);
+    allocator_.retain(block);
+    return block;
+  }
+  owned_.reserve(owned_.size() + 1);
+  Block* block = allocator_.allocate(bytes);
+  block->owner = id_;
+  allocator_.retain(block);
+  owned_.push_back(block);
+  return block;
+}
+
+bool Graph::keep(Block* block) {
+  if (block->owner != id_) return false;
+  free_[block->capacity].push_back(block);
+  return true;
+}
+
+int Graph::touch(Block* block, bool written) {
+  if (const auto it = inputOf_.find(block); it != inputOf_.end()) {
+    if (written) inputs_[static_cast<std::size_t>(it->second)].written = true;
+    return it->second;
+  }
+  if (touched_.insert(block).second && block->owner != id_) allocator_.retain(block);
+  if (written) written_.insert(block);
+  return -1;
+}
+
+void Graph::recordCall(Op op, Kernel kernel, const View* views, Block* const* blocks, int outputs, int inputs,
+                       const double* record, int numbers) {
+  program_->addCall(op, kernel, views, outputs, inputs, record, numbers);
+  for (int i = 0; i < outputs + inputs; ++i) {
+    const int input = touch(blocks[i], i < outputs);
+    if (input >= 0)
+      program_->patchView(i, input, static_cast<std::size_t>(static_cast<char*>(views[i].data) - blocks[i]->data));
+  }
+}
+
+void Graph::recordWrite(Block* block, std::size_t byteOffset, const void* data, std::size_t bytes) {
+  program_->addWrite(block->data + byteOffset, data, bytes);
+  const int input = touch(block, true);
+  if (input >= 0) program_->patchWrite(input, byteOffset);
+}
+
+void Graph::finish() {
+  for (Input& input : inputs_)
+    if (input.block) {
+      allocator_.release(input.block);
+      input.block = nullptr;
+    }
+  inputOf_.clear();
+  free_.clear();
+}
+
+std::vector<char*> Graph::bind(const std::vector<Block*>& blocks) const {
+  if (blocks.size() != inputs_.size())
+    throw Error(Code::Config, "replay: expected " + std::to_string(inputs_.size()) + " inputs, got " +
+                                  std::to_string(blocks.size()));
+  std::vector<char*> pointers;
+  pointers.reserve(blocks.size());
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    Block* const block = blocks[i];
+    const std::string name = "replay: input " + std::to_string(i);
+    if (block->bytes < inputs_[i].bytes)
+      throw Error(Code::Shape, name + ": expected a buffer of " + std::to_string(inputs_[i].bytes) + " bytes, got " +
+                                   std::to_string(block->bytes));
+    // What was checked when the calls were recorded, that no output lies over an input, must still hold.
+    if (written_.count(block)) throw Error(Code::Config, name + " is a buffer that the graph itself writes");
+    if (inputs_[i].written) {
+      if (touched_.count(block)) throw Error(Code::Config, name + ", which the graph writes, is a buffer it also reads");
+      for (std::size_t j = 0; j < blocks.size(); ++j)
+        if (j != i && blocks[j] == block)
+          throw Error(Code::Config, name + ", which the graph writes, is also input " + std::to_string(j));
+    }
+    pointers.push_back(block->data);
+  }
+  return pointers;
+}
+
+std::size_t Graph::bytes() const {
+  std::size_t total = 0;
+  for (const Block* block : owned_) total += block->bytes;
+  return total;
+}
+
+void Graph::dispose() {
+  if (disposed()) return;
+  finish();
+  for (Block* block : touched_)
+    if (block->owner != id_) allocator_.release(block);
+  for (Block* block : owned_) allocator_.release(block);
+  touched_.clear();
+  written_.clear();
+  owned_.clear();
+  program_.reset();
+}
+
+}  // namespace gyrus

@@ -1,0 +1,114 @@
+// The in-order queue of one device: a ring of entries that one producer fills and one executor runs, either the
+// stream's own thread or the producer itself (drain). A kernel's error sticks until it is taken.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "core/scratch.h"
+#include "kernels/contract.h"
+
+namespace gyrus {
+
+class Program;
+class Loader;
+
+// Called once, on the thread that runs the entry: with an error, or with the bytes that were read (null for a fence).
+using Completion = std::function<void(const Error* error, std::unique_ptr<char[]> data)>;
+
+struct Entry {
+  enum class Kind { None, Call, Write, Read, Fence, Replay, HandOver };
+  Kind kind = Kind::None;
+  // Call
+  Op op = Op::Fill;
+  Kernel kernel = nullptr;
+  int outputs = 0, inputs = 0;
+  std::vector<View> views;
+  std::vector<double> record;
+  // Write (staged -> target), Read (target -> a copy), HandOver (x -> target, y -> labels)
+  char* target = nullptr;
+  char* labels = nullptr;
+  std::size_t bytes = 0;
+  std::unique_ptr<char[]> staged;
+  Completion completion;
+  // Replay
+  std::shared_ptr<Program> program;
+  std::vector<char*> bindings;
+  // HandOver
+  std::shared_ptr<Loader> loader;
+  std::uint64_t epoch = 0;
+
+  void clear();
+};
+
+class Stream {
+ public:
+  struct Options {
+    std::size_t maxCalls = 4096;
+    std::size_t maxBytes = std::size_t{256} << 20;  // of staged host data
+  };
+
+  explicit Stream(const Options& options);
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream();
+
+  // The entry to fill next; waits for room by running what is queued. push() hands it over.
+  Entry& next(std::size_t stagedBytes = 0);
+  void push();
+
+  // Runs everything queued, on the calling thread.
+  void drain() { drainTo(tail_.load(std::memory_order_relaxed)); }
+  // Nothing is queued or running.
+  bool idle() const { return head_.load(std::memory_order_acquire) == tail_.load(std::memory_order_relaxed); }
+  std::size_t queued() const {
+    return static_cast<std::size_t>(tail_.load(std::memory_order_relaxed) - head_.load(std::memory_order_acquire));
+  }
+  std::size_t maxBytes() const { return options_.maxBytes; }
+  // The sticky error, which is cleared by being taken. Only after drain().
+  std::optional<Error> takeError();
+
+  // Lets the running kernel finish, drops the rest (completions get Error(Disposed)) and joins the thread.
+  void stop();
+
+ private:
+  void loop();
+  bool waitForWork();
+  void wake();
+  void drainTo(std::uint64_t target);
+  void lockExecutor();
+  void runOne();
+  void run(Entry& e);
+  template <class F>
+  void guarded(Op op, F&& f);
+
+  Options options_;
+  std::vector<Entry> ring_;
+  std::uint64_t mask_;
+  alignas(64) std::atomic<std::uint64_t> head_{0};  // entries that have run
+  alignas(64) std::atomic<std::uint64_t> tail_{0};  // entries pushed
+  std::atomic<std::size_t> stagedBytes_{0};
+
+  std::mutex executor_;  // who holds it runs entries
+  std::atomic<bool> claimed_{false};  // the producer wants to be the executor
+  std::atomic<bool> stop_{false};
+  ScratchArena scratch_;
+  std::optional<Error> error_;  // under executor_
+
+  std::mutex sleepLock_;
+  std::condition_variable sleepSignal_;
+  std::atomic<bool> sleeping_{false};
+  std::thread thread_;
+};
+
+// Runs one kernel with its own scratch scope.
+void runKernel(Kernel kernel, const View* views, int outputs, int inputs, const double* record, int numbers,
+               ScratchArena& scratch);
+
+}  // namespace gyrus
