@@ -284,9 +284,9 @@ void where(const Args& args) {
   const DType dtype = args.out[0].dtype;
   mapBlocks(v, [=](void* const* q, int64_t n) {
     if (dtype == DType::F64)
-      choose<uint64_t>(q, n);
+      choose<Bits64>(q, n);
     else if (dtype == DType::F32 || dtype == DType::I32)
-      choose<uint32_t>(q, n);
+      choose<Bits32>(q, n);
     else
       choose<uint8_t>(q, n);
   });

@@ -107,6 +107,11 @@ inline void eachRow(const Nest<K>& t, F f) {
 
 constexpr int64_t kBlock = 512;
 
+// Bits of any type of that size: the compiler may not assume that they differ from floats.
+typedef uint8_t __attribute__((may_alias)) Bits8;
+typedef uint32_t __attribute__((may_alias)) Bits32;
+typedef uint64_t __attribute__((may_alias)) Bits64;
+
 // buffer[i] <-> p[i * stride] for elements of 1, 4 or 8 bytes.
 template <class U>
 inline void packAs(void* buffer, const void* p, int64_t stride, int64_t n) {
@@ -122,19 +127,19 @@ inline void unpackAs(void* p, const void* buffer, int64_t stride, int64_t n) {
 }
 inline void pack(void* buffer, const void* p, int64_t stride, int64_t n, size_t size) {
   if (size == 1)
-    packAs<uint8_t>(buffer, p, stride, n);
+    packAs<Bits8>(buffer, p, stride, n);
   else if (size == 4)
-    packAs<uint32_t>(buffer, p, stride, n);
+    packAs<Bits32>(buffer, p, stride, n);
   else
-    packAs<uint64_t>(buffer, p, stride, n);
+    packAs<Bits64>(buffer, p, stride, n);
 }
 inline void unpack(void* p, const void* buffer, int64_t stride, int64_t n, size_t size) {
   if (size == 1)
-    unpackAs<uint8_t>(p, buffer, stride, n);
+    unpackAs<Bits8>(p, buffer, stride, n);
   else if (size == 4)
-    unpackAs<uint32_t>(p, buffer, stride, n);
+    unpackAs<Bits32>(p, buffer, stride, n);
   else
-    unpackAs<uint64_t>(p, buffer, stride, n);
+    unpackAs<Bits64>(p, buffer, stride, n);
 }
 
 // f(pointers, n) on contiguous blocks of the operands; pointers[0] is written, the others are read.

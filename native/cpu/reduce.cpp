@@ -1,0 +1,337 @@
+// Reductions over trailing axes. f32 sums run in vectors over at most 64 terms a lane and are then joined in f64,
+// always in the same order: the cut into pieces depends on the shape alone. Two walks: along rows (the reduced axis is
+// contiguous, or packed) and down columns (the kept axis is contiguous).
+#include "cpu/families.h"
+#include "cpu/loops.h"
+
+namespace gyrus::cpu::GYRUS_ISA {
+namespace {
+
+template <class T>
+struct SumOp {
+  static constexpr bool centered = false;
+  static constexpr double identity = 0;
+  static GYRUS_INLINE Vec<T> map(Vec<T> v, Vec<T>) { return v; }
+  static GYRUS_INLINE Vec<T> join(Vec<T> a, Vec<T> b) { return a + b; }
+  static GYRUS_INLINE double join(double a, double b) { return a + b; }
+  static GYRUS_INLINE double lanes(Vec<T> v) { return reduceAdd(v); }
+};
+
+// sum (x - center)^2
+template <class T>
+struct SquaresOp : SumOp<T> {
+  static constexpr bool centered = true;
+  static GYRUS_INLINE Vec<T> map(Vec<T> v, Vec<T> center) { return (v - center) * (v - center); }
+};
+
+template <class T>
+struct MaxOp {
+  static constexpr bool centered = false;
+  static constexpr double identity = -INFINITY;
+  static GYRUS_INLINE Vec<T> map(Vec<T> v, Vec<T>) { return v; }
+  static GYRUS_INLINE Vec<T> join(Vec<T> a, Vec<T> b) { return maxNaN(a, b); }
+  static GYRUS_INLINE double join(double a, double b) { return a != a ? a : b != b || b > a ? b : a; }
+  static GYRUS_INLINE double lanes(Vec<T> v) {
+    T x[Vec<T>::N];
+    v.store(x);
+    double best = x[0];
+    for (int k = 1; k < Vec<T>::N; ++k) best = join(best, x[k]);
+    return best;
+  }
+};
+
+template <class T>
+struct MinOp {
+  static constexpr bool centered = false;
+  static constexpr double identity = INFINITY;
+  static GYRUS_INLINE Vec<T> map(Vec<T> v, Vec<T>) { return v; }
+  static GYRUS_INLINE Vec<T> join(Vec<T> a, Vec<T> b) { return minNaN(a, b); }
+  static GYRUS_INLINE double join(double a, double b) { return a != a ? a : b != b || b < a ? b : a; }
+  static GYRUS_INLINE double lanes(Vec<T> v) {
+    T x[Vec<T>::N];
+    v.store(x);
+    double best = x[0];
+    for (int k = 1; k < Vec<T>::N; ++k) best = join(best, x[k]);
+    return best;
+  }
+};
+
+constexpr int kTerms = 64;  // terms a vector lane adds before it is joined in f64
+
+// The kept and the reduced axes of x, each coalesced.
+struct Split {
+  View keptView, reducedView;
+  static View part(const View& x, int from, int to) {
+    View v = x;
+    v.rank = to - from;
+    for (int d = from; d < to; ++d) {
+      v.shape[d - from] = x.shape[d];
+      v.stride[d - from] = x.stride[d];
+    }
+    return v;
+  }
+  Split(const View& x, int axes) : keptView(part(x, 0, x.rank - axes)), reducedView(part(x, x.rank - axes, x.rank)) {}
+};
+
+// Offset of linear position i.
+GYRUS_INLINE int64_t offsetOf(const Nest<1>& t, int64_t i) {
+  int64_t at[1];
+  t.offsets(i / t.inner, at);
+  return at[0] + i % t.inner * t.unit[0];
+}
+
+// n contiguous elements, n <= 4 * N * kTerms
+template <class T, class Op>
+GYRUS_INLINE double reduceBlock(const T* p, int64_t n, Vec<T> center) {
+  using V = Vec<T>;
+  constexpr int N = V::N;
+  const V identity = V::broadcast(static_cast<T>(Op::identity));
+  V a0 = identity, a1 = identity, a2 = identity, a3 = identity;
+  int64_t i = 0;
+  for (; i + 4 * N <= n; i += 4 * N) {
+    a0 = Op::join(a0, Op::map(V::load(p + i), center));
+    a1 = Op::join(a1, Op::map(V::load(p + i + N), center));
+    a2 = Op::join(a2, Op::map(V::load(p + i + 2 * N), center));
+    a3 = Op::join(a3, Op::map(V::load(p + i + 3 * N), center));
+  }
+  for (; i + N <= n; i += N) a0 = Op::join(a0, Op::map(V::load(p + i), center));
+  const int rest = static_cast<int>(n - i);
+  if (rest > 0) {
+    const V last = select(Mask<T>::firstN(rest), Op::map(V::loadN(p + i, rest), center), identity);
+    a1 = Op::join(a1, last);
+  }
+  return Op::lanes(Op::join(Op::join(a0, a1), Op::join(a2, a3)));
+}
+
+// Reduced positions [from, to) below one kept element.
+template <class T, class Op>
+double reduceRow(const T* x, const Nest<1>& reduced, int64_t from, int64_t to, T center) {
+  constexpr int64_t block = 4 * Vec<T>::N * kTerms;
+  const Vec<T> c = Vec<T>::broadcast(center);
+  const int64_t stride = reduced.unit[0];
+  double total = Op::identity;
+  for (int64_t i = from; i < to;) {
+    const int64_t inRow = minOf(to - i, reduced.inner - i % reduced.inner);
+    const T* p = x + offsetOf(reduced, i);
+    if (stride == 1) {
+      for (int64_t k = 0; k < inRow; k += block)
+        total = Op::join(total, reduceBlock<T, Op>(p + k, minOf(block, inRow - k), c));
+    } else {
+      T buffer[block];
+      for (int64_t k = 0; k < inRow; k += block) {
+        const int64_t n = minOf(block, inRow - k);
+        packAs<T>(buffer, p + k * stride, stride, n);
+        total = Op::join(total, reduceBlock<T, Op>(buffer, n, c));
+      }
+    }
+    i += inRow;
+  }
+  return total;
+}
+
+constexpr int64_t kColumns = 256;
+
+// total[j] = reduction over positions [from, to) of x[., j] for w <= kColumns contiguous columns.
+template <class T, class Op>
+void reduceColumns(const T* x, const Nest<1>& reduced, int64_t from, int64_t to, int64_t w, const T* center,
+                   double* total) {
+  using V = Vec<T>;
+  constexpr int N = V::N;
+  const V identity = V::broadcast(static_cast<T>(Op::identity));
+  for (int64_t j = 0; j < w; ++j) total[j] = Op::identity;
+  T part[kColumns];
+  int64_t at[kTerms];
+  for (int64_t i = from; i < to; i += kTerms) {
+    const int64_t rows = minOf(kTerms, to - i);
+    for (int64_t r = 0; r < rows; ++r) at[r] = offsetOf(reduced, i + r);
+    int64_t j = 0;
+    for (; j + 4 * N <= w; j += 4 * N) {
+      V a[4], c[4];
+      for (int k = 0; k < 4; ++k) {
+        a[k] = identity;
+        c[k] = Op::centered ? V::load(center + j + k * N) : V::zero();
+      }
+      for (int64_t r = 0; r < rows; ++r)
+        for (int k = 0; k < 4; ++k) a[k] = Op::join(a[k], Op::map(V::load(x + at[r] + j + k * N), c[k]));
+      for (int k = 0; k < 4; ++k) a[k].store(part + j + k * N);
+    }
+    for (; j < w; j += N) {
+      const int n = static_cast<int>(minOf(N, w - j));
+      const V c = Op::centered ? V::loadN(center + j, n) : V::zero();
+      V a = identity;
+      for (int64_t r = 0; r < rows; ++r) a = Op::join(a, Op::map(V::loadN(x + at[r] + j, n), c));
+      a.storeN(part + j, n);
+    }
+    for (j = 0; j < w; ++j) total[j] = Op::join(total[j], static_cast<double>(part[j]));
+  }
+}
+
+// total [kept] <- x; center [kept] for ops that want it
+template <class T, class Op>
+void reduceInto(const Args& args, const T* x, const Nest<1>& kept, const Nest<1>& reduced, const T* center,
+                double* total) {
+  const int64_t K = kept.count, n = reduced.count;
+  const bool down = kept.unit[0] == 1 && kept.inner >= 4 && reduced.unit[0] != 1;
+  const int64_t width = down ? minOf(kept.inner, kColumns) : 1;
+  const int64_t each = maxOf(kTerms, kGrain / width);  // reduced positions of a piece
+  const int64_t pieces = maxOf(1, ceilDiv(n, each));
+  double* partial = total;
+  if (pieces > 1) partial = args.scratch->template array<double>(K * pieces);
+  if (down) {
+    const int64_t perRow = ceilDiv(kept.inner, width), groups = K / kept.inner * perRow;
+    const auto run = [&](int64_t g, int64_t piece) {
+      const int64_t first = g % perRow * width, i = g / perRow * kept.inner + first;
+      reduceColumns<T, Op>(x + offsetOf(kept, i), reduced, piece * each, minOf(n, (piece + 1) * each),
+                           minOf(width, kept.inner - first), Op::centered ? center + i : nullptr,
+                           partial + piece * K + i);
+    };
+    parallelItems(groups * pieces, width * minOf(n, each), [&](int64_t from, int64_t to) {
+      for (int64_t c = from; c < to; ++c) run(c / pieces, c % pieces);
+    });
+  } else {
+    parallelItems(K * pieces, minOf(n, each), [&](int64_t from, int64_t to) {
+      for (int64_t c = from; c < to; ++c) {
+        const int64_t i = c / pieces, piece = c % pieces;
+        partial[piece * K + i] = reduceRow<T, Op>(x + offsetOf(kept, i), reduced, piece * each,
+                                                  minOf(n, (piece + 1) * each), Op::centered ? center[i] : T(0));
+      }
+    });
+  }
+  if (pieces == 1) return;
+  for (int64_t i = 0; i < K; ++i) {
+    double sum = partial[i];
+    for (int64_t p = 1; p < pieces; ++p) sum = Op::join(sum, partial[p * K + i]);
+    total[i] = sum;
+  }
+}
+
+// Everything that has no vector walk: f folds one element into an accumulator of type A.
+template <class T, class A, class F>
+void reducePlain(const View& y, const T* x, const Nest<1>& kept, const Nest<1>& reduced, A start, F f) {
+  T* out = y.as<T>();
+  parallelItems(kept.count, reduced.count, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+      const T* p = x + offsetOf(kept, i);
+      A acc = start;
+      for (int64_t o = 0; o < reduced.count; o += reduced.inner) {
+        const T* row = p + offsetOf(reduced, o);
+        for (int64_t k = 0; k < reduced.inner; ++k) acc = f(acc, row[k * reduced.unit[0]]);
+      }
+      out[i] = static_cast<T>(acc);
+    }
+  });
+}
+
+template <class T>
+void reduceFloat(const Args& args, ReduceKind kind, double correction, const Nest<1>& kept, const Nest<1>& reduced) {
+  const View& y = args.out[0];
+  const T* x = args.in[0].as<T>();
+  T* out = y.as<T>();
+  const int64_t K = kept.count;
+  const double n = static_cast<double>(reduced.count);
+  if (kind == ReduceKind::Prod) {
+    reducePlain(y, x, kept, reduced, 1.0, [](double a, T v) { return a * static_cast<double>(v); });
+    return;
+  }
+  double* total = args.scratch->template array<double>(K);
+  if (kind == ReduceKind::Max)
+    reduceInto<T, MaxOp<T>>(args, x, kept, reduced, nullptr, total);
+  else if (kind == ReduceKind::Min)
+    reduceInto<T, MinOp<T>>(args, x, kept, reduced, nullptr, total);
+  else
+    reduceInto<T, SumOp<T>>(args, x, kept, reduced, nullptr, total);
+  if (kind == ReduceKind::Variance) {
+    T* center = args.scratch->template array<T>(K);
+    double* squares = args.scratch->template array<double>(K);
+    for (int64_t i = 0; i < K; ++i) center[i] = static_cast<T>(total[i] / n);
+    reduceInto<T, SquaresOp<T>>(args, x, kept, reduced, center, squares);
+    for (int64_t i = 0; i < K; ++i) {
+      // The center was rounded to T: sum (x - c)^2 = sum (x - mean)^2 + n (mean - c)^2.
+      const double off = total[i] / n - static_cast<double>(center[i]);
+      const double sum = squares[i] - n * off * off;
+      out[i] = static_cast<T>((sum < 0 ? 0 : sum) / (n > correction ? n - correction : 0.0));
+    }
+    return;
+  }
+  const double divisor = kind == ReduceKind::Mean ? n : 1;
+  for (int64_t i = 0; i < K; ++i) out[i] = static_cast<T>(total[i] / divisor);
+}
+
+void reduceInt(const Args& args, ReduceKind kind, const Nest<1>& kept, const Nest<1>& reduced) {
+  const View& y = args.out[0];
+  const int32_t* x = args.in[0].as<int32_t>();
+  // Sums and products wrap.
+  if (kind == ReduceKind::Sum)
+    reducePlain(y, x, kept, reduced, uint32_t{0}, [](uint32_t a, int32_t v) { return a + static_cast<uint32_t>(v); });
+  else if (kind == ReduceKind::Prod)
+    reducePlain(y, x, kept, reduced, uint32_t{1}, [](uint32_t a, int32_t v) { return a * static_cast<uint32_t>(v); });
+  else if (kind == ReduceKind::Max)
+    reducePlain(y, x, kept, reduced, INT32_MIN, [](int32_t a, int32_t v) { return a > v ? a : v; });
+  else
+    reducePlain(y, x, kept, reduced, INT32_MAX, [](int32_t a, int32_t v) { return a < v ? a : v; });
+}
+
+// y [kept...] contiguous <- x [kept..., reduced...]
+void reduce(const Args& args) {
+  const auto& p = args.as<ReduceParams>();
+  const auto kind = static_cast<ReduceKind>(static_cast<int>(p.kind));
+  const View& x = args.in[0];
+  const Split split(x, static_cast<int>(p.axes));
+  const View *const keptViews[1] = {&split.keptView}, *const reducedViews[1] = {&split.reducedView};
+  const Nest<1> kept(keptViews, false), reduced(reducedViews, true);
+  if (kept.count == 0) return;
+  if (x.dtype == DType::F32)
+    reduceFloat<float>(args, kind, p.correction, kept, reduced);
+  else if (x.dtype == DType::F64)
+    reduceFloat<double>(args, kind, p.correction, kept, reduced);
+  else if (x.dtype == DType::I32)
+    reduceInt(args, kind, kept, reduced);
+  else if (kind == ReduceKind::Any)
+    reducePlain(args.out[0], x.as<uint8_t>(), kept, reduced, 0, [](int a, uint8_t v) { return a | (v != 0); });
+  else
+    reducePlain(args.out[0], x.as<uint8_t>(), kept, reduced, 1, [](int a, uint8_t v) { return a & (v != 0); });
+}
+
+template <class T>
+int32_t extremeAt(const T* p, int64_t n, int64_t stride, bool smallest) {
+  int64_t best = 0;
+  T extreme = p[0];
+  for (int64_t i = 1; i < n && extreme == extreme; ++i) {
+    const T v = p[i * stride];
+    if (v != v || (smallest ? v < extreme : v > extreme)) {
+      extreme = v;
+      best = i;
+    }
+  }
+  return static_cast<int32_t>(best);
+}
+
+// y i32 [kept...] <- x [kept..., n]; the first extreme wins, NaN is the extreme
+void argReduce(const Args& args) {
+  const bool smallest = static_cast<ArgKind>(static_cast<int>(args.as<ArgReduceParams>().kind)) == ArgKind::ArgMin;
+  const View &y = args.out[0], &x = args.in[0];
+  const int64_t n = x.shape[x.rank - 1], stride = x.stride[x.rank - 1];
+  const View rows = Split(x, 1).keptView;
+  const View* const v[2] = {&y, &rows};
+  const Nest<2> nest(v);
+  parallelItems(nest.count, n, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+      int64_t at[2];
+      nest.offsets(i / nest.inner, at);
+      const int64_t k = i % nest.inner, row = at[1] + k * nest.unit[1];
+      y.as<int32_t>()[at[0] + k * nest.unit[0]] =
+          x.dtype == DType::F32   ? extremeAt(x.as<float>() + row, n, stride, smallest)
+          : x.dtype == DType::F64 ? extremeAt(x.as<double>() + row, n, stride, smallest)
+                                  : extremeAt(x.as<int32_t>() + row, n, stride, smallest);
+    }
+  });
+}
+
+}  // namespace
+
+void registerReduce(KernelTable& t) {
+  t.set(Op::Reduce, reduce);
+  t.set(Op::ArgReduce, argReduce);
+}
+
+}  // namespace gyrus::cpu::GYRUS_ISA
