@@ -3,7 +3,7 @@
  * what was expected and what came.
  */
 export type ErrorCode =
-  'SHAPE' | 'DTYPE' | 'DEVICE' | 'DISPOSED' | 'OUT_OF_MEMORY' | 'FORMAT' | 'CONFIG' | 'AUTOGRAD' | 'INTERNAL';
+  'SHAPE' | 'DTYPE' | 'DEVICE' | 'DISPOSED' | 'OUT_OF_MEMORY' | 'FORMAT' | 'IO' | 'CONFIG' | 'AUTOGRAD' | 'INTERNAL';
 
 /** Base class of all errors thrown by Gyrus. */
 export class GyrusError extends Error {
@@ -48,6 +48,12 @@ export class OutOfMemoryError extends GyrusError {
 export class FormatError extends GyrusError {
   constructor(message: string, options?: ErrorOptions) {
     super('FORMAT', message, options);
+  }
+}
+/** A file that can't be opened, read or written: missing, not permitted, no space left. */
+export class IOError extends GyrusError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('IO', message, options);
   }
 }
 /** An option, configuration field or argument value that is not allowed. */

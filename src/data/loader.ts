@@ -1,0 +1,117 @@
+/**
+ * DataLoader: batches of a dataset as tensors. They are assembled natively, on a thread of their own and ahead of their use.
+ */
+import { ConfigError, type Device, DisposedError, type NativeLoader } from '../device/index.js';
+import { resolveDevice, Storage, Tensor } from '../tensor/index.js';
+import type { Dataset } from './dataset.js';
+
+export interface LoaderOptions {
+  /** Rows per batch. Default 128. */
+  batchSize?: number;
+  /** Leave out a last batch that isn't full. Default false. */
+  dropLast?: boolean;
+  /** Batches assembled ahead. Default 4. */
+  prefetch?: number;
+  /** Gives the rows of each epoch; default: all rows in their own order. */
+  sampler?: { epoch(e: number): Int32Array };
+  device?: Device | string;
+}
+
+/** Inputs f32 [rows, features] and labels i32 [rows]. Whoever takes a batch disposes of it. */
+export interface Batch {
+  x: Tensor;
+  y: Tensor;
+  rows: number;
+}
+
+export class DataLoader implements AsyncIterable<Batch> {
+  readonly dataset: Dataset;
+  readonly batchSize: number;
+  readonly dropLast: boolean;
+  readonly device: Device;
+  readonly #sampler: LoaderOptions['sampler'];
+  readonly #native: NativeLoader;
+  #batches = 0;
+  #epoch = -1;
+  #disposed = false;
+
+  /** Throws ConfigError for a batch size or prefetch below 1. */
+  constructor(dataset: Dataset, options: LoaderOptions = {}) {
+    const { batchSize = 128, dropLast = false, prefetch = 4 } = options;
+    for (const [name, value] of [
+      ['batch size', batchSize],
+      ['prefetch', prefetch],
+    ] as const) {
+      if (!Number.isInteger(value) || value < 1) {
+        throw new ConfigError(`DataLoader: expected a ${name} of at least 1, got ${value}`);
+      }
+    }
+    this.dataset = dataset;
+    this.batchSize = batchSize;
+    this.dropLast = dropLast;
+    this.device = resolveDevice(options.device);
+    this.#sampler = options.sampler;
+    const { data, labels, features, scale, shift } = dataset;
+    this.#native = this.device.createLoader(data, labels, features, scale, shift, prefetch);
+  }
+
+  /** Batches of the epoch that was started. */
+  get batches(): number {
+    return this.#batches;
+  }
+  /** The epoch that was started, -1 before. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Begins epoch e (from 0), leaving out its first `skip` batches. What was prefetched of another is dropped. */
+  start(e: number, skip = 0): void {
+    if (this.#disposed) throw new DisposedError('DataLoader: it was disposed of');
+    const order = this.#sampler?.epoch(e) ?? Int32Array.from({ length: this.dataset.rows }, (_, i) => i);
+    this.#batches = this.dropLast ? Math.floor(order.length / this.batchSize) : Math.ceil(order.length / this.batchSize);
+    this.#native.start(order.subarray(skip * this.batchSize).slice(), this.batchSize, this.dropLast);
+    this.#epoch = e;
+  }
+
+  /** The next batch, or undefined at the end of the epoch. Doesn't wait for the rows: they come in stream order. */
+  next(): Batch | undefined {
+    if (this.#disposed) throw new DisposedError('DataLoader: it was disposed of');
+    if (this.#epoch < 0) throw new ConfigError('DataLoader.next: expected start() before, got no epoch');
+    const batch = this.#native.next();
+    if (!batch) return undefined;
+    const [x, y, rows] = batch;
+    const { features } = this.dataset;
+    return {
+      x: new Tensor(new Storage(this.device, x, 4 * rows * features), 'f32', [rows, features]),
+      y: new Tensor(new Storage(this.device, y, 4 * rows), 'i32', [rows]),
+      rows,
+    };
+  }
+
+  /** The batches of the next epoch (the first iteration is epoch 0). Each batch is disposed of when the loop goes on. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Batch> {
+    this.start(this.#epoch + 1);
+    const epoch = this.#epoch;
+    for (let batch = this.next(); batch; batch = this.next()) {
+      try {
+        // One at a time: a consumer that only enqueues work must not run ahead of the stream for a whole epoch.
+        await this.device.fence();
+        yield batch;
+      } finally {
+        batch.x.dispose();
+        batch.y.dispose();
+      }
+      if (this.#epoch !== epoch) throw new ConfigError('DataLoader: start() was called while iterating');
+    }
+  }
+
+  /** Stops the thread and lets go of its copy of the data. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#native.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

@@ -1,0 +1,246 @@
+/**
+ * The configuration of a run: one schema for the command line, config files and the library. Unknown keys are refused with the
+ * nearest known one; every field has a default and a description.
+ */
+import { closest, distance } from 'fastest-levenshtein';
+import { z } from 'zod';
+import { ConfigError } from '../device/index.js';
+import { lossNames, samplerNames } from '../longtail/index.js';
+
+const fraction = z.number().min(0).max(1);
+const count = z.number().int().min(1);
+
+export const plasticitySchema = z.strictObject({
+  rate: z.number().gt(0).max(4).default(0.5).describe('Units added per cycle, as a share of the base size'),
+  period: count.default(4).describe('Epochs of one cycle'),
+  grownEpochs: count.default(2).describe('Epochs of a cycle at the grown size'),
+  warmup: fraction.default(0.1).describe('Share of the epochs before the first growth'),
+  lastShrink: fraction.default(0.8).describe('Share of the epochs by which the last removal happens'),
+  init: z.enum(['zero-out', 'paired', 'split']).default('zero-out').describe('How newborn units start'),
+  score: z
+    .enum(['class-taylor', 'taylor-gate', 'taylor-weight', 'l1', 'l2', 'activation', 'apoz', 'dormant', 'random'])
+    .default('class-taylor')
+    .describe('What decides which units are removed'),
+  classWeighting: z
+    .enum(['uniform', 'effective', 'inverse'])
+    .default('uniform')
+    .describe('Weight of each class in the class-taylor score'),
+  maturity: z.number().int().min(0).default(0).describe('Steps before a unit may be removed'),
+  foldMean: z.boolean().default(true).describe('Fold a removed unit\'s mean activation into the next bias'),
+  retain: fraction
+    .nullable()
+    .default(null)
+    .describe('Never remove a unit in this top share of a head class (null: no such rule)'),
+  probe: z
+    .union([z.literal('running'), z.strictObject({ samplesPerClass: count })])
+    .default('running')
+    .describe('Score during the grown phase, or on a class-balanced sample of the training set'),
+});
+
+const optimizerSchema = z.strictObject({
+  name: z.enum(['sgd', 'adam', 'adamw']).default('sgd').describe('Optimiser'),
+  lr: z.number().gt(0).max(100).default(0.05).describe('Learning rate'),
+  momentum: z.number().min(0).lt(1).default(0.9).describe('SGD: momentum'),
+  nesterov: z.boolean().default(false).describe('SGD: Nesterov momentum'),
+  beta1: z.number().min(0).lt(1).default(0.9).describe('Adam: decay of the first moment'),
+  beta2: z.number().min(0).lt(1).default(0.999).describe('Adam: decay of the second moment'),
+  eps: z.number().gt(0).default(1e-8).describe('Adam: added to the root of the second moment'),
+  weightDecay: z.number().min(0).max(1).default(5e-4).describe('Weight decay'),
+  youngSteps: z.number().int().min(0).default(0).describe('No weight decay on units younger than this many steps'),
+  clipNorm: z.number().gt(0).nullable().default(null).describe('Largest norm of all gradients together (null: no limit)'),
+});
+
+const scheduleSchema = z.strictObject({
+  name: z.enum(['constant', 'step', 'cosine']).default('cosine').describe('Learning rate over the training'),
+  warmupEpochs: z.number().min(0).default(0).describe('Epochs of linear warm-up'),
+  milestones: z.array(fraction).default([0.8, 0.9]).describe('Step: shares of the training at which the rate drops'),
+  gamma: z.number().gt(0).max(1).default(0.1).describe('Step: factor at each milestone'),
+});
+
+const lossSchema = z.strictObject({
+  name: z.enum(lossNames).default('ce').describe('Loss'),
+  gamma: z.number().min(0).max(10).optional().describe('Focal, VS: exponent (defaults 2, 0.15)'),
+  beta: z.number().min(0).lt(1).optional().describe('Class-balanced: default 0.9999'),
+  tau: z.number().min(0).max(10).optional().describe('Logit adjustment, VS: defaults 1, 1.25'),
+  maxMargin: z.number().min(0).max(2).optional().describe('LDAM: largest margin, default 0.5'),
+  scale: z.number().gt(0).max(1000).optional().describe('LDAM: factor on the cosines, default 30'),
+  mode: z.enum(['train', 'post-hoc']).optional().describe('Logit adjustment: at training (default) or when predicting'),
+  labelSmoothing: fraction.optional().describe('Default 0'),
+  drw: z
+    .strictObject({ from: fraction.optional(), beta: z.number().min(0).lt(1).optional() })
+    .optional()
+    .describe('Deferred re-weighting: class-balanced weights from this share of the epochs on (defaults 0.8, 0.9999)'),
+});
+
+const datasetSchema = z.strictObject({
+  name: z.string().min(1).default('auto').describe("'fashion-mnist', 'mnist' or 'auto' (the first that is there)"),
+  dir: z.string().min(1).optional().describe('Folder of the files (default: where the package puts them, or GYRUS_DATA)'),
+  imbalanceFactor: z
+    .number()
+    .min(1)
+    .nullable()
+    .default(100)
+    .describe('Samples of the most frequent class over those of the rarest (null: the data as it is)'),
+  profile: z.enum(['exponential', 'step']).default('exponential').describe('Samples over classes'),
+  subsetSeed: z.number().int().min(0).default(0).describe('Chooses the rows of the long-tailed subset'),
+  trainRows: count.optional().describe('Use at most this many training rows (before the profile), for quick tries'),
+  testRows: count.optional().describe('Use at most this many test rows'),
+});
+
+export const runConfigSchema = z.strictObject({
+  dataset: datasetSchema.prefault({}).describe('Data'),
+  model: z
+    .strictObject({
+      hidden: z.array(count.max(65536)).min(1).max(32).default([64]).describe('Units of each hidden layer'),
+      norm: z.enum(['none', 'batch', 'layer']).default('none').describe('Normalisation after each hidden layer'),
+      dropout: z.number().min(0).lt(1).default(0).describe('Dropout after each hidden layer'),
+    })
+    .prefault({})
+    .describe('Multi-layer perceptron'),
+  optimizer: optimizerSchema.prefault({}).describe('Optimiser'),
+  schedule: scheduleSchema.prefault({}).describe('Learning-rate schedule'),
+  loss: lossSchema.prefault({}).describe('Loss'),
+  sampler: z.enum(samplerNames).default('instance').describe('Order and frequency of the training rows'),
+  plasticity: plasticitySchema.nullable().default(null).describe('Grow-and-prune cycle (null: fixed width)'),
+  epochs: count.max(100000).default(40).describe('Epochs'),
+  batchSize: count.max(1 << 20).default(128).describe('Samples per step'),
+  seed: z.number().int().min(0).default(0).describe('Seed of everything random but the subset'),
+  threads: count.max(1024).nullable().default(null).describe('Threads of the pool (null: GYRUS_THREADS or all cores)'),
+  evalEvery: count.default(1).describe('Epochs between evaluations; the last epoch is always evaluated'),
+  checkpoint: z
+    .strictObject({
+      path: z.string().min(1).describe('File of the checkpoint'),
+      every: count.default(1).describe('Epochs between checkpoints'),
+    })
+    .nullable()
+    .default(null)
+    .describe('Where checkpoints go (null: none)'),
+});
+
+/** A complete configuration. */
+export type RunConfig = z.output<typeof runConfigSchema>;
+/** A configuration with fields left out. */
+export type RunConfigInput = z.input<typeof runConfigSchema>;
+export type PlasticityConfig = z.output<typeof plasticitySchema>;
+
+/** One field of the configuration. */
+export interface ConfigField {
+  /** Dotted path, e.g. 'optimizer.lr'. */
+  key: string;
+  /** E.g. 'number', "'sgd' | 'adam'". */
+  type: string;
+  default: unknown;
+  description: string;
+}
+
+function inner(schema: z.ZodType): z.ZodType {
+  let s = schema as z.ZodType & { def: { type: string; innerType?: z.ZodType } };
+  while (['default', 'prefault', 'optional', 'nullable'].includes(s.def.type) && s.def.innerType) s = s.def.innerType as typeof s;
+  return s;
+}
+
+function typeName(schema: z.ZodType): string {
+  const s = inner(schema) as z.ZodType & { def: { type: string; element?: z.ZodType; entries?: object; options?: z.ZodType[]; values?: unknown[] } };
+  switch (s.def.type) {
+    case 'enum':
+      return Object.keys(s.def.entries ?? {})
+        .map((v) => `'${v}'`)
+        .join(' | ');
+    case 'array':
+      return `${typeName(s.def.element as z.ZodType)}[]`;
+    case 'union':
+      return (s.def.options ?? []).map(typeName).join(' | ');
+    case 'literal':
+      return (s.def.values ?? []).map((v) => `'${String(v)}'`).join(' | ');
+    default:
+      return s.def.type;
+  }
+}
+
+function shapeOf(schema: z.ZodType): Record<string, z.ZodType> | undefined {
+  const s = inner(schema);
+  return s instanceof z.ZodObject ? (s.shape as Record<string, z.ZodType>) : undefined;
+}
+
+function defaultOf(schema: z.ZodType): unknown {
+  const parsed = schema.safeParse(undefined);
+  return parsed.success ? parsed.data : undefined;
+}
+
+function fieldsOf(schema: z.ZodType, path: string): ConfigField[] {
+  return Object.entries(shapeOf(schema) ?? {}).flatMap(([name, field]) => {
+    const key = path === '' ? name : `${path}.${name}`;
+    const own = { key, type: typeName(field), default: defaultOf(field), description: field.description ?? '' };
+    if (!shapeOf(field)) return [own];
+    return own.default === null ? [own, ...fieldsOf(field, key)] : fieldsOf(field, key);
+  });
+}
+
+/** All fields with their types, defaults and descriptions, for help texts and documentation. */
+export function configFields(): ConfigField[] {
+  return fieldsOf(runConfigSchema, '');
+}
+
+function at(schema: z.ZodType, path: readonly PropertyKey[]): z.ZodType | undefined {
+  let s: z.ZodType | undefined = schema;
+  for (const part of path) {
+    const shape: Record<string, z.ZodType> | undefined = s && shapeOf(s);
+    s = shape?.[String(part)];
+  }
+  return s;
+}
+
+function unknownKey(key: string, path: readonly PropertyKey[]): string {
+  const here = Object.keys(shapeOf(at(runConfigSchema, path) ?? runConfigSchema) ?? {});
+  const where = path.length === 0 ? '' : `${path.map(String).join('.')}.`;
+  const near = closest(key, here);
+  const fits = (known: string): boolean => distance(key.toLowerCase(), known.toLowerCase()) <= Math.max(2, key.length / 3);
+  if (near && fits(near)) return `unknown key '${where}${key}'; did you mean '${where}${near}'?`;
+  // A key that is right but stands on the wrong level.
+  const elsewhere = configFields().find((field) => field.key.split('.').at(-1) === key);
+  if (elsewhere) return `unknown key '${where}${key}'; did you mean '${elsewhere.key}'?`;
+  return `unknown key '${where}${key}'; known here: ${here.join(', ')}`;
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
+  return JSON.stringify(value) ?? String(value);
+}
+
+function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
+  let value = input;
+  for (const part of path) value = (value as Record<PropertyKey, unknown> | undefined)?.[part];
+  return value;
+}
+
+/**
+ * Checks a configuration and fills in the defaults.
+ * @param where named in messages, e.g. the file; default 'config'
+ * @throws ConfigError listing every problem: the field, what was expected and what came; unknown keys with the nearest known one
+ */
+export function parseConfig(input: unknown, where = 'config'): RunConfig {
+  const parsed = runConfigSchema.safeParse(input);
+  const problems: string[] = [];
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) {
+      if (issue.code === 'unrecognized_keys') {
+        for (const key of issue.keys) problems.push(unknownKey(key, issue.path));
+      } else {
+        const name = issue.path.length === 0 ? 'the configuration' : `'${issue.path.map(String).join('.')}'`;
+        problems.push(`${name}: ${issue.message}, got ${show(valueAt(input, issue.path))}`);
+      }
+    }
+    throw new ConfigError(`${where}: ${problems.join('\n  ')}`);
+  }
+  const config = parsed.data;
+  if (config.plasticity && config.plasticity.grownEpochs > config.plasticity.period) {
+    problems.push(
+      `'plasticity.grownEpochs': expected at most the period (${config.plasticity.period}), got ${config.plasticity.grownEpochs}`,
+    );
+  }
+  if (config.schedule.warmupEpochs >= config.epochs && config.schedule.warmupEpochs > 0) {
+    problems.push(`'schedule.warmupEpochs': expected fewer than the epochs (${config.epochs}), got ${config.schedule.warmupEpochs}`);
+  }
+  if (problems.length > 0) throw new ConfigError(`${where}: ${problems.join('\n  ')}`);
+  return config;
+}
