@@ -272,10 +272,11 @@ void binary(const Args& args) {
 
 template <class U>
 void choose(void* const* q, int64_t n) {
-  auto* y = static_cast<U*>(q[0]);
   const auto* c = static_cast<const uint8_t*>(q[1]);
-  const auto *a = static_cast<const U*>(q[2]), *b = static_cast<const U*>(q[3]);
-  for (int64_t i = 0; i < n; ++i) y[i] = c[i] ? a[i] : b[i];
+  for (int64_t i = 0; i < n; ++i) {
+    const U a = loadBits<U>(q[2], i), b = loadBits<U>(q[3], i);
+    storeBits<U>(q[0], i, c[i] ? a : b);
+  }
 }
 
 // y <- c ? a : b, moving bits only
@@ -284,9 +285,9 @@ void where(const Args& args) {
   const DType dtype = args.out[0].dtype;
   mapBlocks(v, [=](void* const* q, int64_t n) {
     if (dtype == DType::F64)
-      choose<Bits64>(q, n);
+      choose<uint64_t>(q, n);
     else if (dtype == DType::F32 || dtype == DType::I32)
-      choose<Bits32>(q, n);
+      choose<uint32_t>(q, n);
     else
       choose<uint8_t>(q, n);
   });

@@ -107,40 +107,38 @@ inline void eachRow(const Nest<K>& t, F f) {
 
 constexpr int64_t kBlock = 512;
 
-// Bits of any type of that size: the compiler may not assume that they differ from floats.
-typedef uint8_t __attribute__((may_alias)) Bits8;
-typedef uint32_t __attribute__((may_alias)) Bits32;
-typedef uint64_t __attribute__((may_alias)) Bits64;
+// Moves the bits of an element of any type, which a plain assignment through another type may not do.
+template <class U>
+GYRUS_INLINE U loadBits(const void* p, int64_t i) {
+  U u;
+  ::memcpy(&u, static_cast<const char*>(p) + i * static_cast<int64_t>(sizeof(U)), sizeof(U));
+  return u;
+}
+template <class U>
+GYRUS_INLINE void storeBits(void* p, int64_t i, U u) {
+  ::memcpy(static_cast<char*>(p) + i * static_cast<int64_t>(sizeof(U)), &u, sizeof(U));
+}
 
-// buffer[i] <-> p[i * stride] for elements of 1, 4 or 8 bytes.
+// y[i * ys] = x[i * xs] for elements of 1, 4 or 8 bytes.
 template <class U>
-inline void packAs(void* buffer, const void* p, int64_t stride, int64_t n) {
-  U* b = static_cast<U*>(buffer);
-  const U* s = static_cast<const U*>(p);
-  for (int64_t i = 0; i < n; ++i) b[i] = s[i * stride];
-}
-template <class U>
-inline void unpackAs(void* p, const void* buffer, int64_t stride, int64_t n) {
-  U* s = static_cast<U*>(p);
-  const U* b = static_cast<const U*>(buffer);
-  for (int64_t i = 0; i < n; ++i) s[i * stride] = b[i];
-}
-inline void pack(void* buffer, const void* p, int64_t stride, int64_t n, size_t size) {
-  if (size == 1)
-    packAs<Bits8>(buffer, p, stride, n);
-  else if (size == 4)
-    packAs<Bits32>(buffer, p, stride, n);
+inline void moveAs(void* y, int64_t ys, const void* x, int64_t xs, int64_t n) {
+  if (ys == 1)
+    for (int64_t i = 0; i < n; ++i) storeBits<U>(y, i, loadBits<U>(x, i * xs));
   else
-    packAs<Bits64>(buffer, p, stride, n);
+    for (int64_t i = 0; i < n; ++i) storeBits<U>(y, i * ys, loadBits<U>(x, i * xs));
 }
-inline void unpack(void* p, const void* buffer, int64_t stride, int64_t n, size_t size) {
-  if (size == 1)
-    unpackAs<Bits8>(p, buffer, stride, n);
+inline void moveStrided(void* y, int64_t ys, const void* x, int64_t xs, int64_t n, size_t size) {
+  if (ys == 1 && xs == 1)
+    ::memcpy(y, x, static_cast<size_t>(n) * size);
+  else if (size == 1)
+    moveAs<uint8_t>(y, ys, x, xs, n);
   else if (size == 4)
-    unpackAs<Bits32>(p, buffer, stride, n);
+    moveAs<uint32_t>(y, ys, x, xs, n);
   else
-    unpackAs<Bits64>(p, buffer, stride, n);
+    moveAs<uint64_t>(y, ys, x, xs, n);
 }
+
+GYRUS_INLINE size_t sizeOfType(DType d) { return d == DType::F64 ? 8 : d == DType::F32 || d == DType::I32 ? 4 : 1; }
 
 // f(pointers, n) on contiguous blocks of the operands; pointers[0] is written, the others are read.
 template <int K, class F>
@@ -149,8 +147,7 @@ inline void mapBlocks(const View* const (&v)[K], F f) {
   size_t size[K];
   char* base[K];
   for (int k = 0; k < K; ++k) {
-    const DType d = v[k]->dtype;
-    size[k] = d == DType::F64 ? 8 : d == DType::F32 || d == DType::I32 ? 4 : 1;
+    size[k] = sizeOfType(v[k]->dtype);
     base[k] = static_cast<char*>(v[k]->data);
   }
   bool plain = true;
@@ -164,19 +161,19 @@ inline void mapBlocks(const View* const (&v)[K], F f) {
     }
     alignas(64) char buffer[K][kBlock * 8];
     for (int k = 1; k < K; ++k)  // a broadcast operand is the same in every block
-      if (nest.unit[k] == 0) pack(buffer[k], p[k], 0, minOf(n, kBlock), size[k]);
+      if (nest.unit[k] == 0) moveStrided(buffer[k], 1, p[k], 0, minOf(n, kBlock), size[k]);
     for (int64_t i = 0; i < n; i += kBlock) {
       const int64_t m = minOf(kBlock, n - i);
       void* q[K];
       for (int k = 0; k < K; ++k) {
         char* here = static_cast<char*>(p[k]) + i * nest.unit[k] * static_cast<int64_t>(size[k]);
         q[k] = nest.unit[k] == 1 ? here : buffer[k];
-        if (k > 0 && nest.unit[k] > 1) pack(buffer[k], here, nest.unit[k], m, size[k]);
+        if (k > 0 && nest.unit[k] > 1) moveStrided(buffer[k], 1, here, nest.unit[k], m, size[k]);
       }
       f(q, m);
       if (nest.unit[0] != 1)
-        unpack(static_cast<char*>(p[0]) + i * nest.unit[0] * static_cast<int64_t>(size[0]), buffer[0], nest.unit[0], m,
-               size[0]);
+        moveStrided(static_cast<char*>(p[0]) + i * nest.unit[0] * static_cast<int64_t>(size[0]), nest.unit[0],
+                    buffer[0], 1, m, size[0]);
     }
   });
 }

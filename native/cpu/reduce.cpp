@@ -120,7 +120,7 @@ double reduceRow(const T* x, const Nest<1>& reduced, int64_t from, int64_t to, T
       T buffer[block];
       for (int64_t k = 0; k < inRow; k += block) {
         const int64_t n = minOf(block, inRow - k);
-        packAs<T>(buffer, p + k * stride, stride, n);
+        moveAs<T>(buffer, 1, p + k * stride, stride, n);
         total = Op::join(total, reduceBlock<T, Op>(buffer, n, c));
       }
     }
