@@ -1,0 +1,221 @@
+/**
+ * What the newborn start with. Every initialisation leaves the function of the network as it was:
+ *   zero-out  incoming weights drawn, outgoing 0                                        (exact)
+ *   paired    neurons in twos with incoming (V, V) and outgoing (Z, -Z); odd one zero-out (to rounding)
+ *   split     copies of chosen neurons, the outgoing weights shared out among the copies  (to rounding)
+ * Source of split: Chen, Goodfellow, Shlens, "Net2Net", arXiv 1511.05641 (Net2Wider).
+ */
+import { ConfigError } from '../device/index.js';
+import {
+  add,
+  concat,
+  defaultGenerator,
+  div,
+  gather,
+  type Generator,
+  indexSelect,
+  mul,
+  normal,
+  permutation,
+  reshape,
+  scatterAdd,
+  std,
+  uniform,
+  zeros,
+} from '../ops/index.js';
+import { sizeOf, type Tensor, tensor } from '../tensor/index.js';
+import type { CarriedArray } from './carried.js';
+
+export const GROWTH_INITS = ['zero-out', 'paired', 'split'] as const;
+export type GrowthInit = (typeof GROWTH_INITS)[number];
+
+export interface NewbornOptions {
+  /** Default 'zero-out'. */
+  init?: GrowthInit;
+  /**
+   * Spread of drawn weights: 'kaiming' U(+-sqrt(6 / fan-in)) (He 2015) or 'match' U(+-sqrt(3) std(W_old)), which follows what
+   * the layer has become. Default 'kaiming'.
+   */
+  spread?: 'kaiming' | 'match';
+  /** split: importance per active neuron; the highest are copied, in turn. Default: donors drawn at random. */
+  scores?: ArrayLike<number>;
+  /** split: the slots to copy, one per newborn. Goes before `scores`. */
+  donors?: ArrayLike<number>;
+  /** split: standard deviation of the noise on incoming weights, relative to theirs. Above 0 the function changes. Default 0. */
+  noise?: number;
+  /** split: 'random' shares of the outgoing weights break the symmetry of the copies, 'equal' ones don't. Default 'random'. */
+  shares?: 'random' | 'equal';
+  /** Source of random numbers. Default: the default generator. */
+  generator?: Generator;
+}
+
+/** What CarriedArray asks while it makes room for the newborn. */
+export interface Newborn {
+  /** Reset only: leave the outgoing weights of the reborn as they are. */
+  readonly keepOutgoing: boolean;
+  /** Slices of the newborn along `axis` of `current`, or undefined for the array's fill value. */
+  slices(array: CarriedArray, axis: number, current: Tensor): Tensor | undefined;
+  /** Factors along `axis` for all neurons after the change, shaped to broadcast, or undefined. */
+  factors(array: CarriedArray, axis: number): Tensor | undefined;
+}
+
+/** U(-bound, bound) of the given shape, by the rule of `spread`; `like` is the old weight, its first axis the outputs. */
+function draw(shape: readonly number[], like: Tensor, options: NewbornOptions): Tensor {
+  const { dtype, device } = like;
+  const { generator } = options;
+  if ((options.spread ?? 'kaiming') === 'match' && like.size > 1) {
+    const unit = uniform([...shape], { low: -1, high: 1, generator, dtype, device });
+    return mul(unit, mul(std(like, undefined, { correction: 0 }), Math.sqrt(3)));
+  }
+  const bound = Math.sqrt(6 / Math.max(1, sizeOf(like.shape.slice(1))));
+  return uniform([...shape], { low: -bound, high: bound, generator, dtype, device });
+}
+
+function resized(shape: readonly number[], axis: number, extent: number): number[] {
+  return shape.map((old, i) => (i === axis ? extent : old));
+}
+
+/** A vector shaped to run along `axis` of an array of that rank. */
+function alongAxis(vector: Tensor, axis: number, rank: number): Tensor {
+  return reshape(
+    vector,
+    Array.from({ length: rank }, (_, i) => (i === axis ? vector.size : 1)),
+  );
+}
+
+class ZeroOut implements Newborn {
+  constructor(
+    readonly count: number,
+    readonly options: NewbornOptions,
+    readonly keepOutgoing: boolean,
+  ) {}
+
+  slices(array: CarriedArray, axis: number, current: Tensor): Tensor | undefined {
+    if (array.roles[axis] === 'incoming') return draw(resized(current.shape, axis, this.count), current, this.options);
+    if (array.roles[axis] === 'outgoing' && array.fill !== 0) {
+      return zeros(resized(current.shape, axis, this.count), { dtype: current.dtype, device: current.device });
+    }
+    return undefined;
+  }
+
+  factors(): undefined {
+    return undefined;
+  }
+}
+
+class Paired implements Newborn {
+  readonly keepOutgoing = false;
+  readonly pairs: number;
+  constructor(
+    readonly count: number,
+    readonly options: NewbornOptions,
+  ) {
+    this.pairs = Math.floor(count / 2);
+  }
+
+  slices(array: CarriedArray, axis: number, current: Tensor): Tensor | undefined {
+    const role = array.roles[axis];
+    if (role !== 'incoming' && role !== 'outgoing') return undefined;
+    const { device, dtype } = current;
+    const odd = this.count % 2 === 1;
+    const drawn = draw(resized(current.shape, axis, this.pairs + (odd && role === 'incoming' ? 1 : 0)), current, this.options);
+    // Pair i comes to newborn 2i and 2i + 1; the odd one out is zero-out: drawn incoming, no outgoing (index -1).
+    const index = Int32Array.from({ length: this.count }, (_, i) => {
+      const pair = i >> 1;
+      return pair < this.pairs || role === 'incoming' ? pair : -1;
+    });
+    const both = indexSelect(drawn, tensor(index, { device }), axis, { fill: 0 });
+    if (role === 'incoming') return both;
+    const signs = tensor(Float32Array.from(index, (_, i) => (i % 2 === 0 ? 1 : -1)), { device, dtype });
+    return mul(both, alongAxis(signs, axis, current.rank));
+  }
+
+  factors(): undefined {
+    return undefined;
+  }
+}
+
+class Split implements Newborn {
+  readonly keepOutgoing = false;
+  readonly #donors: Tensor;
+  readonly #shares: Tensor;
+
+  /** donors: i32 [count], slots among the `size` neurons there are. */
+  constructor(
+    donors: Tensor,
+    size: number,
+    readonly options: NewbornOptions,
+  ) {
+    const { device } = donors;
+    this.#donors = donors;
+    // Each neuron and its copies get a part of its outgoing weights: part / sum of the parts; x / x is 1 for the others.
+    const family = concat([tensor(Int32Array.from({ length: size }, (_, i) => i), { device }), donors], 0);
+    const [low, high] = options.shares === 'equal' ? [1, 1] : [0.5, 1.5];
+    const parts = uniform([family.size], { low, high, generator: options.generator, device });
+    const total = scatterAdd(zeros([size], { device }), 0, family, parts);
+    this.#shares = div(parts, gather(total, 0, family));
+  }
+
+  slices(array: CarriedArray, axis: number, current: Tensor): Tensor | undefined {
+    const role = array.roles[axis];
+    if (role === 'slot' || role === 'stat') return undefined;
+    const copies = indexSelect(current, this.#donors, axis);
+    const noise = this.options.noise ?? 0;
+    if (role !== 'incoming' || noise === 0) return copies;
+    const { dtype, device } = current;
+    const jitter = normal(copies.shape, { mean: 0, std: noise, generator: this.options.generator, dtype, device });
+    return add(copies, mul(jitter, std(current, undefined, { correction: 0 })));
+  }
+
+  factors(array: CarriedArray, axis: number): Tensor | undefined {
+    if (array.roles[axis] !== 'outgoing') return undefined;
+    const shares = array.dtype === 'f32' ? this.#shares : this.#shares.cast(array.dtype);
+    return alongAxis(shares, axis, array.axes.length);
+  }
+}
+
+/** Slots of the highest scores, one per newborn, starting over when there are more newborn than neurons. */
+function highest(scores: ArrayLike<number>, count: number): Int32Array {
+  const order = Array.from({ length: scores.length }, (_, i) => i).sort((a, b) => scores[b] - scores[a] || a - b);
+  return Int32Array.from({ length: count }, (_, i) => order[i % order.length]);
+}
+
+/** Donors of a split: given, of the highest scores, or drawn without replacement (in rounds when they are too few). */
+function chooseDonors(op: string, count: number, size: number, options: NewbornOptions): Tensor {
+  const { device } = (options.generator ?? defaultGenerator()).state;
+  if (options.donors) {
+    const donors = Array.from(options.donors);
+    if (donors.length !== count || donors.some((slot) => !Number.isInteger(slot) || slot < 0 || slot >= size)) {
+      throw new ConfigError(`${op}: expected ${count} donors among slots 0..${size - 1}, got [${donors.join(',')}]`);
+    }
+    return tensor(Int32Array.from(donors), { device });
+  }
+  if (options.scores) {
+    if (options.scores.length !== size) {
+      throw new ConfigError(`${op}: expected ${size} scores, one per active neuron, got ${options.scores.length}`);
+    }
+    return tensor(highest(options.scores, count), { device });
+  }
+  const drawn = permutation(size, { generator: options.generator, device });
+  return indexSelect(drawn, tensor(Int32Array.from({ length: count }, (_, i) => i % size), { device }), 0);
+}
+
+/** The initialiser of `count` newborn beside `size` neurons. Throws ConfigError for options that make no sense. */
+export function newborn(op: string, count: number, size: number, options: NewbornOptions, keepOutgoing = false): Newborn {
+  const init = options.init ?? 'zero-out';
+  if (!(GROWTH_INITS as readonly string[]).includes(init)) {
+    throw new ConfigError(`${op}: expected init to be one of ${GROWTH_INITS.join(', ')}, got '${String(init)}'`);
+  }
+  if (options.spread !== undefined && options.spread !== 'kaiming' && options.spread !== 'match') {
+    throw new ConfigError(`${op}: expected spread to be kaiming or match, got '${String(options.spread)}'`);
+  }
+  if (options.shares !== undefined && options.shares !== 'random' && options.shares !== 'equal') {
+    throw new ConfigError(`${op}: expected shares to be random or equal, got '${String(options.shares)}'`);
+  }
+  if (options.noise !== undefined && !(options.noise >= 0 && Number.isFinite(options.noise))) {
+    throw new ConfigError(`${op}: expected noise to be a number >= 0, got ${String(options.noise)}`);
+  }
+  if (init === 'paired') return new Paired(count, options);
+  if (init === 'split') return new Split(chooseDonors(op, count, size, options), size, options);
+  return new ZeroOut(count, options, keepOutgoing);
+}

@@ -1,0 +1,80 @@
+/**
+ * Batch and layer normalisation over the last axis.
+ */
+import type { Device } from '../device/index.js';
+import * as ops from '../ops/index.js';
+import type { DType, Tensor } from '../tensor/index.js';
+import { type Axis, CarriedArray } from './carried.js';
+import { Module } from './module.js';
+import { Buffer, Parameter } from './parameter.js';
+import { extentOf, Width } from './width.js';
+
+export interface BatchNormOptions {
+  /** Added to the variance. Default 1e-5. */
+  eps?: number;
+  /** Weight of a new batch in the running statistics. Default 0.1. */
+  momentum?: number;
+  dtype?: DType;
+  device?: Device | string;
+}
+
+/**
+ * x [..., C] -> gamma (x - mean) / sqrt(var + eps) + beta, per channel: statistics of the batch in training, running ones otherwise.
+ * A newborn channel starts with gamma 1, beta 0, mean 0, var 1. Source: Ioffe and Szegedy 2015.
+ */
+export class BatchNorm extends Module {
+  readonly gamma: Parameter;
+  readonly beta: Parameter;
+  readonly runningMean: Buffer;
+  readonly runningVar: Buffer;
+  readonly eps: number;
+  readonly momentum: number;
+
+  constructor(width: Axis, options: BatchNormOptions = {}) {
+    super();
+    extentOf(width);
+    const { dtype = 'f32', device } = options;
+    const carried = (fill: number): CarriedArray => new CarriedArray([width], { fill, role: 'norm', dtype, device });
+    this.gamma = new Parameter(carried(1), { name: 'gamma' });
+    this.beta = new Parameter(carried(0), { name: 'beta' });
+    this.runningMean = new Buffer(carried(0), { name: 'runningMean' });
+    this.runningVar = new Buffer(carried(1), { name: 'runningVar' });
+    this.eps = options.eps ?? 1e-5;
+    this.momentum = options.momentum ?? 0.1;
+    if (width instanceof Width) width.means.push(this.runningMean.array);
+  }
+
+  override forward(x: Tensor): Tensor {
+    const { training, momentum, eps } = this;
+    return ops.batchNorm(x, this.gamma.value, this.beta.value, this.runningMean.value, this.runningVar.value, {
+      training,
+      momentum,
+      eps,
+    });
+  }
+}
+
+/**
+ * x [..., C] -> gamma (x - mean) / sqrt(var + eps) + beta with statistics over the last axis of each row. Since a neuron's value
+ * depends on all of them, growing or pruning the width changes the function. Source: Ba et al. 2016.
+ */
+export class LayerNorm extends Module {
+  readonly gamma: Parameter;
+  readonly beta: Parameter;
+  readonly eps: number;
+
+  constructor(width: Axis, options: { eps?: number; dtype?: DType; device?: Device | string } = {}) {
+    super();
+    extentOf(width);
+    const { dtype = 'f32', device } = options;
+    const carried = (fill: number): CarriedArray => new CarriedArray([width], { fill, role: 'norm', dtype, device });
+    this.gamma = new Parameter(carried(1), { name: 'gamma' });
+    this.beta = new Parameter(carried(0), { name: 'beta' });
+    this.eps = options.eps ?? 1e-5;
+    if (width instanceof Width) width.mixers.push(this);
+  }
+
+  override forward(x: Tensor): Tensor {
+    return ops.layerNorm(x, this.gamma.value, this.beta.value, this.eps);
+  }
+}

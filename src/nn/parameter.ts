@@ -1,0 +1,116 @@
+/**
+ * Parameter and Buffer: what a module owns on the device. Both are carried arrays seen at their active size; a parameter is a
+ * leaf of the differentiation graph, a buffer is not.
+ */
+import { type DType, keep, sizeOf, type Shape, Tensor, track } from '../tensor/index.js';
+import type { CarriedArray } from './carried.js';
+
+export interface ParameterOptions {
+  /** Local name, for messages. Default 'parameter'. */
+  name?: string;
+  /** Whether optimisers apply weight decay. Default true, as in PyTorch. */
+  decay?: boolean;
+}
+
+export class Parameter {
+  readonly name: string;
+  readonly array: CarriedArray;
+  /** Whether optimisers apply weight decay to it. */
+  decay: boolean;
+  #value: Tensor | undefined;
+  #requiresGrad = true;
+
+  constructor(array: CarriedArray, options: ParameterOptions = {}) {
+    this.array = array;
+    this.name = options.name ?? 'parameter';
+    this.decay = options.decay ?? true;
+    array.onMove.push(() => this.#forget());
+  }
+
+  /**
+   * The active block as a leaf that collects gradients: the same object until a width changes. A change drops the gradient that
+   * was there, since it belongs to other neurons; optimiser slots are carried.
+   */
+  get value(): Tensor {
+    for (const width of this.array.widths) track(width);
+    if (!this.#value) {
+      const { storage, dtype, shape, strides, offset } = this.array.active;
+      this.#value = new Tensor(storage, dtype, shape, strides, offset, false);
+      this.#value.requiresGrad = this.#requiresGrad;
+    }
+    return this.#value;
+  }
+
+  get grad(): Tensor | null {
+    return this.#value?.grad ?? null;
+  }
+  /** Replaces the gradient and frees the one before. */
+  set grad(grad: Tensor | null) {
+    const value = this.value;
+    if (value.grad === grad) return;
+    value.grad?.dispose();
+    value.grad = grad ? keep(grad) : null;
+  }
+
+  /** Whether backward collects a gradient and optimisers move it. Default true. */
+  get requiresGrad(): boolean {
+    return this.#requiresGrad;
+  }
+  set requiresGrad(on: boolean) {
+    if (on === this.#requiresGrad) return;
+    this.#requiresGrad = on;
+    this.#forget();
+    for (const width of this.array.widths) width.touch();
+  }
+
+  /** Active extents. */
+  get shape(): Shape {
+    return this.array.active.shape;
+  }
+  /** Active elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+  get dtype(): DType {
+    return this.array.dtype;
+  }
+
+  /** Frees the memory. */
+  dispose(): void {
+    this.#forget();
+    this.array.dispose();
+  }
+
+  #forget(): void {
+    this.#value?.grad?.dispose();
+    this.#value?.dispose();
+    this.#value = undefined;
+  }
+}
+
+/** State of a module that no gradient reaches: running means and variances. */
+export class Buffer {
+  readonly name: string;
+  readonly array: CarriedArray;
+
+  constructor(array: CarriedArray, options: { name?: string } = {}) {
+    this.array = array;
+    this.name = options.name ?? 'buffer';
+  }
+
+  /** The active block; written in place by the ops that keep it. */
+  get value(): Tensor {
+    for (const width of this.array.widths) track(width);
+    return this.array.active;
+  }
+  get shape(): Shape {
+    return this.array.active.shape;
+  }
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  dispose(): void {
+    this.array.dispose();
+  }
+}

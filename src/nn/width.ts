@@ -1,0 +1,316 @@
+/**
+ * Width: the neurons of a layer as an object, shared by the layer that produces them, the norms that carry them and the layers
+ * that consume them. Growing, pruning, resetting and reordering change all of these at once, optimiser state included. Every
+ * neuron has an id that stays with it and a step at which it was born.
+ */
+import { ConfigError, ShapeError } from '../device/index.js';
+import type { Gate } from '../ops/index.js';
+import { noGrad, tidy, track, type Versioned } from '../tensor/index.js';
+import type { CarriedArray } from './carried.js';
+import { newborn, type Newborn, type NewbornOptions } from './growth.js';
+import type { Parameter } from './parameter.js';
+
+/** A neuron: its stable id, the step at which it was born and how many steps it has lived. */
+export interface Unit {
+  readonly id: number;
+  readonly birth: number;
+  readonly age: number;
+}
+
+/** A layer that computes the neurons: rows of `weight` belong to them. */
+export interface Producer {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+}
+/** A layer that reads the neurons: the last axis of `weight` runs over them. `output` is what its own rows belong to. */
+export interface Consumer {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+  readonly output: Width | number;
+}
+
+export interface WidthOptions {
+  /** Neurons for which memory is set aside. Growing past it moves the arrays. Default: the size. */
+  capacity?: number;
+  /** For messages, logs and checkpoints. Default 'width'. */
+  name?: string;
+}
+
+export interface WidthChange {
+  readonly kind: 'grow' | 'prune' | 'reset' | 'permute' | 'load';
+  readonly width: Width;
+  /** Ids of the neurons born, removed or reset. */
+  readonly ids: readonly number[];
+}
+
+/** What a checkpoint keeps of a width. */
+export interface WidthState {
+  name: string;
+  size: number;
+  capacity: number;
+  now: number;
+  nextId: number;
+  ids: number[];
+  births: number[];
+}
+
+export interface ResetOptions extends NewbornOptions {
+  /** Keep the outgoing weights (the function then changes), as ReGraMa does. Default false: they become 0, as ReDo does. */
+  keepOutgoing?: boolean;
+}
+
+function wholeNumber(what: string, value: unknown, least: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < least) {
+    throw new ConfigError(`${what}: expected a whole number >= ${least}, got ${String(value)}`);
+  }
+  return value;
+}
+
+/** 0..n-1 */
+function identity(n: number): Int32Array {
+  return Int32Array.from({ length: n }, (_, i) => i);
+}
+
+export class Width implements Versioned {
+  readonly name: string;
+  readonly producers: Producer[] = [];
+  readonly consumers: Consumer[] = [];
+  /** Modules that mix neurons with each other (layer norm): growing then changes the function. */
+  readonly mixers: object[] = [];
+  /** Batch norms over these neurons: their running means. */
+  readonly means: CarriedArray[] = [];
+  /** True when a UnitGate module reports these neurons to `gate`; otherwise the consumer does. */
+  gated = false;
+  #gate: Gate | undefined;
+  #size: number;
+  #capacity: number;
+  #version = 0;
+  #now = 0;
+  #nextId: number;
+  #ids: number[];
+  #births: number[];
+  #arrays = new Set<CarriedArray>();
+  #listeners = new Set<(change: WidthChange) => void>();
+
+  /** @throws ConfigError for a size below 1 or a capacity below the size */
+  constructor(size: number, options: WidthOptions = {}) {
+    this.name = options.name ?? 'width';
+    this.#size = wholeNumber(`Width '${this.name}': size`, size, 1);
+    this.#capacity = wholeNumber(`Width '${this.name}': capacity`, options.capacity ?? size, size);
+    this.#ids = Array.from({ length: size }, (_, i) => i);
+    this.#births = this.#ids.map(() => 0);
+    this.#nextId = size;
+  }
+
+  /** Active neurons. */
+  get size(): number {
+    track(this);
+    return this.#size;
+  }
+  get capacity(): number {
+    return this.#capacity;
+  }
+  /** Changes whenever captured graphs that use this width have to be recorded again. */
+  get version(): number {
+    return this.#version;
+  }
+  /** Steps counted by tick(). */
+  get now(): number {
+    return this.#now;
+  }
+  /** The active neurons, in slot order. */
+  get units(): readonly Unit[] {
+    return this.#ids.map((id, slot) => ({ id, birth: this.#births[slot], age: this.#now - this.#births[slot] }));
+  }
+  /** Everything that belongs to these neurons. */
+  get arrays(): readonly CarriedArray[] {
+    return [...this.#arrays];
+  }
+  /** Receives activations and gradients of the neurons during backward, for scores. Read through `track`. */
+  get gate(): Gate | undefined {
+    track(this);
+    return this.#gate;
+  }
+  set gate(gate: Gate | undefined) {
+    this.#gate = gate;
+    this.touch();
+  }
+
+  /** Counts training steps; ages follow. PlasticityCycle calls it once a step. */
+  tick(steps = 1): void {
+    this.#now += wholeNumber(`Width '${this.name}': tick`, steps, 0);
+  }
+
+  /** Makes captured graphs that use this width record again. */
+  touch(): void {
+    this.#version++;
+  }
+
+  /** For CarriedArray: from now on the array follows this width. */
+  carry(array: CarriedArray): void {
+    this.#arrays.add(array);
+  }
+  drop(array: CarriedArray): void {
+    this.#arrays.delete(array);
+  }
+
+  /** Calls `listener` after each change. Returns a function that ends this. */
+  onChange(listener: (change: WidthChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Adds n neurons behind the others. The network computes what it did (see NewbornOptions); optimiser slots and step counts of
+   * the newborn start at 0, everybody else's stay bit for bit. Gradients of the parameters concerned are dropped.
+   * Growing past the capacity moves the arrays to half as much again.
+   * @returns the ids of the newborn
+   * @throws ConfigError for n that is no whole number >= 1 or options that make no sense
+   */
+  grow(n: number, options: NewbornOptions = {}): number[] {
+    const op = `grow '${this.name}'`;
+    wholeNumber(op, n, 1);
+    const order = new Int32Array(this.#size + n).fill(-1);
+    order.set(identity(this.#size));
+    const ids = Array.from({ length: n }, (_, i) => this.#nextId + i);
+    this.#rearrange(order, () => newborn(op, n, this.#size, options), ids);
+    this.#nextId += n;
+    this.#tell('grow', ids);
+    return ids;
+  }
+
+  /**
+   * Removes the neurons in these slots; the others move together, in their order, bit for bit, and keep their ids.
+   * @returns the ids of the removed, in the order of `slots`
+   * @throws ConfigError for slots that are no whole numbers, out of range or named twice, or when no neuron would be left
+   */
+  prune(slots: ArrayLike<number>): number[] {
+    const gone = this.#slots('prune', slots);
+    if (gone.length === 0) return [];
+    if (gone.length >= this.#size) {
+      throw new ConfigError(`prune '${this.name}': expected at least one neuron to be left, got all ${this.#size} slots`);
+    }
+    const ids = gone.map((slot) => this.#ids[slot]);
+    const set = new Set(gone);
+    this.#rearrange(identity(this.#size).filter((slot) => !set.has(slot)));
+    this.#tell('prune', ids);
+    return ids;
+  }
+
+  /**
+   * Starts the neurons in these slots afresh, in place: incoming weights drawn, outgoing weights 0 (or kept), bias 0, norms, slots
+   * and step counts as of a newborn. They keep their ids; their age is 0 again.
+   * Source: Sokar et al., "The dormant neuron phenomenon" (ReDo), arXiv 2302.12902.
+   * @returns their ids
+   * @throws ConfigError as prune does, and for init 'split'
+   */
+  reset(slots: ArrayLike<number>, options: ResetOptions = {}): number[] {
+    const op = `reset '${this.name}'`;
+    const reborn = this.#slots('reset', slots);
+    if (options.init === 'split') throw new ConfigError(`${op}: expected init zero-out or paired, got 'split'`);
+    if (options.keepOutgoing && options.init === 'paired') {
+      throw new ConfigError(`${op}: expected init zero-out with keepOutgoing, got 'paired'`);
+    }
+    if (reborn.length === 0) return [];
+    const ids = reborn.map((slot) => this.#ids[slot]);
+    const order = identity(this.#size);
+    for (const slot of reborn) order[slot] = -1;
+    const inOrder = [...reborn].sort((a, b) => a - b).map((slot) => this.#ids[slot]);
+    this.#rearrange(order, () => newborn(op, reborn.length, this.#size, options, options.keepOutgoing), inOrder);
+    this.#tell('reset', ids);
+    return ids;
+  }
+
+  /**
+   * Reorders the neurons: `order[i]` is the slot of the neuron that comes to slot i. The function stays as it is.
+   * @throws ConfigError unless `order` names every slot once
+   */
+  permute(order: ArrayLike<number>): void {
+    const slots = this.#slots('permute', order);
+    if (slots.length !== this.#size) {
+      throw new ConfigError(`permute '${this.name}': expected every one of ${this.#size} slots once, got ${slots.length}`);
+    }
+    this.#rearrange(Int32Array.from(slots));
+    this.#tell('permute', []);
+  }
+
+  /** What a checkpoint needs beside the arrays' elements. */
+  state(): WidthState {
+    return {
+      name: this.name,
+      size: this.#size,
+      capacity: this.#capacity,
+      now: this.#now,
+      nextId: this.#nextId,
+      ids: [...this.#ids],
+      births: [...this.#births],
+    };
+  }
+
+  /** Takes over size, ids and ages; load the arrays' elements afterwards. Throws ConfigError for a state that fits no width. */
+  load(state: WidthState): void {
+    const what = `Width '${this.name}': load`;
+    const { ids, births } = state;
+    wholeNumber(what, state.size, 1);
+    wholeNumber(what, state.now, 0);
+    const whole = (list: unknown): list is number[] =>
+      Array.isArray(list) && list.length === state.size && list.every((id) => Number.isInteger(id) && id >= 0);
+    if (!whole(ids) || !whole(births) || new Set(ids).size !== state.size || Math.max(...ids) >= state.nextId) {
+      throw new ConfigError(`${what}: expected ${state.size} distinct ids below ${state.nextId} and as many births`);
+    }
+    const order = new Int32Array(state.size).fill(-1);
+    order.set(identity(Math.min(state.size, this.#size)));
+    this.#rearrange(order, undefined, [...ids].slice(this.#size), Math.max(state.size, state.capacity));
+    this.#ids = [...ids];
+    this.#births = [...births];
+    this.#now = state.now;
+    this.#nextId = state.nextId;
+    this.#tell('load', ids);
+  }
+
+  /** The one change there is: neuron `order[i]` comes to slot i, -1 is a newborn. All arrays are made first, then put in place. */
+  #rearrange(order: Int32Array, start?: () => Newborn, bornIds: readonly number[] = [], atLeast = 0): void {
+    const enough = order.length <= this.#capacity ? this.#capacity : Math.max(order.length, Math.ceil(this.#capacity * 1.5));
+    const capacity = Math.max(enough, atLeast);
+    noGrad(() =>
+      tidy(() => {
+        const born = start?.();
+        const ready = [...this.#arrays].map((array) => array.rearranged(this, order, capacity, born));
+        this.#size = order.length;
+        this.#capacity = capacity;
+        let next = 0;
+        const slots = Array.from(order, (old) =>
+          old < 0 ? { id: bornIds[next++], birth: this.#now } : { id: this.#ids[old], birth: this.#births[old] },
+        );
+        this.#ids = slots.map(({ id }) => id);
+        this.#births = slots.map(({ birth }) => birth);
+        this.touch();
+        for (const array of ready) array.commit();
+      }),
+    );
+  }
+
+  #slots(op: string, slots: ArrayLike<number>): number[] {
+    const list = Array.from(slots);
+    for (const slot of list) {
+      if (!Number.isInteger(slot) || slot < 0 || slot >= this.#size) {
+        throw new ConfigError(`${op} '${this.name}': expected slots in 0..${this.#size - 1}, got ${String(slot)}`);
+      }
+    }
+    if (new Set(list).size !== list.length) {
+      throw new ConfigError(`${op} '${this.name}': expected distinct slots, got [${list.join(',')}]`);
+    }
+    return list;
+  }
+
+  #tell(kind: WidthChange['kind'], ids: readonly number[]): void {
+    for (const listener of this.#listeners) listener({ kind, width: this, ids });
+  }
+}
+
+/** The active size of an axis. */
+export function extentOf(axis: Width | number): number {
+  if (axis instanceof Width) return axis.size;
+  if (!Number.isInteger(axis) || axis < 1) throw new ShapeError(`layer: expected a Width or a whole number >= 1, got ${String(axis)}`);
+  return axis;
+}
