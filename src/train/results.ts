@@ -82,6 +82,8 @@ export interface CompareResult {
   format: 'gyrus-results';
   version: 1;
   createdAt: string;
+  /** The command line that wrote it, where there was one. */
+  command?: string;
   machine: { node: string; isa: string; threads: number; cpu: string };
   runs: RunResult[];
 }
