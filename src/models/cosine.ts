@@ -1,0 +1,33 @@
+/**
+ * CosineLinear: a classifier whose logits are cosines between features and class weights, as LDAM wants them.
+ */
+import { type Axis, Linear, type LinearOptions, Module, Width } from '../nn/index.js';
+import { div, gate, matmul, maximum, square, sqrt, sum, transpose } from '../ops/index.js';
+import type { Tensor } from '../tensor/index.js';
+
+/** Rows divided by their length; a row of zeros stays one. */
+function unitRows(x: Tensor): Tensor {
+  return div(x, maximum(sqrt(sum(square(x), -1, { keepDims: true })), 1e-12));
+}
+
+/**
+ * y = (x / |x|) (W / |W|)^T: x [N, in] -> y [N, out] in -1..1. No bias.
+ * The length of x is over all neurons, so growing the input width changes the function even where the newborn's outgoing weights
+ * are 0. Source: Cao et al. 2019 (LDAM), "normalised" classifier.
+ */
+export class CosineLinear extends Module {
+  readonly inner: Linear;
+
+  constructor(input: Axis, output: Axis, options: Omit<LinearOptions, 'bias' | 'activation'> = {}) {
+    super();
+    this.inner = new Linear(input, output, { ...options, bias: false });
+    if (input instanceof Width) input.mixers.push(this);
+  }
+
+  override forward(x: Tensor): Tensor {
+    const { input, weight } = this.inner;
+    const scores = input instanceof Width && !input.gated ? input.gate : undefined;
+    const gated = scores ? gate(x, scores) : x;
+    return matmul(unitRows(gated), transpose(unitRows(weight.value)));
+  }
+}

@@ -1,0 +1,2 @@
+export * from './cosine.js';
+export * from './mlp.js';

@@ -1,0 +1,53 @@
+/**
+ * mlp: a multi-layer perceptron whose hidden layers are plastic.
+ */
+import { ConfigError } from '../device/index.js';
+import { BatchNorm, Dropout, LayerNorm, Linear, type Module, ReLU, Sequential, Width } from '../nn/index.js';
+import { Generator } from '../ops/index.js';
+import { CosineLinear } from './cosine.js';
+
+export interface MlpOptions {
+  /** Numbers per sample. */
+  inputs: number;
+  /** Hidden layers: a Width, or a size of which one is made, named hidden1, hidden2, ... */
+  hidden: readonly (Width | number)[];
+  classes: number;
+  /** After each hidden layer's product. Default 'none'. */
+  norm?: 'none' | 'batch' | 'layer';
+  /** Probability of dropout after each hidden layer. Default 0. */
+  dropout?: number;
+  /** Last layer: logits, or cosines in -1..1. Default 'linear'. */
+  classifier?: 'linear' | 'cosine';
+  /** Of the first weights and of dropout; a Generator is used as it is. Default 0. */
+  seed?: number | Generator;
+}
+
+/**
+ * inputs -> [Linear -> norm -> ReLU -> dropout] per hidden layer -> classes. Input [N, inputs], output logits [N, classes].
+ * Weights Kaiming-uniform, biases 0. The widths are `model.widths()`.
+ * @throws ConfigError for sizes below 1 or a dropout outside 0..1
+ */
+export function mlp(options: MlpOptions): Sequential {
+  const { inputs, hidden, classes, norm = 'none', dropout = 0, classifier = 'linear', seed = 0 } = options;
+  for (const [name, value] of [
+    ['inputs', inputs],
+    ['classes', classes],
+  ] as const) {
+    if (!Number.isInteger(value) || value < 1) throw new ConfigError(`mlp: expected ${name} of at least 1, got ${value}`);
+  }
+  const generator = seed instanceof Generator ? seed : new Generator(seed);
+  const layers: Module[] = [];
+  let before: Width | number = inputs;
+  hidden.forEach((size, i) => {
+    const width = size instanceof Width ? size : new Width(size, { name: `hidden${i + 1}` });
+    // Without a norm in between, the activation is part of the product's kernel.
+    layers.push(new Linear(before, width, { generator, activation: norm === 'none' ? 'relu' : 'none' }));
+    if (norm === 'batch') layers.push(new BatchNorm(width));
+    if (norm === 'layer') layers.push(new LayerNorm(width));
+    if (norm !== 'none') layers.push(new ReLU());
+    if (dropout > 0) layers.push(new Dropout(dropout, { generator }));
+    before = width;
+  });
+  layers.push(classifier === 'cosine' ? new CosineLinear(before, classes, { generator }) : new Linear(before, classes, { generator }));
+  return new Sequential(...layers);
+}

@@ -1,0 +1,151 @@
+/**
+ * From a configuration to the objects of a run: data with its long tail, model, optimiser, schedule, loss, sampler, cycle.
+ */
+import { type Dataset, openDataset, relabel, sample, subset } from '../data/index.js';
+import { ConfigError } from '../device/index.js';
+import {
+  classCounts,
+  createLoss,
+  createSampler,
+  exponentialCounts,
+  longTailSubset,
+  type Loss,
+  type Sampler,
+  stepCounts,
+} from '../longtail/index.js';
+import { mlp } from '../models/index.js';
+import { type Module, Width } from '../nn/index.js';
+import { Generator } from '../ops/index.js';
+import { Adam, AdamW, type Optimizer, type Schedule, schedules, SGD } from '../optim/index.js';
+import type { PlasticityCycle } from '../plasticity/index.js';
+import type { RunConfig } from './config.js';
+import { createCycle } from './cycle.js';
+
+/** A training set with its long tail and a test set; classes are numbered by frequency, the most frequent first. */
+export interface PreparedData {
+  name: string;
+  source: string;
+  train: Dataset;
+  test: Dataset;
+  /** Training samples per class. */
+  counts: number[];
+  /** Largest count over smallest. */
+  imbalanceFactor: number;
+  classNames: string[];
+}
+
+/** The largest class for which every class has as many rows as its profile asks for. */
+function largestFor(available: readonly number[], shares: readonly number[]): number {
+  return Math.max(1, Math.floor(Math.min(...available.map((n, c) => n / shares[c])) * (1 + 1e-12)));
+}
+
+/** A long-tailed training set from a pair of sets. Throws ConfigError when a class would have no samples. */
+export function longTailed(
+  pair: { name: string; source: string; train: Dataset; test: Dataset },
+  options: Pick<RunConfig['dataset'], 'imbalanceFactor' | 'profile' | 'subsetSeed' | 'trainRows' | 'testRows'>,
+): PreparedData {
+  const { imbalanceFactor, profile, subsetSeed } = options;
+  let train = options.trainRows === undefined ? pair.train : sample(pair.train, options.trainRows, subsetSeed);
+  let test = options.testRows === undefined ? pair.test : sample(pair.test, options.testRows, subsetSeed);
+  let counts = classCounts(train.labels, train.classes);
+  if (imbalanceFactor !== null) {
+    const profileOf = profile === 'exponential' ? exponentialCounts : stepCounts;
+    // Shares of the profile, from a size at which rounding doesn't matter.
+    const unit = 2 ** 40;
+    const shares = profileOf(unit, train.classes, imbalanceFactor).map((n) => n / unit);
+    if (counts.includes(0)) throw new ConfigError(`dataset: expected samples of every class, got [${counts.join(', ')}]`);
+    counts = profileOf(largestFor(counts, shares), train.classes, imbalanceFactor);
+    train = subset(train, longTailSubset(train.labels, counts, subsetSeed));
+  } else {
+    const order = counts.map((_, c) => c).sort((a, b) => counts[b] - counts[a] || a - b);
+    if (order.some((c, i) => c !== i)) {
+      train = relabel(train, order);
+      test = relabel(test, order);
+      counts = order.map((c) => counts[c]);
+    }
+  }
+  if (counts.includes(0)) throw new ConfigError(`dataset: expected samples of every class, got [${counts.join(', ')}]`);
+  return {
+    name: pair.name,
+    source: pair.source,
+    train,
+    test,
+    counts,
+    imbalanceFactor: Math.max(...counts) / Math.min(...counts),
+    classNames: [...(train.classNames ?? counts.map((_, c) => String(c)))],
+  };
+}
+
+/** Opens the data set of a configuration and gives it its long tail. Throws as openDataset does. */
+export async function prepareData(config: RunConfig['dataset']): Promise<PreparedData> {
+  return longTailed(await openDataset(config.name, { dir: config.dir }), config);
+}
+
+/** Everything a Trainer works with. */
+export interface PreparedRun {
+  config: RunConfig;
+  model: Module;
+  optimizer: Optimizer;
+  schedule: Schedule;
+  loss: Loss;
+  sampler: Sampler;
+  cycle: PlasticityCycle | undefined;
+  /** Of weights, dropout and newborn neurons; its state is part of a checkpoint. */
+  generator: Generator;
+  /** Frees model, optimiser, loss and cycle. */
+  dispose(): void;
+}
+
+function createOptimizer(config: RunConfig['optimizer'], model: Module): Optimizer {
+  const { name, lr, weightDecay, youngSteps, momentum, nesterov, beta1, beta2, eps } = config;
+  const parameters = model.parameters();
+  if (name === 'sgd') return new SGD(parameters, { lr, momentum, nesterov, weightDecay, youngSteps });
+  const Class = name === 'adam' ? Adam : AdamW;
+  return new Class(parameters, { lr, betas: [beta1, beta2], eps, weightDecay, youngSteps });
+}
+
+function createSchedule({ schedule, epochs }: RunConfig): Schedule {
+  const { name, milestones, gamma, warmupEpochs } = schedule;
+  const base = { constant: schedules.constant(), step: schedules.step(milestones, gamma), cosine: schedules.cosine() }[name];
+  return warmupEpochs > 0 ? schedules.warmup(warmupEpochs / epochs, base) : base;
+}
+
+/** Builds model, optimiser and the rest. Throws ConfigError for settings that don't fit together. */
+export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
+  const { model: shape, plasticity, seed } = config;
+  const generator = new Generator(seed);
+  const loss = createLoss(config.loss, data.counts);
+  const hidden = shape.hidden.map((size, i) => {
+    const room = plasticity ? Math.ceil(size * plasticity.rate) : 0;
+    return new Width(size, { capacity: size + room, name: `hidden${i + 1}` });
+  });
+  const model = mlp({
+    inputs: data.train.features,
+    hidden,
+    classes: data.train.classes,
+    norm: shape.norm,
+    dropout: shape.dropout,
+    classifier: loss.cosine ? 'cosine' : 'linear',
+    seed: generator,
+  });
+  const optimizer = createOptimizer(config.optimizer, model);
+  const sampler = createSampler(config.sampler, data.train.labels, data.train.classes, { seed, epochs: config.epochs });
+  const cycle = plasticity ? createCycle(plasticity, { model, data, config, generator }) : undefined;
+  return {
+    config,
+    model,
+    optimizer,
+    schedule: createSchedule(config),
+    loss,
+    sampler,
+    cycle,
+    generator,
+    dispose: () => {
+      cycle?.dispose?.();
+      optimizer.dispose();
+      model.dispose();
+      loss.dispose();
+      generator.state.dispose();
+    },
+  };
+}

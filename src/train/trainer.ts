@@ -1,0 +1,337 @@
+/**
+ * Trainer: the training loop. A step is captured once and replayed; loss and accuracy are summed on the device; the event loop stays
+ * free, since the loop waits for fences a few steps behind. Between any two steps it can stop, save and go on.
+ */
+import { capture, type Captured } from '../autograd/index.js';
+import { DataLoader } from '../data/index.js';
+import { ConfigError, type Device } from '../device/index.js';
+import { saveCheckpoint } from '../io/index.js';
+import { BatchNorm } from '../nn/index.js';
+import { add, argmax, assign, cast, equal, mul, stack, sum } from '../ops/index.js';
+import { keep, noGrad, tensor, type Tensor } from '../tensor/index.js';
+import type { Callback, RunHooks, TrainContext } from './callback.js';
+import { Evaluator } from './evaluate.js';
+import { Pace } from './pace.js';
+import type { EpochRecord, Evaluation, PlasticityEvent, RunResult } from './results.js';
+import type { PreparedData, PreparedRun } from './setup.js';
+import { packState, restoreState, type TrainingState } from './state.js';
+
+export interface TrainerOptions extends PreparedRun, RunHooks {
+  /** Default 'run'. */
+  name?: string;
+  data: PreparedData;
+  callbacks?: readonly Callback[];
+  /** Ends the run at a step boundary. */
+  signal?: AbortSignal;
+}
+
+/** Milliseconds between two progress reports. */
+const PROGRESS_EVERY = 100;
+
+type Hook = 'onTrainStart' | 'onEpochStart' | 'onStepEnd' | 'onEpochEnd' | 'onTrainEnd';
+
+export class Trainer {
+  readonly #options: TrainerOptions;
+  readonly #device: Device;
+  readonly #loader: DataLoader;
+  readonly #evaluator: Evaluator;
+  readonly #step: Captured<[Tensor, Tensor], void>;
+  /** f64 [2]: sum of the losses and number of right predictions of the epoch so far. */
+  readonly #totals: Tensor;
+  readonly #callbacks: readonly Callback[];
+  readonly #pace: Pace;
+  #state: TrainingState;
+  #reading = false;
+  #reported = 0;
+  #started = 0;
+  /** Steps taken before this session. */
+  #firstStep = 0;
+  #disposed = false;
+
+  constructor(options: TrainerOptions) {
+    this.#options = options;
+    const { config, data, model, sampler } = options;
+    this.#loader = new DataLoader(data.train, {
+      batchSize: config.batchSize,
+      sampler: { epoch: (e) => this.#whole(sampler.epoch(e)) },
+    });
+    this.#device = this.#loader.device;
+    this.#evaluator = new Evaluator(model, options.loss, data.test, data.counts);
+    this.#totals = keep(tensor(new Float64Array(2)));
+    this.#callbacks = [...(options.cycle ? [options.cycle] : []), ...(options.callbacks ?? [])];
+    this.#pace = new Pace(this.#device);
+    this.#step = capture((x: Tensor, y: Tensor) => this.#computeStep(x, y));
+    this.#state = {
+      epoch: 0,
+      batch: 0,
+      step: 0,
+      rows: 0,
+      totals: [0, 0],
+      history: [],
+      events: [],
+      startParameters: model.parameterCount(),
+      seconds: 0,
+    };
+  }
+
+  /** Epochs completed and steps taken so far. */
+  get position(): { epoch: number; step: number } {
+    return { epoch: this.#state.epoch, step: this.#state.step };
+  }
+
+  get stepsPerEpoch(): number {
+    const rows = this.#rowsPerEpoch();
+    return Math.ceil(rows / this.#options.config.batchSize);
+  }
+
+  /**
+   * Takes over a checkpoint; to be called before run().
+   * @throws ConfigError when it is of another configuration, FormatError when it is damaged, IOError when it can't be read
+   */
+  async resume(path: string): Promise<void> {
+    this.#state = await restoreState(path, this.#options);
+    const { storage } = this.#totals;
+    this.#device.write(storage.handle, 0, Float64Array.from(this.#state.totals));
+  }
+
+  /** Saves everything that run() needs to go on bit for bit. To be called between steps. Throws IOError. */
+  async save(path: string): Promise<void> {
+    this.#state.totals = [...(await this.#totals.data())];
+    await saveCheckpoint(path, await packState(this.#options, { ...this.#state, seconds: this.#seconds() }));
+  }
+
+  /** Trains to the end, or until the signal aborts; then saves where the configuration says so. */
+  async run(): Promise<RunResult> {
+    const { config, signal } = this.#options;
+    this.#started = performance.now();
+    this.#firstStep = this.#state.step;
+    this.#options.model.train();
+    await this.#call('onTrainStart');
+    let last: { step: number; evaluation: Evaluation } | undefined;
+    let saved = -1;
+    const { checkpoint } = config;
+    while (this.#state.epoch < config.epochs && !signal?.aborted) {
+      const began = performance.now();
+      const whole = await this.#epoch();
+      if (!whole) break;
+      const state = this.#state;
+      const isLast = state.epoch + 1 === config.epochs;
+      const [loss, hits] = await this.#totals.data();
+      if (!Number.isFinite(loss)) {
+        throw new ConfigError(
+          `train: expected a finite loss, got ${loss} in epoch ${state.epoch + 1}; a lower optimizer.lr may help`,
+        );
+      }
+      await this.#call('onEpochEnd');
+      const trained = (performance.now() - began) / 1000;
+      const evaluate = isLast || (state.epoch + 1) % config.evalEvery === 0;
+      const evaluation = evaluate ? await this.#evaluator.evaluate() : undefined;
+      if (evaluation) last = { step: state.step, evaluation };
+      const record: EpochRecord = {
+        epoch: state.epoch + 1,
+        step: state.step,
+        learningRate: this.#options.optimizer.lr,
+        trainLoss: loss / state.rows,
+        trainAccuracy: hits / state.rows,
+        ...(evaluation && { test: summary(evaluation) }),
+        widths: this.#widths(),
+        samplesPerSecond: state.rows / trained,
+        seconds: (performance.now() - began) / 1000,
+      };
+      state.history.push(record);
+      state.epoch++;
+      state.batch = 0;
+      state.rows = 0;
+      this.#clearTotals();
+      this.#options.onEpoch?.(record);
+      if (checkpoint && (isLast || state.epoch % checkpoint.every === 0)) {
+        await this.save(checkpoint.path);
+        saved = state.step;
+      }
+    }
+    const interrupted = this.#state.epoch < config.epochs;
+    if (interrupted && checkpoint && saved !== this.#state.step) await this.save(checkpoint.path);
+    if (!interrupted) await this.#call('onTrainEnd');
+    const final = last?.step === this.#state.step ? last.evaluation : await this.#evaluator.evaluate();
+    return this.#result(final, interrupted);
+  }
+
+  /** Frees what the trainer made, and the model, optimiser and loss it was given. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#step.dispose();
+    this.#evaluator.dispose();
+    this.#loader.dispose();
+    this.#totals.dispose();
+    this.#options.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** What is recorded: forward, loss, backward, clip, optimiser, and the sums of the epoch. */
+  #computeStep(x: Tensor, y: Tensor): void {
+    const { model, optimizer, loss, config, cycle } = this.#options;
+    optimizer.zeroGrad();
+    cycle?.setLabels(y);
+    const logits = model.forward(x);
+    const value = loss.compute(logits, y);
+    value.backward();
+    if (config.optimizer.clipNorm !== null) optimizer.clipGradNorm(config.optimizer.clipNorm);
+    optimizer.step();
+    noGrad(() => {
+      const hits = sum(cast(equal(argmax(loss.predict(logits), -1), y), 'f64'));
+      const total = mul(cast(value.detach(), 'f64'), x.shape[0]);
+      assign(this.#totals, add(this.#totals, stack([total, hits], 0)));
+    });
+  }
+
+  /** The steps of one epoch, or what is left of it. False when the signal ended it early. */
+  async #epoch(): Promise<boolean> {
+    const { loss, optimizer, schedule, config, signal } = this.#options;
+    const state = this.#state;
+    const resumed = state.batch > 0;
+    loss.onEpoch(state.epoch, config.epochs);
+    if (!resumed) await this.#call('onEpochStart');
+    this.#loader.start(state.epoch, state.batch);
+    const steps = this.stepsPerEpoch * config.epochs;
+    for (let batch = this.#loader.next(); batch; batch = this.#loader.next()) {
+      optimizer.lr = config.optimizer.lr * schedule(state.step / steps);
+      try {
+        this.#step(batch.x, batch.y);
+      } finally {
+        batch.x.dispose();
+        batch.y.dispose();
+      }
+      state.step++;
+      state.batch++;
+      state.rows += batch.rows;
+      const pending = this.#callNow('onStepEnd');
+      if (pending) await pending;
+      await this.#pace.stepped();
+      this.#progress();
+      if (signal?.aborted && state.batch < this.#loader.batches) {
+        await this.#pace.drain();
+        return false;
+      }
+    }
+    await this.#pace.drain();
+    return true;
+  }
+
+  /** Batch norm can't train on one row: a last batch of one is left out. */
+  #rowsPerEpoch(): number {
+    const { sampler, config, model } = this.#options;
+    const lonely = sampler.length % config.batchSize === 1 && sampler.length > 1;
+    return lonely && model.modules().some((m) => m instanceof BatchNorm) ? sampler.length - 1 : sampler.length;
+  }
+  #whole(order: Int32Array): Int32Array {
+    return order.subarray(0, this.#rowsPerEpoch());
+  }
+
+  #clearTotals(): void {
+    this.#device.write(this.#totals.storage.handle, 0, new Float64Array(2));
+    this.#totals.storage.version++;
+  }
+
+  #context(): TrainContext {
+    const { model, optimizer, loss, config } = this.#options;
+    const { epoch, step } = this.#state;
+    return { model, optimizer, loss, epochs: config.epochs, epoch, step, stepsPerEpoch: this.stepsPerEpoch };
+  }
+
+  /** Calls a hook of all callbacks in turn; a promise only when one of them returned one. */
+  #callNow(hook: Hook): Promise<void> | undefined {
+    for (let i = 0; i < this.#callbacks.length; i++) {
+      const pending = this.#callbacks[i][hook]?.(this.#context());
+      if (pending) return this.#callRest(hook, i + 1, pending);
+    }
+    return undefined;
+  }
+  async #callRest(hook: Hook, from: number, pending: Promise<void>): Promise<void> {
+    await pending;
+    for (const callback of this.#callbacks.slice(from)) await callback[hook]?.(this.#context());
+  }
+  async #call(hook: Hook): Promise<void> {
+    await this.#callNow(hook);
+    this.#collectEvents();
+  }
+
+  #collectEvents(): void {
+    const log = this.#options.cycle?.log ?? [];
+    for (const event of log.slice(this.#state.events.length) as PlasticityEvent[]) {
+      this.#state.events.push(event);
+      this.#options.onEvent?.(event);
+    }
+  }
+
+  #widths(): Record<string, number> {
+    return Object.fromEntries(this.#options.model.widths().map((width) => [width.name, width.size]));
+  }
+
+  #seconds(): number {
+    return this.#state.seconds + (performance.now() - this.#started) / 1000;
+  }
+
+  /** Reads the sums without waiting and reports when they arrive. */
+  #progress(): void {
+    const { onProgress, config, name = 'run' } = this.#options;
+    const now = performance.now();
+    if (!onProgress || this.#reading || now - this.#reported < PROGRESS_EVERY) return;
+    this.#reading = true;
+    this.#reported = now;
+    const { epoch, step, rows } = this.#state;
+    const steps = this.stepsPerEpoch * config.epochs;
+    const seconds = (now - this.#started) / 1000;
+    const done = step - this.#firstStep;
+    void this.#totals.data().then(
+      ([loss, hits]) => {
+        this.#reading = false;
+        onProgress({
+          name,
+          seed: config.seed,
+          epoch: epoch + 1,
+          epochs: config.epochs,
+          step,
+          steps,
+          loss: loss / rows,
+          accuracy: hits / rows,
+          widths: this.#widths(),
+          samplesPerSecond: (done * config.batchSize) / seconds,
+          secondsLeft: ((steps - step) * seconds) / Math.max(1, done),
+        });
+      },
+      () => (this.#reading = false),
+    );
+  }
+
+  #result(final: Evaluation, interrupted: boolean): RunResult {
+    const { config, data, model, name = 'run' } = this.#options;
+    const { history, events, startParameters } = this.#state;
+    return {
+      name,
+      seed: config.seed,
+      config: { ...config },
+      dataset: {
+        name: data.name,
+        source: data.source,
+        trainRows: data.train.rows,
+        testRows: data.test.rows,
+        imbalanceFactor: data.imbalanceFactor,
+        classNames: data.classNames,
+        classCounts: data.counts,
+      },
+      parameters: { start: startParameters, end: model.parameterCount() },
+      epochs: history,
+      events,
+      final,
+      interrupted,
+      seconds: this.#seconds(),
+    };
+  }
+}
+
+function summary({ top1, meanRecall, head, mid, tail, perClass, loss }: Evaluation): EpochRecord['test'] {
+  return { top1, meanRecall, head, mid, tail, perClass, loss };
+}
