@@ -228,31 +228,21 @@ void option(Napi::Object options, const char* name, double most, std::size_t* va
 }  // namespace
 
 void defineClasses(Napi::Env env, Environment& environment) {
-  const auto entry = [](const char* name, napi_callback callback) {
-    return napi_property_descriptor{name, nullptr, callback, nullptr, nullptr, nullptr, napi_default_method, nullptr};
-  };
-  const napi_property_descriptor methods[] = {
-      entry("alloc", alloc),
-      entry("release", release),
-      entry("write", write),
-      entry("read", read),
-      entry("readSync", readSync),
-      entry("fence", fence),
-      entry("sync", sync),
-      entry("beginCapture", beginCapture),
-      entry("endCapture", endCapture),
-      entry("abortCapture", abortCapture),
-      entry("memory", memory),
-      entry("trim", trim),
-      entry("createLoader", makeLoader),
-      entry("dispose", dispose),
-  };
-  napi_value constructor;
-  must(env,
-       napi_define_class(env, "NativeDevice", NAPI_AUTO_LENGTH, constructDevice, nullptr, std::size(methods), methods,
-                         &constructor),
-       "NativeDevice");
-  environment.device = Napi::Persistent(Napi::Function(env, constructor));
+  environment.device = defineClass(env, "NativeDevice", constructDevice,
+                                   {{"alloc", alloc},
+                                    {"release", release},
+                                    {"write", write},
+                                    {"read", read},
+                                    {"readSync", readSync},
+                                    {"fence", fence},
+                                    {"sync", sync},
+                                    {"beginCapture", beginCapture},
+                                    {"endCapture", endCapture},
+                                    {"abortCapture", abortCapture},
+                                    {"memory", memory},
+                                    {"trim", trim},
+                                    {"createLoader", makeLoader},
+                                    {"dispose", dispose}});
   defineGraph(env, environment);
   defineLoader(env, environment);
 }

@@ -29,10 +29,6 @@ struct LoaderObject {
   ~LoaderObject() { loader->dispose(); }
 };
 
-napi_property_descriptor entry(const char* name, napi_callback callback) {
-  return {name, nullptr, callback, nullptr, nullptr, nullptr, napi_default_method, nullptr};
-}
-
 napi_value replay(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     Arguments args(env, info, "replay");
@@ -111,28 +107,13 @@ napi_value constructLoader(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void defineGraph(Napi::Env env, Environment& environment) {
-  const napi_property_descriptor methods[] = {
-      entry("replay", replay),
-      entry("dispose", disposeGraph),
-      {"calls", nullptr, nullptr, calls, nullptr, nullptr, napi_enumerable, nullptr},
-  };
-  napi_value constructor;
-  must(env,
-       napi_define_class(env, "NativeGraph", NAPI_AUTO_LENGTH, constructGraph, nullptr, std::size(methods), methods,
-                         &constructor),
-       "NativeGraph");
-  environment.graph = Napi::Persistent(Napi::Function(env, constructor));
+  environment.graph = defineClass(env, "NativeGraph", constructGraph,
+                                  {{"replay", replay}, {"dispose", disposeGraph}, {"calls", calls, true}});
 }
 
 void defineLoader(Napi::Env env, Environment& environment) {
-  const napi_property_descriptor methods[] = {entry("start", start), entry("next", next),
-                                              entry("dispose", disposeLoader)};
-  napi_value constructor;
-  must(env,
-       napi_define_class(env, "NativeLoader", NAPI_AUTO_LENGTH, constructLoader, nullptr, std::size(methods), methods,
-                         &constructor),
-       "NativeLoader");
-  environment.loader = Napi::Persistent(Napi::Function(env, constructor));
+  environment.loader =
+      defineClass(env, "NativeLoader", constructLoader, {{"start", start}, {"next", next}, {"dispose", disposeLoader}});
 }
 
 napi_value createGraph(napi_env env, const std::shared_ptr<Holder>& holder, std::unique_ptr<Graph> graph) {

@@ -159,6 +159,26 @@ Bytes typedArray(napi_env env, napi_value value, const std::string& what) {
   return b;
 }
 
+Napi::FunctionReference defineClass(napi_env env, const char* name, napi_callback constructor,
+                                    const std::vector<Method>& methods) {
+  napi_value result, prototype;
+  must(env, napi_define_class(env, name, NAPI_AUTO_LENGTH, constructor, nullptr, 0, nullptr, &result), name);
+  must(env, napi_get_named_property(env, result, "prototype", &prototype), name);
+  for (const Method& m : methods) {
+    napi_property_descriptor p{};
+    p.utf8name = m.name;
+    if (m.getter) {
+      p.getter = m.callback;
+      p.attributes = napi_enumerable;
+    } else {
+      must(env, napi_create_function(env, m.name, NAPI_AUTO_LENGTH, m.callback, nullptr, &p.value), name);
+      p.attributes = napi_default_method;
+    }
+    must(env, napi_define_properties(env, prototype, 1, &p), name);
+  }
+  return Napi::Persistent(Napi::Function(env, result));
+}
+
 void* unwrap(napi_env env, napi_value self, const napi_type_tag& tag, const char* what) {
   napi_valuetype type = napi_undefined;
   bool ours = false;

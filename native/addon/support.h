@@ -75,6 +75,16 @@ struct Bytes {
 // A typed array that isn't detached; the pointer is good until JavaScript runs again.
 Bytes typedArray(napi_env env, napi_value value, const std::string& what);
 
+// A class without methods of its own and functions on its prototype: unlike those of a class template they are called
+// on any `this`, so that a foreign one gets our typed error and not V8's.
+struct Method {
+  const char* name;
+  napi_callback callback;
+  bool getter = false;
+};
+Napi::FunctionReference defineClass(napi_env env, const char* name, napi_callback constructor,
+                                    const std::vector<Method>& methods);
+
 // The object behind a wrapper of ours, by its type tag. Throws Error(Device) for anything else.
 void* unwrap(napi_env env, napi_value self, const napi_type_tag& tag, const char* what);
 
