@@ -1,17 +1,17 @@
 /**
  * How an op is declared: once, with its work, its gradient rule made of differentiable ops, what the rule needs saved, and its
  * flop count. `defineOp` returns the function that runs it and records it on the graph; `opTable` lists all for tests.
+ * Enqueueing is the hot path of every model: no closures here, and no arrays that could be avoided.
  */
-import { AutogradError, type Device, type OpName } from '../device/index.js';
+import { AutogradError, ConfigError, type Device, DeviceError, type OpName, type TensorView } from '../device/index.js';
 import {
   BYTES,
   DTYPE_CODE,
   type DType,
-  gradEnabled,
   type GradMeta,
   type GradNode,
   isFloat,
-  noGrad,
+  setGradMode,
   type Shape,
   sizeOf,
   Storage,
@@ -21,27 +21,35 @@ import {
 
 /** What a gradient rule sees. */
 export interface GradContext<P> {
-  /** The op's inputs; elements may be read only of those listed in `saves.inputs` (shape and dtype of all). */
+  /** Saved inputs, at the op's own positions; places that `saves` doesn't list are empty: use `shapes` and `dtypes`. */
   readonly inputs: readonly Tensor[];
-  /** The op's outputs; elements may be read only of those listed in `saves.outputs`. */
+  /** Saved outputs, in the same way. */
   readonly outputs: readonly Tensor[];
+  /** Shapes of all inputs. */
+  readonly shapes: readonly Shape[];
+  /** Element types of all inputs. */
+  readonly dtypes: readonly DType[];
   readonly params: P;
   /** Whether input i needs a gradient. */
   readonly needs: readonly boolean[];
 }
+
+/** Positions of what a rule reads; a function where it depends on which gradients are needed. */
+export type Saves<P> = readonly number[] | 'all' | ((needs: readonly boolean[], params: P) => readonly number[]);
 
 export interface OpDef<P> {
   readonly name: string;
   /** Checks shapes and dtypes (throwing typed errors), enqueues the work, returns the outputs. Runs without recording. */
   forward(inputs: readonly Tensor[], params: P): Tensor[];
   /**
-   * Gradients of the inputs, undefined where none is needed or the gradient is zero. `grads[i]` is undefined when output i was not used.
-   * Made of differentiable ops, so that it can be differentiated again. null: the op has no gradient.
+   * Gradients of the inputs, undefined where none is needed or the gradient is zero. `grads[i]` is undefined when output i was not
+   * used. Made of differentiable ops, so that it can be differentiated again. Never returns a saved tensor itself (backward frees
+   * what it gets). null: the op has no gradient.
    */
   readonly backward:
     ((ctx: GradContext<P>, grads: readonly (Tensor | undefined)[]) => (Tensor | undefined)[]) | null;
   /** Which inputs and outputs the gradient rule reads. Default none. */
-  readonly saves?: { readonly inputs?: readonly number[] | 'all'; readonly outputs?: readonly number[] | 'all' };
+  readonly saves?: { readonly inputs?: Saves<P>; readonly outputs?: Saves<P> };
   /** Floating-point operations of the forward pass. Data movement has 0. */
   flops(inputs: readonly Tensor[], params: P): number;
 }
@@ -49,48 +57,77 @@ export interface OpDef<P> {
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export const opTable = new Map<string, OpDef<any>>();
 
-class Saved {
-  readonly tensor: Tensor;
-  readonly version: number;
-  constructor(tensor: Tensor) {
-    this.tensor = tensor;
-    this.version = tensor.storage.version;
-  }
-}
+/** Lets go of what a node saved when the collector finds the node first. */
+const forgotten = new FinalizationRegistry<Storage[]>((storages) => {
+  for (const storage of storages) storage.release();
+});
+
+const NONE: readonly never[] = [];
 
 class Node<P> implements GradNode {
   readonly name: string;
   readonly inputs: readonly (GradMeta | undefined)[];
   #def: OpDef<P>;
   #params: P;
-  #inputTensors: readonly Tensor[];
-  #outputs: readonly Tensor[] = [];
-  #saved: Saved[] = [];
+  #needs: boolean[];
+  #shapes: Shape[];
+  #dtypes: DType[];
+  #inputs: readonly Tensor[];
+  #outputs: readonly Tensor[];
+  #saved: Tensor[] = [];
+  #versions: number[] = [];
+  readonly #likes: { shape: Shape; dtype: DType; device: Device }[] = [];
+  #references = 0;
   #released = false;
-  #likes: readonly { shape: Shape; dtype: DType; device: Device }[] = [];
 
-  constructor(def: OpDef<P>, inputs: readonly Tensor[], params: P) {
+  constructor(def: OpDef<P>, inputs: readonly Tensor[], params: P, outputs: readonly Tensor[]) {
     this.name = def.name;
     this.#def = def;
     this.#params = params;
-    this.inputs = inputs.map((input) => input.meta);
-    this.#inputTensors = this.#save(inputs, def.saves?.inputs);
+    const n = inputs.length;
+    const metas = new Array<GradMeta | undefined>(n);
+    const needs = new Array<boolean>(n);
+    const shapes = new Array<Shape>(n);
+    const dtypes = new Array<DType>(n);
+    for (let i = 0; i < n; i++) {
+      const input = inputs[i];
+      metas[i] = input.meta;
+      needs[i] = input.meta !== undefined;
+      shapes[i] = input.shape;
+      dtypes[i] = input.dtype;
+      input.meta?.node?.retain();
+    }
+    this.inputs = metas;
+    this.#needs = needs;
+    this.#shapes = shapes;
+    this.#dtypes = dtypes;
+    for (let index = 0; index < outputs.length; index++) {
+      const output = outputs[index];
+      this.#likes.push({ shape: output.shape, dtype: output.dtype, device: output.device });
+      if (isFloat(output.dtype)) output.place({ node: this, index });
+    }
+    this.#inputs = this.#save(inputs, def.saves?.inputs);
+    this.#outputs = this.#save(outputs, def.saves?.outputs);
+    if (this.#saved.length > 0) forgotten.register(this, this.#saved.map((tensor) => tensor.storage), this);
   }
 
-  /** Called once the outputs have their place in the graph. */
-  attach(outputs: readonly Tensor[]): void {
-    this.#likes = outputs.map(({ shape, dtype, device }) => ({ shape, dtype, device }));
-    this.#outputs = this.#save(outputs, this.#def.saves?.outputs);
-  }
-
-  /** Aliases for what the rule reads; the tensor itself (for its shape) where it reads no elements. */
-  #save(tensors: readonly Tensor[], which: readonly number[] | 'all' | undefined): Tensor[] {
-    return tensors.map((tensor, i) => {
-      if (which !== 'all' && !which?.includes(i)) return tensor;
-      const alias = tensor.alias();
-      this.#saved.push(new Saved(alias));
-      return alias;
-    });
+  /** Other tensor objects on what the rule reads, so that the user may dispose of his. They don't count as references to a node. */
+  #save(tensors: readonly Tensor[], which: Saves<P> | undefined): readonly Tensor[] {
+    if (which === undefined) return NONE;
+    const list = typeof which === 'function' ? which(this.#needs, this.#params) : which;
+    const out = new Array<Tensor>(tensors.length);
+    const n = list === 'all' ? tensors.length : list.length;
+    for (let i = 0; i < n; i++) {
+      const at = list === 'all' ? i : list[i];
+      const from = tensors[at];
+      if (!from) continue;
+      const copy = new Tensor(from.storage, from.dtype, from.shape, from.strides, from.offset, null, from.view(this.name));
+      copy.meta = from.meta;
+      out[at] = copy;
+      this.#saved.push(copy);
+      this.#versions.push(from.storage.version);
+    }
+    return out;
   }
 
   outputLike(i: number): { shape: Shape; dtype: DType; device: Device } {
@@ -103,50 +140,92 @@ class Node<P> implements GradNode {
         `backward: the tensors saved by ${this.name} were freed by an earlier backward; call it with retainGraph: true to go twice`,
       );
     }
-    for (const { tensor, version } of this.#saved) {
-      if (tensor.storage.version !== version) {
+    for (let i = 0; i < this.#saved.length; i++) {
+      const { shape, storage } = this.#saved[i];
+      if (storage.version !== this.#versions[i]) {
         throw new AutogradError(
-          `backward: ${this.name} saved a tensor of shape [${tensor.shape.join(',')}] that was written in place since ` +
-            `(expected version ${version}, got ${tensor.storage.version})`,
+          `backward: ${this.name} saved a tensor of shape [${shape.join(',')}] that was written in place since ` +
+            `(expected version ${this.#versions[i]}, got ${storage.version})`,
         );
       }
     }
     const rule = this.#def.backward;
     if (!rule) throw new AutogradError(`backward: ${this.name} has no gradient`);
-    return rule(
-      {
-        inputs: this.#inputTensors,
-        outputs: this.#outputs,
-        params: this.#params,
-        needs: this.inputs.map((meta) => meta !== undefined),
-      },
-      grads,
-    );
+    const context: GradContext<P> = {
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+      shapes: this.#shapes,
+      dtypes: this.#dtypes,
+      params: this.#params,
+      needs: this.#needs,
+    };
+    return rule(context, grads);
+  }
+
+  retain(): void {
+    this.#references++;
+  }
+
+  drop(): void {
+    if (--this.#references === 0) this.release();
   }
 
   release(): void {
-    this.#released = true;
-    for (const { tensor } of this.#saved) tensor.dispose();
-    this.#saved = [];
-    this.#inputTensors = [];
-    this.#outputs = [];
+    // A loop, not recursion: a chain of nodes can be far longer than the call stack is deep.
+    const queue: Node<unknown>[] = [this as Node<unknown>];
+    for (let node = queue.pop(); node; node = queue.pop()) {
+      if (node.#released) continue;
+      node.#released = true;
+      if (node.#saved.length > 0) forgotten.unregister(node);
+      for (const tensor of node.#saved) tensor.dispose();
+      node.#saved = [];
+      node.#inputs = NONE;
+      node.#outputs = NONE;
+      for (const meta of node.inputs) {
+        const input = meta?.node as Node<unknown> | undefined;
+        if (input && --input.#references === 0) queue.push(input);
+      }
+    }
   }
+}
+
+/** Throws ConfigError unless x is a tensor. For arguments that JavaScript callers got wrong. */
+export function expectTensor(op: string, x: unknown): asserts x is Tensor {
+  if (!(x instanceof Tensor)) {
+    throw new ConfigError(`${op}: expected a tensor, got ${x === null ? 'null' : Array.isArray(x) ? 'an array' : typeof x}`);
+  }
+}
+
+/** Throws ConfigError unless x is a number. */
+export function expectNumber(op: string, what: string, x: unknown): asserts x is number {
+  if (typeof x !== 'number') throw new ConfigError(`${op}: expected ${what} to be a number, got ${typeof x}`);
 }
 
 /** Declares an op and returns the function that runs it: outputs from inputs and parameters. */
 export function defineOp<P>(def: OpDef<P>): (inputs: readonly Tensor[], params: P) => Tensor[] {
-  if (opTable.has(def.name)) throw new AutogradError(`defineOp: '${def.name}' is declared twice`);
+  if (opTable.has(def.name)) throw new ConfigError(`defineOp: '${def.name}' is declared twice`);
   opTable.set(def.name, def);
-  return (inputs, params) => {
-    for (const input of inputs) input.view(def.name);
-    const record = gradEnabled() && def.backward !== null && inputs.some((input) => input.meta !== undefined);
-    const outputs = noGrad(() => def.forward(inputs, params));
-    if (!record) return outputs;
-    const node = new Node(def, inputs, params);
-    outputs.forEach((output, index) => {
-      if (isFloat(output.dtype)) output.meta = { node, index };
-    });
-    node.attach(outputs);
+  const { name } = def;
+  const differentiable = def.backward !== null;
+  return function run(inputs, params) {
+    let wanted = false;
+    for (let i = 0; i < inputs.length; i++) {
+      const input = inputs[i];
+      expectTensor(name, input);
+      input.view(name);
+      if (input.meta !== undefined) wanted = true;
+      if (input.storage.device !== inputs[0].storage.device) {
+        throw new DeviceError(`${name}: expected tensors of one device, got ${inputs[0].device.name} and ${input.device.name}`);
+      }
+    }
+    const recording = setGradMode(false);
+    let outputs: Tensor[];
+    try {
+      outputs = def.forward(inputs, params);
+    } finally {
+      setGradMode(recording);
+    }
+    if (recording && wanted && differentiable) new Node(def, inputs, params, outputs);
     return outputs;
   };
 }
@@ -155,6 +234,38 @@ export function defineOp<P>(def: OpDef<P>): (inputs: readonly Tensor[], params: 
 export interface OutputSpec {
   shape: Shape;
   dtype: DType;
+}
+
+/** A tensor around the buffer that a call made for `view`; `shape` where the tensor's differs from the kernel's. */
+function wrap(device: Device, view: TensorView, dtype: DType, shape?: Shape): Tensor {
+  const storage = new Storage(device, view.handle, sizeOf(view.shape) * BYTES[dtype]);
+  if (shape !== undefined) return new Tensor(storage, dtype, shape);
+  return new Tensor(storage, dtype, view.shape, view.strides, 0, true, view);
+}
+
+const oneOutput: TensorView[] = [];
+const unaryInputs: TensorView[] = [];
+
+/** Enqueues a native op with one fresh contiguous output. `shape`: what the kernel writes; `as`: the tensor's shape, of equal size. */
+export function enqueueOne(
+  op: OpName,
+  device: Device,
+  shape: Shape,
+  dtype: DType,
+  inputs: readonly TensorView[],
+  record: readonly number[],
+  as?: Shape,
+): Tensor {
+  const out: TensorView = { handle: 0, dtype: DTYPE_CODE[dtype], offset: 0, shape, strides: stridesOf(shape) };
+  oneOutput[0] = out;
+  device.enqueue(op, oneOutput, inputs, record);
+  return wrap(device, out, dtype, as);
+}
+
+/** The same for one input, without an array for it. */
+export function enqueueUnary(op: OpName, x: Tensor, dtype: DType, record: readonly number[]): Tensor {
+  unaryInputs[0] = x.view(op);
+  return enqueueOne(op, x.storage.device, x.shape, dtype, unaryInputs, record);
 }
 
 /**
@@ -167,14 +278,16 @@ export function enqueue(
   fresh: readonly OutputSpec[],
   inputs: readonly Tensor[],
   record: readonly number[],
-  inPlace: readonly Tensor[] = [],
+  inPlace: readonly Tensor[] = NONE,
 ): Tensor[] {
-  const outs = fresh.map(({ shape, dtype }) => ({ handle: 0, dtype: DTYPE_CODE[dtype], offset: 0, shape, strides: stridesOf(shape) }));
-  const targets = inPlace.map((tensor) => tensor.view(op));
-  device.enqueue(op, targets.length === 0 ? outs : [...outs, ...targets], inputs.map((t) => t.view(op)), record);
+  const outs: TensorView[] = fresh.map(({ shape, dtype }) => {
+    return { handle: 0, dtype: DTYPE_CODE[dtype], offset: 0, shape, strides: stridesOf(shape) };
+  });
+  const made = outs.length;
+  for (const tensor of inPlace) outs.push(tensor.view(op));
+  device.enqueue(op, outs, inputs.map((t) => t.view(op)), record);
   for (const tensor of inPlace) tensor.storage.version++;
-  return outs.map(
-    (view, i) =>
-      new Tensor(new Storage(device, view.handle, sizeOf(fresh[i].shape) * BYTES[fresh[i].dtype]), fresh[i].dtype, fresh[i].shape, view.strides),
-  );
+  const tensors = new Array<Tensor>(made);
+  for (let i = 0; i < made; i++) tensors[i] = wrap(device, outs[i], fresh[i].dtype);
+  return tensors;
 }

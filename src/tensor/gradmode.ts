@@ -9,6 +9,13 @@ export function gradEnabled(): boolean {
   return enabled;
 }
 
+/** Switches recording and returns how it was. For code that restores it in a `finally` and can't afford a closure. */
+export function setGradMode(on: boolean): boolean {
+  const before = enabled;
+  enabled = on;
+  return before;
+}
+
 /** Runs `fn` with recording switched on or off. Synchronous functions only: throws ConfigError when a promise comes back. */
 export function withGradMode<T>(on: boolean, fn: () => T): T {
   const saved = enabled;

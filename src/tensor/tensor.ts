@@ -26,6 +26,9 @@ export interface GradNode {
   outputLike(i: number): { shape: Shape; dtype: DType; device: Device };
   /** Lets go of the saved tensors. */
   release(): void;
+  /** Counts who can still reach the node: tensors and later nodes. When nobody can, it lets go of what it saved. */
+  retain(): void;
+  drop(): void;
 }
 
 /** A tensor's place in the graph, shared by all aliases of the tensor. A leaf has no node and collects into `leaf.grad`. */
@@ -51,22 +54,30 @@ export class Tensor {
   meta: GradMeta | undefined;
   #alive = true;
   #registered = false;
+  #view: TensorView | undefined;
+  #node: GradNode | undefined;
 
-  /** Use `tensor`, `zeros` and the like. Retains the storage. */
+  /**
+   * Use `tensor`, `zeros` and the like. Retains the storage. `view`: the same layout as a
+   * call takes it, when it is at hand. `scoped` null: somebody else sees to it that the tensor is disposed of.
+   */
   constructor(
     storage: Storage,
     dtype: DType,
     shape: Shape,
     strides: readonly number[] = stridesOf(shape),
     offset = 0,
-    scoped = true,
+    scoped: boolean | null = true,
+    view?: TensorView,
   ) {
     this.storage = storage.retain();
     this.dtype = dtype;
     this.shape = shape;
     this.strides = strides;
     this.offset = offset;
-    if (!scoped || !enterScope(this)) this.collectable();
+    this.#view = view;
+    if (scoped === null) this.#registered = true;
+    else if (!scoped || !enterScope(this)) this.collectable();
   }
 
   get device(): Device {
@@ -101,21 +112,29 @@ export class Tensor {
   /** The view as a call takes it. Throws DisposedError naming the op. */
   view(op: string): TensorView {
     if (!this.#alive) throw new DisposedError(`${op}: a tensor of shape ${describe(this.shape)} was disposed of`);
-    return {
+    return (this.#view ??= {
       handle: this.storage.handle,
       dtype: DTYPE_CODE[this.dtype],
       offset: this.offset,
       shape: this.shape,
       strides: this.strides,
-    };
+    });
+  }
+
+  /** Puts the tensor into the graph and keeps the node there until the tensor is disposed of. */
+  place(meta: GradMeta | undefined): this {
+    this.#node?.drop();
+    this.meta = meta;
+    this.#node = meta?.node;
+    this.#node?.retain();
+    return this;
   }
 
   /** Another tensor object on the same elements with the same place in the graph; not tied to the current scope. */
   alias(): Tensor {
     this.view('alias');
-    const alias = new Tensor(this.storage, this.dtype, this.shape, this.strides, this.offset, false);
-    alias.meta = this.meta;
-    return alias;
+    const alias = new Tensor(this.storage, this.dtype, this.shape, this.strides, this.offset, false, this.#view);
+    return alias.place(this.meta);
   }
 
   /** The same elements outside the graph. */
@@ -171,6 +190,8 @@ export class Tensor {
     if (this.#registered) collector.unregister(this);
     else leaveScope(this);
     this.storage.release();
+    this.#node?.drop();
+    this.#node = undefined;
   }
   [Symbol.dispose](): void {
     this.dispose();

@@ -1,0 +1,43 @@
+export * from './binary.js';
+export { sumTo } from './broadcast.js';
+export { identity, setEngine, type VectorJacobian } from './composite.js';
+export {
+  arange,
+  cast,
+  clone,
+  eye,
+  full,
+  fullLike,
+  linspace,
+  ones,
+  onesLike,
+  zeros,
+  zerosLike,
+} from './create.js';
+export * from './define.js';
+export * from './indexing.js';
+export * from './inplace.js';
+export { concat, pad, stack } from './join.js';
+export * from './linear.js';
+export * from './loss.js';
+export * from './matmul.js';
+export * from './methods.js';
+export {
+  contiguous,
+  expand,
+  flatten,
+  narrow,
+  reshape,
+  slice,
+  split,
+  squeeze,
+  swapAxes,
+  transpose,
+  unsqueeze,
+} from './movement.js';
+export * from './norm.js';
+export * from './random.js';
+export * from './reduce.js';
+export * from './softmax.js';
+export * from './unary.js';
+export * from './where.js';

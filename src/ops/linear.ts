@@ -1,0 +1,188 @@
+/**
+ * The dense layer y = act(x w^T + bias) and its gradients as ops of their own: bias and activation are epilogues of the product, and
+ * the scores of neurons are accumulated by the product that makes the gradient of x (see Gate).
+ */
+import { type ActivationKind, ConfigError, DTypeError, KIND_CODE, ShapeError } from '../device/index.js';
+import { describe, type DType, expectDType, sizeOf, type Tensor } from '../tensor/index.js';
+import { reluGrad, sigmoidGrad, tanhGrad } from './binary.js';
+import { defineOp, enqueue, expectTensor } from './define.js';
+import { expand, reshape, viewOf } from './movement.js';
+
+/**
+ * Where the importance of neurons is accumulated while gradients are computed. Read when backward runs: nothing is added unless
+ * it is active and both tensors are set. `stats` f32 [C + 3, K]: rows 0..C-1 per class sum |a * dL/da|, then sum |a|, sum a and the
+ * count of a == 0; `labels` i32 [M]; `scale` multiplies the gradient (the batch size undoes the mean of a loss).
+ */
+export interface Gate {
+  active: boolean;
+  labels: Tensor | undefined;
+  stats: Tensor | undefined;
+  scale: number;
+}
+
+const floats: readonly DType[] = ['f32', 'f64'];
+
+/** Labels and sums of a gate that is at work, checked against the activations [M, K]. */
+function working(op: string, gate: Gate | undefined, rows: number, units: number): { labels: Tensor; stats: Tensor } | undefined {
+  if (!gate?.active || !gate.labels || !gate.stats) return undefined;
+  const { labels, stats } = gate;
+  expectDType(op, labels.dtype, ['i32']);
+  expectDType(op, stats.dtype, ['f32']);
+  if (labels.rank !== 1 || labels.shape[0] !== rows) {
+    throw new ShapeError(`${op}: expected gate labels of shape [${rows}], got ${describe(labels.shape)}`);
+  }
+  if (stats.rank !== 2 || stats.shape[0] < 4 || stats.shape[1] !== units) {
+    throw new ShapeError(`${op}: expected gate stats of shape [classes + 3,${units}], got ${describe(stats.shape)}`);
+  }
+  return { labels, stats };
+}
+
+interface LinearParams {
+  activation: ActivationKind;
+  gate: Gate | undefined;
+}
+
+type Run<P> = (inputs: readonly Tensor[], params: P) => Tensor[];
+
+const linearOp: Run<LinearParams> = defineOp<LinearParams>({
+  name: 'linear',
+  forward: (inputs, { activation }) => {
+    const [x, w] = inputs;
+    const record = [Number(inputs.length > 2), KIND_CODE.activation[activation]];
+    return enqueue('linear', x.device, [{ shape: [x.shape[0], w.shape[0]], dtype: x.dtype }], inputs, record);
+  },
+  backward: ({ inputs: [x, w], outputs: [y], needs, params: { activation, gate } }, [g]) => {
+    if (!g) return [];
+    let h = g;
+    if (activation === 'relu') h = reluGrad(g, y);
+    else if (activation === 'tanh') h = tanhGrad(g, y);
+    else if (activation === 'sigmoid') h = sigmoidGrad(g, y);
+    const dx = needs[0] ? linearGradInput(h, w, gate && { gate, activations: x }) : undefined;
+    if (!needs[1] && !needs[2]) return [dx];
+    const [dw, db] = linearGradWeightOp([h, x], needs[2] ?? false);
+    return [dx, dw, db];
+  },
+  saves: {
+    // x is read for the weights' gradient and by the gate, w for the gradient of x.
+    inputs: (needs, { gate }) => {
+      const x = needs[1] || needs[2] || gate !== undefined;
+      return needs[0] ? (x ? [0, 1] : [1]) : [0];
+    },
+    outputs: (_, { activation }) => (activation === 'none' ? [] : [0]),
+  },
+  flops: ([x, w, bias]) => 2 * x.size * w.shape[0] + (bias ? x.shape[0] * w.shape[0] : 0),
+});
+
+interface Score {
+  gate: Gate;
+  activations: Tensor;
+}
+
+const linearGradInputOp: Run<Score | undefined> = defineOp<Score | undefined>({
+  name: 'linearGradInput',
+  forward: ([g, w], score) => {
+    const fresh = [{ shape: [g.shape[0], w.shape[1]], dtype: g.dtype }];
+    const gate = score && working('linearGradInput', score.gate, g.shape[0], w.shape[1]);
+    if (!gate) return enqueue('linearGradInput', g.device, fresh, [g, w], [0, 1]);
+    const inputs = [g, w, score.activations, gate.labels];
+    return enqueue('linearGradInput', g.device, fresh, inputs, [1, score.gate.scale], [gate.stats]);
+  },
+  backward: ({ inputs: [g, w], needs }, [h]) => [
+    h && needs[0] ? linearOp([h, w], { activation: 'none', gate: undefined })[0] : undefined,
+    h && needs[1] ? linearGradWeightOp([g, h], false)[0] : undefined,
+  ],
+  saves: { inputs: (needs) => (needs[0] ? (needs[1] ? [0, 1] : [1]) : [0]) },
+  flops: ([g, w]) => 2 * g.size * w.shape[1],
+});
+
+/** dx [M, K] = g [M, N] w [N, K], with the score epilogue when a gate is at work. */
+function linearGradInput(g: Tensor, w: Tensor, score: Score | undefined): Tensor {
+  return linearGradInputOp([g, w], score)[0];
+}
+
+/** dw [N, K] = g^T x and, when asked for, db [N]. */
+const linearGradWeightOp: Run<boolean> = defineOp<boolean>({
+  name: 'linearGradWeight',
+  forward: ([g, x], bias) => {
+    const fresh = [{ shape: [g.shape[1], x.shape[1]], dtype: g.dtype }];
+    if (bias) fresh.push({ shape: [g.shape[1]], dtype: g.dtype });
+    return enqueue('linearGradWeight', g.device, fresh, [g, x], [Number(bias)]);
+  },
+  backward: ({ inputs: [g, x], shapes, needs }, [hw, hb]) => {
+    let dg: Tensor | undefined;
+    if (needs[0]) {
+      if (hw) dg = linearOp(hb ? [x, hw, hb] : [x, hw], { activation: 'none', gate: undefined })[0];
+      else if (hb) dg = expand(hb, shapes[0]);
+    }
+    return [dg, needs[1] && hw ? linearGradInput(g, hw, undefined) : undefined];
+  },
+  saves: { inputs: [0, 1] },
+  flops: ([g, x], bias) => 2 * g.size * x.shape[1] + (bias ? g.size : 0),
+});
+
+/** Options of {@link linear}. */
+export interface LinearOptions {
+  /** Applied to the result, within the product's kernel. Default 'none'. */
+  activation?: ActivationKind;
+  /** Scores of the neurons that x holds, accumulated when backward runs. */
+  gate?: Gate;
+}
+
+/**
+ * Dense layer: y [..., N] = act(x [..., K] w^T + bias), w [N, K], bias [N]. Dtypes: f32, f64.
+ * @throws ShapeError, DTypeError; ConfigError for an unknown activation
+ */
+export function linear(x: Tensor, w: Tensor, bias?: Tensor | null, options: LinearOptions = {}): Tensor {
+  expectTensor('linear', x);
+  expectTensor('linear', w);
+  expectDType('linear', x.dtype, floats);
+  const { activation = 'none', gate } = options;
+  if (!Object.hasOwn(KIND_CODE.activation, activation)) {
+    throw new ConfigError(`linear: expected activation ${Object.keys(KIND_CODE.activation).join(', ')}, got ${String(activation)}`);
+  }
+  if (w.dtype !== x.dtype) throw new DTypeError(`linear: expected weights of dtype ${x.dtype}, got ${w.dtype}`);
+  if (x.rank === 0 || w.rank !== 2 || x.shape[x.rank - 1] !== w.shape[1]) {
+    throw new ShapeError(`linear: expected x [...,K] and weights [N,K], got ${describe(x.shape)} and ${describe(w.shape)}`);
+  }
+  const k = w.shape[1];
+  const lead = x.shape.slice(0, -1);
+  const flat = x.rank === 2 ? x : reshape(x, [sizeOf(lead), k]);
+  const inputs = [flat, w];
+  if (bias !== undefined && bias !== null) {
+    expectTensor('linear', bias);
+    if (bias.dtype !== x.dtype) throw new DTypeError(`linear: expected a bias of dtype ${x.dtype}, got ${bias.dtype}`);
+    if (bias.rank !== 1 || bias.shape[0] !== w.shape[0]) {
+      throw new ShapeError(`linear: expected a bias of shape [${w.shape[0]}], got ${describe(bias.shape)}`);
+    }
+    inputs.push(bias);
+  }
+  const [y] = linearOp(inputs, { activation, gate });
+  return x.rank === 2 ? y : reshape(y, [...lead, w.shape[0]]);
+}
+
+const gateOp = defineOp<Gate>({
+  name: 'gate',
+  forward: ([x]) => [viewOf(x, x.shape, x.strides)],
+  backward: ({ inputs: [x], params: gate }, [g]) => {
+    if (!g) return [undefined];
+    const units = x.shape[x.rank - 1];
+    const rows = sizeOf(x.shape.slice(0, -1));
+    const at = working('gate', gate, rows, units);
+    if (at) {
+      const a = reshape(x.detach(), [rows, units]);
+      const flat = reshape(g.detach(), [rows, units]);
+      enqueue('gateStats', x.device, [], [a, flat, at.labels], [gate.scale], [at.stats]);
+    }
+    return [g];
+  },
+  saves: { inputs: [0] },
+  flops: () => 0,
+});
+
+/** x [..., K] itself; when backward comes by, the gate's sums are added to. For neurons that no linear layer consumes directly. */
+export function gate(x: Tensor, sums: Gate): Tensor {
+  expectTensor('gate', x);
+  expectDType('gate', x.dtype, floats);
+  if (x.rank === 0) throw new ShapeError(`gate: expected at least one axis, got ${describe(x.shape)}`);
+  return gateOp([x], sums)[0];
+}

@@ -1,0 +1,215 @@
+/**
+ * Random numbers: Philox4x32-10 on the device, counter-based, the same for every instruction set and number of threads. A
+ * generator's state lives in a tensor that the kernels advance, so that a captured step draws new numbers at each replay.
+ */
+import { ConfigError, type Device, DisposedError, KIND_CODE, type RandomKind, ShapeError } from '../device/index.js';
+import {
+  checkShape,
+  describe,
+  type DType,
+  expectDType,
+  keep,
+  resolveDevice,
+  type Shape,
+  tensor,
+  type Tensor,
+  type TensorOptions,
+} from '../tensor/index.js';
+import { mul } from './binary.js';
+import { expectOptionDType } from './create.js';
+import { defineOp, enqueue, expectNumber, expectTensor } from './define.js';
+import { identity } from './composite.js';
+import { reshape } from './movement.js';
+
+/** A stream of random numbers of its own. */
+export class Generator {
+  readonly device: Device;
+  #seed: number;
+  #state: Tensor;
+
+  /** @param seed a whole number, 0 <= seed < 2^53 */
+  constructor(seed: number, options: { device?: Device | string } = {}) {
+    checkSeed(seed);
+    this.#seed = seed;
+    this.device = resolveDevice(options.device);
+    this.#state = keep(tensor(stateOf(seed), { device: this.device }));
+  }
+
+  get seed(): number {
+    return this.#seed;
+  }
+  /** i32 [4]: seed low, seed high, counter low, counter high. Kernels read and advance it. */
+  get state(): Tensor {
+    return this.#state;
+  }
+  /** Begins the stream of a seed. Not during a capture: it writes from the host. */
+  manualSeed(seed: number): this {
+    checkSeed(seed);
+    this.#seed = seed;
+    return this.#write(stateOf(seed));
+  }
+  /** The four numbers of the state, for checkpoints. */
+  stateSync(): number[] {
+    return [...this.#state.dataSync()];
+  }
+  /** Goes on from a state that {@link stateSync} gave. */
+  setState(numbers: readonly number[]): this {
+    if (!Array.isArray(numbers) || numbers.length !== 4 || numbers.some((n) => (n | 0) !== n)) {
+      throw new ConfigError(`Generator.setState: expected four 32-bit integers, got ${JSON.stringify(numbers)}`);
+    }
+    this.#seed = (numbers[0] >>> 0) + (numbers[1] >>> 0) * 2 ** 32;
+    return this.#write(Int32Array.from(numbers));
+  }
+  dispose(): void {
+    this.#state.dispose();
+  }
+  #write(state: Int32Array): this {
+    this.#state.view('Generator');
+    this.device.write(this.#state.storage.handle, 0, state);
+    this.#state.storage.version++;
+    return this;
+  }
+}
+
+function checkSeed(seed: number): void {
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new ConfigError(`Generator: expected a seed that is a whole number >= 0, got ${seed}`);
+}
+
+function stateOf(seed: number): Int32Array {
+  return Int32Array.of(seed % 2 ** 32 | 0, Math.floor(seed / 2 ** 32) | 0, 0, 0);
+}
+
+const defaults = new WeakMap<Device, Generator>();
+let defaultSeed = 0;
+
+/** The generator used where none is given: one per device, with seed 0 until manualSeed. */
+export function defaultGenerator(on?: Device | string): Generator {
+  const device = resolveDevice(on);
+  let generator = defaults.get(device);
+  if (!generator) defaults.set(device, (generator = new Generator(defaultSeed, { device })));
+  return generator;
+}
+
+/** Seeds the default generators. */
+export function manualSeed(seed: number): void {
+  checkSeed(seed);
+  defaultSeed = seed;
+  defaultGenerator().manualSeed(seed);
+}
+
+/** Options of random tensors. */
+export interface RandomOptions extends TensorOptions {
+  /** Default: the device's default generator. */
+  generator?: Generator;
+}
+
+function generatorOf(op: string, options: { generator?: Generator; device?: Device | string }): Generator {
+  const { generator } = options;
+  if (generator !== undefined && !(generator instanceof Generator)) throw new ConfigError(`${op}: expected a Generator`);
+  const found = generator ?? defaultGenerator(options.device);
+  if (found.state.disposed) throw new DisposedError(`${op}: the generator was disposed of`);
+  return found;
+}
+
+/** Creation ops have no tensor inputs but the generator's state, which is written. */
+const randomOp = defineOp<{ kind: RandomKind; a: number; b: number; shape: Shape; dtype: DType; generator: Generator }>({
+  name: 'random',
+  forward: (_, { kind, a, b, shape, dtype, generator }) =>
+    enqueue('random', generator.device, [{ shape, dtype }], [], [KIND_CODE.random[kind], a, b], [generator.state]),
+  backward: null,
+  flops: (_, { shape }) => 10 * shape.reduce((n, extent) => n * extent, 1),
+});
+
+function draw(op: string, kind: RandomKind, a: number, b: number, shape: Shape, options: RandomOptions): Tensor {
+  checkShape(op, shape);
+  const dtype = options.dtype ?? 'f32';
+  expectOptionDType(op, dtype, ['f32', 'f64']);
+  const [out] = randomOp([], { kind, a, b, shape: [...shape], dtype, generator: generatorOf(op, options) });
+  if (options.requiresGrad) out.requiresGrad = true;
+  return out;
+}
+
+/** Evenly distributed in [low, high); default [0, 1). */
+export function uniform(shape: Shape, options: RandomOptions & { low?: number; high?: number } = {}): Tensor {
+  const { low = 0, high = 1 } = options;
+  expectNumber('uniform', 'low', low);
+  expectNumber('uniform', 'high', high);
+  if (!(low <= high && high - low < Infinity)) throw new ConfigError(`uniform: expected finite low <= high, got ${low} and ${high}`);
+  return draw('uniform', 'uniform', low, high, shape, options);
+}
+
+/** Normally distributed; default mean 0, standard deviation 1. */
+export function normal(shape: Shape, options: RandomOptions & { mean?: number; std?: number } = {}): Tensor {
+  const { mean = 0, std = 1 } = options;
+  if (!Number.isFinite(mean) || !(std >= 0 && std < Infinity)) {
+    throw new ConfigError(`normal: expected a finite mean and std >= 0, got ${mean} and ${std}`);
+  }
+  return draw('normal', 'normal', mean, std, shape, options);
+}
+
+/** 1 with probability p, else 0. */
+export function bernoulli(shape: Shape, p: number, options: RandomOptions = {}): Tensor {
+  if (!(p >= 0 && p <= 1)) throw new ConfigError(`bernoulli: expected p in 0..1, got ${p}`);
+  return draw('bernoulli', 'bernoulli', p, 1, shape, options);
+}
+
+const permutationOp = defineOp<{ n: number; generator: Generator }>({
+  name: 'permutation',
+  forward: (_, { n, generator }) =>
+    enqueue('permutation', generator.device, [{ shape: [n], dtype: 'i32' }], [], [], [generator.state]),
+  backward: null,
+  flops: () => 0,
+});
+
+/** The numbers 0..n-1 in random order: i32 [n]. */
+export function permutation(n: number, options: { generator?: Generator; device?: Device | string } = {}): Tensor {
+  checkShape('permutation', [n]);
+  return permutationOp([], { n, generator: generatorOf('permutation', options) })[0];
+}
+
+const categoricalOp = defineOp<{ samples: number; generator: Generator }>({
+  name: 'categorical',
+  forward: ([weights], { samples, generator }) => {
+    const fresh = [{ shape: [weights.shape[0], samples], dtype: 'i32' as const }];
+    return enqueue('categorical', weights.device, fresh, [weights], [], [generator.state]);
+  },
+  backward: null,
+  flops: ([weights]) => weights.size,
+});
+
+/**
+ * Classes drawn with replacement in proportion to weights [..., C]: i32 [..., samples]. Weights that are negative or sum to 0 are
+ * thrown where a value is next read.
+ */
+export function categorical(weights: Tensor, samples: number, options: { generator?: Generator } = {}): Tensor {
+  expectTensor('categorical', weights);
+  expectDType('categorical', weights.dtype, ['f32', 'f64']);
+  if (weights.rank === 0 || weights.shape[weights.rank - 1] === 0) {
+    throw new ShapeError(`categorical: expected weights [...,C] with C > 0, got ${describe(weights.shape)}`);
+  }
+  const lead = weights.shape.slice(0, -1);
+  checkShape('categorical', [...lead, samples]);
+  const generator = generatorOf('categorical', { device: weights.device, ...options });
+  const flat = reshape(weights, [lead.reduce((n, extent) => n * extent, 1), weights.shape[weights.rank - 1]]);
+  return reshape(categoricalOp([flat], { samples, generator })[0], [...lead, samples]);
+}
+
+/**
+ * Sets each element to 0 with probability p and divides the others by 1 - p; the identity outside training. The mask is drawn by
+ * the device's generator, so a captured step draws a new one each time. (Srivastava et al. 2014)
+ */
+export function dropout(x: Tensor, p: number, options: { training?: boolean; generator?: Generator } = {}): Tensor {
+  expectTensor('dropout', x);
+  expectDType('dropout', x.dtype, ['f32', 'f64']);
+  if (!(p >= 0 && p <= 1)) throw new ConfigError(`dropout: expected p in 0..1, got ${p}`);
+  if (!(options.training ?? true) || p === 0) return identity(x);
+  const scale = p === 1 ? 0 : 1 / (1 - p);
+  const mask = draw('dropout', 'bernoulli', 1 - p, scale, x.shape, {
+    dtype: x.dtype,
+    device: x.device,
+    generator: options.generator,
+  });
+  const out = mul(x, mask);
+  mask.dispose();
+  return out;
+}
