@@ -3,7 +3,7 @@
  * that consume them. Growing, pruning, resetting and reordering change all of these at once, optimiser state included. Every
  * neuron has an id that stays with it and a step at which it was born.
  */
-import { ConfigError, ShapeError } from '../device/index.js';
+import { type ActivationKind, ConfigError, ShapeError } from '../device/index.js';
 import type { Gate } from '../ops/index.js';
 import { noGrad, tidy, track, type Versioned } from '../tensor/index.js';
 import type { CarriedArray } from './carried.js';
@@ -27,6 +27,8 @@ export interface Consumer {
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
   readonly output: Width | number;
+  /** Fused behind it. */
+  readonly activation: ActivationKind;
 }
 
 export interface WidthOptions {

@@ -2,6 +2,9 @@
  * What a run leaves behind: the types of results.json, written by `gyrus train` and `gyrus compare` and read by `gyrus report`.
  * All rates are fractions (0..1), losses are means per sample in nats, times are seconds.
  */
+import type { PlasticityEvent } from '../plasticity/events.js';
+
+export type { PlasticityEvent };
 
 /** One evaluation on a balanced test set. */
 export interface Evaluation {
@@ -36,22 +39,6 @@ export interface EpochRecord {
   widths: Record<string, number>;
   samplesPerSecond: number;
   seconds: number;
-}
-
-/** A birth or a death of neurons. */
-export interface PlasticityEvent {
-  step: number;
-  /** Completed epochs, fractional inside an epoch. */
-  epoch: number;
-  kind: 'grow' | 'prune' | 'reset';
-  /** Name of the width. */
-  layer: string;
-  /** Ids of the units born, removed or reset. */
-  unitIds: number[];
-  /** Units active afterwards. */
-  width: number;
-  /** On prune and reset: id and score of every unit that was active, in slot order. */
-  scores?: { id: number; score: number }[];
 }
 
 export interface RunResult {
