@@ -1,0 +1,117 @@
+// The ops that are matrix products: matmul (batched, any strides) and the three of a linear layer.
+#include "cpu/columns.h"
+#include "cpu/families.h"
+#include "cpu/gate.h"
+#include "cpu/gemm/driver.h"
+#include "cpu/rows.h"
+
+namespace gyrus::cpu::GYRUS_ISA {
+namespace {
+
+// True when one product of M*batch rows does the same: b is shared by all of the batch, and a's and c's rows go on
+// from one item to the next at the same distance.
+bool flattens(const View& a, const View& b) {
+  const int row = a.rank - 2;
+  int64_t expected = a.stride[row] * a.shape[row];
+  for (int i = row - 1; i >= 0; --i) {
+    if (a.shape[i] == 1) continue;
+    if (b.stride[i] != 0 || a.stride[i] != expected) return false;
+    expected *= a.shape[i];
+  }
+  return true;
+}
+
+// c [batch..., M, N] <- a [batch..., M, K], b [batch..., K, N]
+template <class T>
+void matmul(const Args& args) {
+  const View &cv = args.out[0], &av = args.in[0], &bv = args.in[1];
+  const int row = cv.rank - 2, col = cv.rank - 1;
+  int64_t batch = 1;
+  for (int i = 0; i < row; ++i) batch *= cv.shape[i];
+  Gemm<T> g{cv.shape[row], cv.shape[col],  av.shape[col],  av.as<T>(), av.stride[row], av.stride[col],
+            bv.as<T>(),    bv.stride[row], bv.stride[col], cv.as<T>(), cv.shape[col]};
+  if (batch * g.M * g.N == 0) return;
+  if (batch > 1 && flattens(av, bv)) {
+    g.M *= batch;
+    batch = 1;
+  }
+  if (batch == 1) {
+    g.run(take<T>(args, Gemm<T>::packedSize(g.M, g.K)));
+    return;
+  }
+
+  const auto item = [&](int64_t n, T* packed) {
+    Gemm<T> one = g;
+    one.c += n * g.M * g.N;
+    for (int i = row - 1; i >= 0; --i) {
+      const int64_t at = n % cv.shape[i];
+      n /= cv.shape[i];
+      one.a += at * av.stride[i];
+      one.b += at * bv.stride[i];
+    }
+    one.run(packed);
+  };
+  // Small items: each piece of work takes some of them, with packing space of its own. Large ones are split inside.
+  const int64_t size = Gemm<T>::packedSize(g.M, g.K), flops = 2 * g.M * g.N * most(g.K, 1);
+  if (size > 32768 || flops > (int64_t{1} << 24)) {
+    T* packed = take<T>(args, size);
+    for (int64_t n = 0; n < batch; ++n) item(n, packed);
+    return;
+  }
+  const int64_t step = most(divUp(batch, 64), divUp(int64_t{1} << 20, flops));
+  const int64_t line = divUp(most(size, 1), 64) * 64;
+  T* packed = take<T>(args, divUp(batch, step) * line);
+  parallelFor(divUp(batch, step), [&](int64_t chunk) {
+    for (int64_t n = chunk * step; n < least(batch, (chunk + 1) * step); ++n) item(n, packed + chunk * line);
+  });
+}
+
+// y [M, N] = act(x [M, K] w^T + bias [N]), w [N, K]
+template <class T>
+void linear(const Args& args) {
+  const auto& p = args.as<LinearParams>();
+  const View &y = args.out[0], &x = args.in[0], &w = args.in[1];
+  Gemm<T> g{x.shape[0], w.shape[0],  x.shape[1],  x.as<T>(), x.stride[0], x.stride[1],
+            w.as<T>(),  w.stride[1], w.stride[0], y.as<T>(), w.shape[0]};
+  if (p.bias != 0) g.epilogue.bias = readLine<T>(args, args.in[2]);
+  g.epilogue.activation = static_cast<ActivationKind>(static_cast<int>(p.activation));
+  g.run(take<T>(args, Gemm<T>::packedSize(g.M, g.K)));
+}
+
+// dx [M, K] = g [M, N] w [N, K] (+ stats [C + 3, K] <- a [M, K], labels [M])
+template <class T>
+void linearGradInput(const Args& args) {
+  const auto& p = args.as<LinearGradInputParams>();
+  const View &dx = args.out[0], &gv = args.in[0], &w = args.in[1];
+  const Gemm<T> g{gv.shape[0], w.shape[1],  gv.shape[1], gv.as<T>(), gv.stride[0], gv.stride[1],
+                  w.as<T>(),   w.stride[0], w.stride[1], dx.as<T>(), w.shape[1]};
+  g.run(take<T>(args, Gemm<T>::packedSize(g.M, g.K)));
+  if (p.score != 0) accumulateGate<T>("linearGradInput", args, args.out[1], args.in[2], dx, args.in[3], p.scale);
+}
+
+// dw [N, K] = g^T x (+ db [N] = column sums of g), g [M, N], x [M, K]
+template <class T>
+void linearGradWeight(const Args& args) {
+  const View &dw = args.out[0], &gv = args.in[0], &x = args.in[1];
+  const Gemm<T> g{gv.shape[1], x.shape[1],  gv.shape[0], gv.as<T>(), gv.stride[1], gv.stride[0],
+                  x.as<T>(),   x.stride[0], x.stride[1], dw.as<T>(), x.shape[1]};
+  g.run(take<T>(args, Gemm<T>::packedSize(g.M, g.K)));
+  if (args.as<LinearGradWeightParams>().bias == 0) return;
+  using V = Vec<T>;
+  const Rows<T> db = writeRows<T>(args, args.out[1]), rows = readRows<T>(args, gv);
+  T* unused = take<T>(args, rows.cols);
+  sumColumns<T>(args, rows.rows, rows.cols, db.data, unused,
+                [&](int64_t m, int64_t n, int lanes, V& sum, V&) { sum = sum + load(rows.row(m) + n, lanes); });
+  db.flush();
+}
+
+}  // namespace
+
+void registerGemm(KernelTable& t) {
+  t.set(Op::Matmul, GYRUS_BY_TYPE(matmul));
+  t.set(Op::Linear, GYRUS_BY_TYPE(linear));
+  t.set(Op::LinearGradInput, GYRUS_BY_TYPE(linearGradInput));
+  t.set(Op::LinearGradWeight, GYRUS_BY_TYPE(linearGradWeight));
+}
+
+}  // namespace gyrus::cpu::GYRUS_ISA

@@ -1,0 +1,32 @@
+// Tile constants of the matrix product, per instruction set. A micro-kernel holds MR rows x NV vectors of C in
+// registers; per step of k it loads NV vectors of B and broadcasts MR numbers of A one after the other.
+#pragma once
+#include "cpu/vec.h"
+
+namespace gyrus::cpu::GYRUS_ISA {
+
+template <class T>
+struct Tile {
+#if GYRUS_ISA_AVX512
+  static constexpr int MR = 14, NV = 2;  // 28 accumulators + 2 of B + 1 of A = 31 of 32 zmm
+#elif GYRUS_ISA_AVX2
+  static constexpr int MR = 6, NV = 2;  // 12 + 2 + 1 = 15 of 16 ymm
+#elif GYRUS_ISA_NEON
+  static constexpr int MR = 8, NV = 2;  // 16 + 2 + 1 = 19 of 32
+#else
+  static constexpr int MR = 4, NV = 4;  // 16 numbers; the compiler spills what it must
+#endif
+  // Products with at most this many rows read B once, in wide strips and unpacked: 3 * 4 + 1 + 3 registers at most.
+  static constexpr int SkinnyRows = 3, SkinnyNV = 4;
+
+  static constexpr int VN = Vec<T>::N;
+  static constexpr int NR = NV * VN;
+  // Depth of a block: a packed panel of B is KC * NR numbers (64 KiB with AVX-512 and f32) and lives on the stack.
+  static constexpr int KC = 512;
+  // Packed rows of A that one piece of work walks for each panel of B; half of a 1 MiB L2.
+  static constexpr int BlockBytes = 512 * 1024;
+  // Rows whose packed form exists at a time; bounds the scratch memory to RowsAtOnce * KC numbers.
+  static constexpr int RowsAtOnce = 4096 / MR * MR;
+};
+
+}  // namespace gyrus::cpu::GYRUS_ISA

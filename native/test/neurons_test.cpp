@@ -1,0 +1,62 @@
+// Neuron scores against the naive kernels.
+#include "kernel_support.h"
+
+using namespace gyrus;
+using namespace gyrus::test;
+
+namespace {
+constexpr DType kFloats[] = {DType::F32, DType::F64};
+}
+
+TEST_CASE("unitScore: every kind, sizes and layouts") {
+  for (const DType d : kFloats)
+    for (int kind = 0; kind < kScoreKindCount; ++kind)
+      for (const std::int64_t U : {0, 1, 17, 300})
+        for (const std::int64_t F : {0, 1, 7, 16, 33, 300})
+          for (const Layout layout : kLayouts) {
+            std::vector<Tensor> in = {randomTensor(d, {U, F}, 1, -1, 1, layout)};
+            if (kind >= static_cast<int>(ScoreKind::TaylorWeight))
+              in.push_back(randomTensor(d, {U, F}, 2, -1, 1, layout));
+            expectAgreement(Op::UnitScore, {make(d, {U})}, in, {double(kind)}, {1e-5, 1e-5});
+          }
+}
+
+TEST_CASE("gateStats: sums per class and in total") {
+  for (const DType d : kFloats)
+    for (const std::int64_t M : {0, 1, 33, 300})
+      for (const std::int64_t K : {1, 7, 16, 65, 300})
+        for (const Layout layout : kLayouts) {
+          Tensor a = randomTensor(d, {M, K}, 1, -1, 1, layout);
+          for (std::int64_t i = 0; i < a.size(); i += 4) a.set(i, 0);
+          const Tensor g = randomTensor(d, {M, K}, 2, -1, 1), labels = randomTensor(DType::I32, {M}, 3, 0, 5);
+          const Tensor stats = randomTensor(DType::F32, {8, K}, 4, 0, 1, layout);
+          expectAgreement(Op::GateStats, {stats}, {a, g, labels}, {32}, {1e-5, 1e-3});
+        }
+}
+
+TEST_CASE("gateStats: the values of a small case, and NaN only where it belongs") {
+  for (const KernelTable* table : allTables()) {
+    const Tensor a = of(DType::F32, {3, 2}, {1, 0, -2, 3, 4, NAN}), g = of(DType::F32, {3, 2}, {1, 1, 1, -1, 0.5, 1});
+    const Tensor labels = of(DType::I32, {3}, {1, 0, 1}), stats = zeros(DType::F32, {5, 2});
+    runKernel(*table, Op::GateStats, {stats}, {a, g, labels}, {2});
+    const double expected[] = {4, 6, 6, NAN, 7, NAN, 3, NAN, 0, 1};
+    const std::string wrong = mismatch(stats, of(DType::F32, {5, 2}, {expected, expected + 10}));
+    CHECK_MESSAGE(wrong.empty(), table->isa, ": ", wrong);
+  }
+}
+
+TEST_CASE("gateStats: a label out of range is named and nothing is written") {
+  for (const KernelTable* table : allTables()) {
+    const Tensor a = randomTensor(DType::F32, {2, 9}, 1), labels = of(DType::I32, {2}, {0, 5});
+    const Tensor stats = zeros(DType::F32, {8, 9}), before = stats.clone();
+    std::string message;
+    try {
+      runKernel(*table, Op::GateStats, {stats}, {a, a, labels}, {1});
+    } catch (const Error& e) {
+      message = e.what();
+    }
+    CHECK(message == "gateStats: label 5 at row 1 is outside 0..4");
+    const bool untouched = sameBytes(stats, before);
+    CHECK(untouched);
+  }
+}
