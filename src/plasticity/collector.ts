@@ -6,7 +6,7 @@
 import { ConfigError, ShapeError } from '../device/index.js';
 import { CarriedArray, type Width } from '../nn/index.js';
 import { assign, enqueue, fill, full, type Gate } from '../ops/index.js';
-import { describe, type HostArray, noGrad, type Tensor, tensor, tidy } from '../tensor/index.js';
+import { describe, type HostArray, noGrad, sameShape, type Tensor, tidy } from '../tensor/index.js';
 
 /** Means over the samples seen since the last reset; arrays are indexed by slot. */
 export interface GateStats {
@@ -21,13 +21,6 @@ export interface GateStats {
   mean: Float64Array;
   /** share of samples with a_j = 0 */
   zeros: Float64Array;
-}
-
-/** What a checkpoint keeps of a collector: raw sums, base64 of f32 and i32. */
-export interface CollectorState {
-  active: boolean;
-  sums: string;
-  counts: string;
 }
 
 export class GateCollector implements Gate {
@@ -118,31 +111,25 @@ export class GateCollector implements Gate {
     return this.#means(this.#sums.active.dataSync() as HostArray['f32'], this.#counts.active.dataSync() as HostArray['i32']);
   }
 
-  state(): CollectorState {
-    const base64 = (t: Tensor): string => {
-      const host = t.dataSync();
-      return Buffer.from(host.buffer, host.byteOffset, host.byteLength).toString('base64');
-    };
-    return { active: this.#active, sums: base64(this.#sums.active), counts: base64(this.#counts.active) };
+  /** Raw sums and counts, as views that show later changes; `active` is the caller's to keep. */
+  state(): Map<string, Tensor> {
+    return new Map([
+      ['sums', this.#sums.active.detach()],
+      ['counts', this.#counts.active.detach()],
+    ]);
   }
 
-  /** Takes over a state of the same number of classes and units. Throws ConfigError for any other. */
-  load(state: CollectorState): void {
-    const bytes = (text: string, expected: number): ArrayBuffer => {
-      const raw = Uint8Array.from(Buffer.from(text, 'base64'));
-      if (raw.byteLength !== expected) {
-        throw new ConfigError(`GateCollector '${this.width.name}': load: expected ${expected} bytes, got ${raw.byteLength}`);
+  /** Copies a state of the same number of classes and units. Throws ConfigError or ShapeError for any other. */
+  load(state: ReadonlyMap<string, Tensor>): void {
+    for (const [name, array] of [['sums', this.#sums] as const, ['counts', this.#counts] as const]) {
+      const given = state.get(name);
+      const what = `GateCollector '${this.width.name}': load: '${name}'`;
+      if (!given) throw new ConfigError(`${what}: missing`);
+      if (!sameShape(given.shape, array.shape) || given.dtype !== array.dtype) {
+        throw new ShapeError(`${what}: expected ${array.dtype} ${describe(array.shape)}, got ${given.dtype} ${describe(given.shape)}`);
       }
-      return raw.buffer;
-    };
-    const { active } = this.#sums;
-    const sums = new Float32Array(bytes(state.sums, active.size * 4));
-    const counts = new Int32Array(bytes(state.counts, this.classes * 4));
-    tidy(() => {
-      assign(active, tensor(sums, { shape: active.shape, device: active.device }));
-      assign(this.#counts.active, tensor(counts, { device: active.device }));
-    });
-    this.active = state.active;
+      noGrad(() => assign(array.active, given));
+    }
   }
 
   /** Lets go of the width and frees the sums. */

@@ -8,22 +8,28 @@ import { ConfigError } from '../device/index.js';
 import type { Module, Width } from '../nn/index.js';
 import { crossEntropy, Generator } from '../ops/index.js';
 import { type Tensor, tidy, withGradMode } from '../tensor/index.js';
-import { type CollectorState, GateCollector, type GateStats } from './collector.js';
+import { GateCollector, type GateStats } from './collector.js';
 import type { PlasticityContext } from './context.js';
 import type { PlasticityEvent } from './events.js';
 import { foldMeans } from './fold.js';
 import { type CycleOptions, type CycleSettings, growthEpochs, parseCycleOptions } from './options.js';
 import { classTaylor, classWeights, lowest, needsGrads, needsStats, scoreUnits } from './scores.js';
 
-/** What a checkpoint keeps: plain JSON. */
+/** What a checkpoint keeps: `meta` is plain JSON, `tensors` are the collectors' sums by '<width>/<name>'. */
 export interface CycleState {
-  base: Record<string, number>;
-  grownAt: number | null;
-  log: PlasticityEvent[];
-  generator: number[];
-  collectors: Record<string, CollectorState>;
-  tailScores: Record<string, [number, number][]>;
+  meta: {
+    base: Record<string, number>;
+    grownAt: number | null;
+    collecting: boolean;
+    log: PlasticityEvent[];
+    generator: number[];
+    tailScores: Record<string, [number, number][]>;
+  };
+  tensors: Map<string, Tensor>;
 }
+
+/** What the cycle asks of the training data; goes before the fields of the same names in the context. */
+export type CycleSource = Pick<PlasticityContext, 'classCounts' | 'probe'>;
 
 /** One plastic width and what the cycle knows of it. */
 interface Plastic {
@@ -41,6 +47,7 @@ export class PlasticityCycle {
   readonly log: PlasticityEvent[] = [];
   /** Called with each event. */
   onEvent: ((event: PlasticityEvent) => void) | undefined;
+  readonly #source: CycleSource;
   #generator: Generator;
   #plastic: Plastic[] = [];
   #grownAt: number | null = null;
@@ -49,7 +56,8 @@ export class PlasticityCycle {
   #started = false;
 
   /** @throws ConfigError for unknown fields and values out of range */
-  constructor(options: CycleOptions = {}) {
+  constructor(options: CycleOptions = {}, source: CycleSource = {}) {
+    this.#source = source;
     this.settings = parseCycleOptions(options);
     this.#generator = new Generator(this.settings.seed);
   }
@@ -79,19 +87,22 @@ export class PlasticityCycle {
     const classes = this.#classes(context);
     this.#plastic = widths.map((width) => ({
       width,
-      base: this.#pending?.base[width.name] ?? width.size,
+      base: width.size,
       collector: classes === undefined ? undefined : new GateCollector(width, classes),
       tailScores: new Map(),
     }));
     this.#started = true;
-    if (this.#pending) this.#restore(this.#pending);
+    if (!this.#pending) return;
+    this.#restore(this.#pending);
+    for (const sums of this.#pending.tensors.values()) sums.dispose();
+    this.#pending = undefined;
   }
 
   /**
    * To be called inside the (captured) training step, before the forward pass, with the labels of the batch: i32 [rows].
    * Costs nothing while no statistics are being collected.
    */
-  onBatch(labels: Tensor): void {
+  setLabels(labels: Tensor): void {
     for (const { collector } of this.#plastic) collector?.setLabels(labels);
   }
 
@@ -118,28 +129,36 @@ export class PlasticityCycle {
     await settings.adjust?.('base', context);
   }
 
-  /** For a checkpoint: plain JSON. Drains the queue. The widths keep their own state. */
+  /** For a checkpoint. Drains the queue. The widths keep their own state. */
   state(): CycleState {
+    const byName = <T>(value: (plastic: Plastic) => T): Record<string, T> =>
+      Object.fromEntries(this.#plastic.map((plastic) => [plastic.width.name, value(plastic)]));
+    const tensors = new Map<string, Tensor>();
+    for (const { width, collector } of this.#plastic) {
+      for (const [name, sums] of collector?.state() ?? []) tensors.set(`${width.name}/${name}`, sums);
+    }
     return {
-      base: Object.fromEntries(this.#plastic.map(({ width, base }) => [width.name, base])),
-      grownAt: this.#grownAt,
-      log: structuredClone(this.log),
-      generator: this.#generator.stateSync(),
-      collectors: Object.fromEntries(
-        this.#plastic.flatMap(({ width, collector }) => (collector ? [[width.name, collector.state()]] : [])),
-      ),
-      tailScores: Object.fromEntries(this.#plastic.map(({ width, tailScores }) => [width.name, [...tailScores]])),
+      meta: {
+        base: byName(({ base }) => base),
+        grownAt: this.#grownAt,
+        collecting: this.#plastic.some(({ collector }) => collector?.active),
+        log: structuredClone(this.log),
+        generator: this.#generator.stateSync(),
+        tailScores: byName(({ tailScores }) => [...tailScores]),
+      },
+      tensors,
     };
   }
 
   /** Goes on from a state; the widths must have been loaded. Before onTrainStart or right after it. */
   load(state: CycleState): void {
-    if (!this.#started) {
-      this.#pending = state;
+    if (this.#started) {
+      this.#restore(state);
       return;
     }
-    this.#plastic = this.#plastic.map((plastic) => ({ ...plastic, base: state.base[plastic.width.name] ?? plastic.base }));
-    this.#restore(state);
+    // Aliases, since the caller may free its tensors before the training starts.
+    const tensors = new Map([...state.tensors].map(([name, sums]) => [name, sums.alias()]));
+    this.#pending = { meta: structuredClone(state.meta), tensors };
   }
 
   /** Detaches the collectors. */
@@ -148,16 +167,24 @@ export class PlasticityCycle {
     this.#plastic = [];
   }
 
-  #restore(state: CycleState): void {
-    this.#grownAt = state.grownAt;
-    this.log.splice(0, this.log.length, ...structuredClone(state.log));
-    this.#generator.setState(state.generator);
-    for (const plastic of this.#plastic) {
-      const sums = state.collectors[plastic.width.name];
-      if (sums) plastic.collector?.load(sums);
-      plastic.tailScores = new Map(state.tailScores[plastic.width.name] ?? []);
+  #restore({ meta, tensors }: CycleState): void {
+    const missing = this.#plastic.find(({ width }) => meta.base[width.name] === undefined);
+    if (missing) throw new ConfigError(`PlasticityCycle: load: the state has no width '${missing.width.name}'`);
+    this.#plastic = this.#plastic.map((plastic) => ({
+      ...plastic,
+      base: meta.base[plastic.width.name],
+      tailScores: new Map(meta.tailScores[plastic.width.name]),
+    }));
+    for (const { width, collector } of this.#plastic) {
+      if (!collector) continue;
+      const prefix = `${width.name}/`;
+      const own = [...tensors].filter(([name]) => name.startsWith(prefix));
+      collector.load(new Map(own.map(([name, sums]) => [name.slice(prefix.length), sums])));
+      collector.active = meta.collecting;
     }
-    this.#pending = undefined;
+    this.#grownAt = meta.grownAt;
+    this.log.splice(0, this.log.length, ...structuredClone(meta.log));
+    this.#generator.setState(meta.generator);
   }
 
   /** Whether activations and gradients have to be looked at. */
@@ -166,18 +193,24 @@ export class PlasticityCycle {
     return needsStats(score) || foldMean || retain !== null || init === 'split';
   }
 
+  /** Training samples per class, if known. */
+  #counts(context: PlasticityContext): readonly number[] | undefined {
+    return this.#source.classCounts ?? context.classCounts;
+  }
+
   #classes(context: PlasticityContext): number | undefined {
     const { score, retain, probe } = this.settings;
-    if (probe !== 'running' && !context.probe) {
+    const counts = this.#counts(context);
+    if (probe !== 'running' && !this.#source.probe && !context.probe) {
       throw new ConfigError('PlasticityCycle: probe: expected a training that can draw a probe set, got one that cannot');
     }
     if (!this.#collects) return undefined;
-    if (!context.classCounts || context.classCounts.length === 0) {
+    if (!counts || counts.length === 0) {
       throw new ConfigError(
-        `PlasticityCycle: expected classCounts in the context (score ${score}, retain ${String(retain)}), got none`,
+        `PlasticityCycle: expected classCounts (score ${score}, retain ${String(retain)}), got none`,
       );
     }
-    return context.classCounts.length;
+    return counts.length;
   }
 
   #choose(model: Module): Width[] {
@@ -232,19 +265,18 @@ export class PlasticityCycle {
   /** Scores all widths first (gradients are gone once one has changed), then removes. */
   async #shrink(context: PlasticityContext): Promise<void> {
     const { settings } = this;
+    const counts = this.#counts(context);
     const probed = settings.probe !== 'running';
     if (probed && (this.#collects || needsGrads(settings.score))) await this.#probe(context);
     const plans: { plastic: Plastic; slots: number[]; scores: Float64Array; stats: GateStats | undefined }[] = [];
     for (const plastic of this.#plastic) {
       const { width, base, collector } = plastic;
       const stats = collector ? await collector.read() : undefined;
-      const weights = context.classCounts
-        ? classWeights(settings.classWeighting, context.classCounts, settings.effectiveBeta)
-        : undefined;
+      const weights = counts ? classWeights(settings.classWeighting, counts, settings.effectiveBeta) : undefined;
       const scores = await scoreUnits(width, settings.score, { stats, classWeights: weights, generator: this.#generator });
       const slots = this.#victims(plastic, width.size - base, scores, stats, context);
-      if (stats && context.classCounts) {
-        const tail = classTaylor(stats.perClass, classWeights('inverse', context.classCounts));
+      if (stats && counts) {
+        const tail = classTaylor(stats.perClass, classWeights('inverse', counts));
         plastic.tailScores = new Map(width.units.map(({ id }, slot) => [id, tail[slot]]));
       }
       plans.push({ plastic, slots, scores, stats });
@@ -289,8 +321,8 @@ export class PlasticityCycle {
   #retained(stats: GateStats | undefined, context: PlasticityContext): Set<number> {
     const { retain, headClasses } = this.settings;
     const kept = new Set<number>();
-    if (retain === null || !stats || !context.classCounts) return kept;
-    const counts = context.classCounts;
+    const counts = this.#counts(context);
+    if (retain === null || !stats || !counts) return kept;
     const order = counts.map((_, c) => c).sort((a, b) => counts[b] - counts[a] || a - b);
     for (const c of order.slice(0, headClasses ?? Math.max(1, Math.round(counts.length / 3)))) {
       const row = stats.perClass[c];
@@ -303,16 +335,17 @@ export class PlasticityCycle {
   /** One forward and backward pass in evaluation mode over a class-balanced sample, with the collectors on. */
   async #probe(context: PlasticityContext): Promise<void> {
     const { probe } = this.settings;
-    if (probe === 'running' || !context.probe) return;
+    const source = this.#source.probe ? this.#source : context;
+    if (probe === 'running' || !source.probe) return;
     const { model } = context;
-    const { x, y } = await context.probe(probe.samplesPerClass);
+    const { x, y } = await source.probe(probe.samplesPerClass);
     const modes = model.modules().map((module) => ({ module, training: module.training }));
     try {
       model.eval();
       model.zeroGrad();
       this.#collect(true);
       tidy(() => {
-        this.onBatch(y);
+        this.setLabels(y);
         withGradMode(true, () => backward(crossEntropy(model.forward(x), y)));
       });
     } finally {
