@@ -8,10 +8,33 @@ import type { CompareResult, RunResult } from './results.js';
 import { train } from './run.js';
 import { prepareData, type PreparedData } from './setup.js';
 
+/** A run of a comparison that is about to start. */
+export interface RunStart {
+  name: string;
+  seed: number;
+  /** From 0, of `total` runs. */
+  index: number;
+  total: number;
+  epochs: number;
+  data: PreparedData;
+}
+
+/** A run of a comparison that is about to begin. */
+export interface RunStart {
+  name: string;
+  seed: number;
+  /** From 0. */
+  index: number;
+  /** Runs of the comparison. */
+  total: number;
+  epochs: number;
+  data: PreparedData;
+}
+
 export interface CompareOptions {
   signal?: AbortSignal;
   /** Called as each run starts; what it returns hears of its progress. */
-  onRunStart?(run: { name: string; seed: number; index: number; total: number }): RunHooks | void;
+  onRunStart?(run: RunStart): RunHooks | void;
   onRunEnd?(result: RunResult): void;
   /** Appends one JSON line per epoch and per event of every run. */
   metricsPath?: string;
@@ -57,7 +80,7 @@ export async function compare(
     const key = JSON.stringify(config.dataset);
     const data = prepared.get(key) ?? (await prepareData(config.dataset));
     prepared.set(key, data);
-    const hooks = options.onRunStart?.({ name, seed: config.seed, index, total: jobs.length }) ?? {};
+    const hooks = options.onRunStart?.({ name, seed: config.seed, index, total: jobs.length, epochs: config.epochs, data }) ?? {};
     const result = await train(config, { ...hooks, name, data, signal: options.signal, metricsPath: options.metricsPath });
     results.push(result);
     options.onRunEnd?.(result);

@@ -266,7 +266,7 @@ export function scoreHistogram(event: PlasticityEvent): Chart {
         x: {
           field: 'from',
           type: 'quantitative',
-          title: log ? 'score (logarithmic; zeros in the first bin)' : 'score',
+          title: log ? 'score, log scale' : 'score',
           scale: log
             ? { type: 'log', domain: [bins[0].from, bins[bins.length - 1].to], nice: false }
             : { domain: [bins[0].from, bins[bins.length - 1].to], nice: false },

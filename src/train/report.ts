@@ -11,6 +11,7 @@ import { SERIES, STYLE } from './report-style.js';
 import {
   classOrder,
   classRows,
+  type Difference,
   differenceText,
   groupRuns,
   isPlastic,
@@ -41,9 +42,11 @@ function legend(groups: RunGroup[], dashes: boolean): Html {
   }</ul>`;
 }
 
-function signed(difference: ReturnType<typeof differenceText>): Html {
-  const css = difference.startsWith('+') ? 'up' : difference.startsWith('−') ? 'down' : '';
-  return html`<span class="${css}">${difference}</span>`;
+/** Coloured only where the interval over the seeds leaves out zero. */
+function signed(difference: Difference | undefined): Html {
+  const clear = difference?.halfWidth !== undefined && Math.abs(difference.mean) > difference.halfWidth;
+  const css = clear ? (difference.mean > 0 ? 'up' : 'down') : '';
+  return html`<span class="${css}">${differenceText(difference)}</span>`;
 }
 
 function comparison(rows: MetricRow[], groups: RunGroup[], first: string): Html {
@@ -64,7 +67,7 @@ function comparison(rows: MetricRow[], groups: RunGroup[], first: string): Html 
       row.label,
       ...(counted ? [count(row.count ?? 0)] : []),
       ...groups.map((_, i) => cell(row, i)),
-      ...row.differences.slice(1).map((difference) => signed(differenceText(difference))),
+      ...row.differences.slice(1).map((difference) => signed(difference)),
     ]),
   );
 }
@@ -111,7 +114,7 @@ function results(groups: RunGroup[]): Html {
   const several = groups.some((group) => group.runs.length > 1);
   return html`<section id="results"><h2>Results</h2>
 <p class="note">On the test set, with the weights of the last epoch, never the best one.${
-    several ? ' Means over the seeds, lowest and highest in brackets; differences are paired by seed, ± is a 95 % interval.' : ''
+    several ? ' Means over the seeds, lowest and highest in brackets; differences are paired by seed, ± is a 95 % interval, and a difference is coloured where that leaves out zero.' : ''
   }</p>
 ${comparison(overallRows(groups), groups, 'Measure')}${parameters}</section>`;
 }

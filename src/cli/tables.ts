@@ -1,0 +1,51 @@
+/**
+ * Tables for the terminal: what a run ended with, and groups of runs side by side with their differences.
+ */
+import Table from 'cli-table3';
+import { differenceText, type MetricRow, overallRows, classRows, groupRuns, percent } from '../train/report-summary.js';
+import type { CompareResult } from '../train/index.js';
+import { colorsFor } from './output.js';
+
+/** A table without colours of its own; all columns but the first stand on the right. */
+export function makeTable(head: string[], rows: string[][]): string {
+  const table = new Table({
+    head,
+    colAligns: head.map((_, i) => (i === 0 ? 'left' : 'right')),
+    style: { head: [], border: [], compact: true },
+  });
+  table.push(...rows);
+  return table.toString();
+}
+
+function cells(row: MetricRow, paint: (text: string, row: MetricRow, i: number) => string): string[] {
+  return [
+    row.label,
+    row.count === undefined ? '' : row.count.toLocaleString('en-US'),
+    ...row.groups.map((group) => percent(group.mean)),
+    ...row.differences.slice(1).map((difference, i) => paint(differenceText(difference), row, i + 1)),
+  ];
+}
+
+/** Groups of runs side by side: overall measures, then each class; differences in points to the first group. */
+export function comparisonTable(result: CompareResult): string {
+  const groups = groupRuns(result);
+  const color = colorsFor(process.stdout);
+  const paint = (text: string, row: MetricRow, i: number): string => {
+    const difference = row.differences[i];
+    if (difference?.halfWidth === undefined || Math.abs(difference.mean) <= difference.halfWidth) return text;
+    return difference.mean > 0 ? color.green(text) : color.red(text);
+  };
+  const head = [
+    'test set, last epoch',
+    'train samples',
+    ...groups.map((group) => (group.runs.length > 1 ? `${group.name} (${group.runs.length} seeds)` : group.name)),
+    ...groups.slice(1).map((group) => (groups.length === 2 ? 'difference, points' : `${group.name} − ${groups[0].name}`)),
+  ];
+  const rows = [...overallRows(groups), ...classRows(groups)].map((row) => cells(row, paint));
+  const parameters = groups.map((group) => {
+    const { start, end } = group.runs[0].parameters;
+    return start === end ? String(end) : `${start} → ${end}`;
+  });
+  rows.push(['Parameters', '', ...parameters, ...groups.slice(1).map(() => '')]);
+  return makeTable(head, rows);
+}
