@@ -15,7 +15,7 @@ struct Block {
   }
 };
 
-#if !GYRUS_ISA_SCALAR
+#if !GYRUS_VEC_SCALAR
 template <>
 struct Block<float, 4> {
   typedef float V __attribute__((vector_size(16)));
@@ -33,7 +33,7 @@ struct Block<float, 4> {
 };
 #endif
 
-#if GYRUS_ISA_AVX2 || GYRUS_ISA_AVX512
+#if GYRUS_VEC_AVX2 || GYRUS_VEC_AVX512
 template <>
 struct Block<double, 4> {
   typedef double V __attribute__((vector_size(32)));
@@ -105,7 +105,7 @@ void packPanel(const T* in, int64_t row, int64_t col, int n, int64_t depth, T* o
   }
   int64_t k = 0;
   if (col == 1) {
-#if GYRUS_ISA_AVX2 || GYRUS_ISA_AVX512
+#if GYRUS_VEC_AVX2 || GYRUS_VEC_AVX512
     if (sizeof(T) == 4 && n >= 8)
       k = transposePanel<T, 8>(in, row, n, depth, out, width);
     else

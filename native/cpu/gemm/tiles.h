@@ -7,11 +7,11 @@ namespace gyrus::cpu::GYRUS_ISA {
 
 template <class T>
 struct Tile {
-#if GYRUS_ISA_AVX512
+#if GYRUS_VEC_AVX512
   static constexpr int MR = 14, NV = 2;  // 28 accumulators + 2 of B + 1 of A = 31 of 32 zmm
-#elif GYRUS_ISA_AVX2
+#elif GYRUS_VEC_AVX2
   static constexpr int MR = 6, NV = 2;  // 12 + 2 + 1 = 15 of 16 ymm
-#elif GYRUS_ISA_NEON
+#elif GYRUS_VEC_NEON
   static constexpr int MR = 8, NV = 2;  // 16 + 2 + 1 = 19 of 32
 #else
   static constexpr int MR = 4, NV = 4;  // 16 numbers; the compiler spills what it must
