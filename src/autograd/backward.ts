@@ -1,9 +1,18 @@
 /**
  * Reverse-mode differentiation: walks the recorded graph from outputs to inputs, once per node, in topological order.
  */
-import { AutogradError, ShapeError } from '../device/index.js';
-import { add, clone, full } from '../ops/index.js';
-import { describe, type GradMeta, type GradNode, keep, sameShape, Tensor, tidy, withGradMode } from '../tensor/index.js';
+import { AutogradError, DTypeError, ShapeError } from '../device/index.js';
+import { add, clone, expectTensor, full, identity, setEngine } from '../ops/index.js';
+import {
+  describe,
+  type GradMeta,
+  type GradNode,
+  keep,
+  sameShape,
+  Tensor,
+  tidy,
+  withGradMode,
+} from '../tensor/index.js';
 
 export interface BackwardOptions {
   /** Gradient of the final value with respect to the tensor; default 1 for a tensor of one element. */
@@ -14,24 +23,47 @@ export interface BackwardOptions {
   createGraph?: boolean;
 }
 
-/** Nodes reachable from the roots, each after every node that uses its outputs. */
-function topological(roots: readonly GradMeta[]): GradNode[] {
+/**
+ * Nodes reachable from the roots, each after every node that uses its outputs. Where only some gradients are wanted, nodes that lead
+ * to none of them are left out, and so is what lies behind the `ends`.
+ */
+function topological(
+  roots: readonly GradMeta[],
+  wanted: ReadonlySet<GradMeta> | undefined,
+  ends: ReadonlySet<GradNode>,
+): GradNode[] {
   const order: GradNode[] = [];
-  const seen = new Set<GradNode>();
+  const useful = new Map<GradNode, boolean>();
   const stack: { node: GradNode; next: number }[] = [];
-  for (const { node } of roots) {
-    if (!node || seen.has(node)) continue;
-    seen.add(node);
-    stack.push({ node, next: 0 });
+  const targets = new Set<GradNode>();
+  for (const { node } of wanted ?? []) if (node) targets.add(node);
+  for (const { node: root } of roots) {
+    if (!root || useful.has(root)) continue;
+    useful.set(root, !wanted || targets.has(root));
+    stack.push({ node: root, next: 0 });
     while (stack.length > 0) {
       const top = stack[stack.length - 1];
-      const input = top.node.inputs[top.next++];
-      if (top.next > top.node.inputs.length) {
-        order.push(top.node);
+      const { node } = top;
+      if (top.next === node.inputs.length || ends.has(node)) {
         stack.pop();
-      } else if (input?.node && !seen.has(input.node)) {
-        seen.add(input.node);
-        stack.push({ node: input.node, next: 0 });
+        if (!useful.get(node)) continue;
+        order.push(node);
+        if (stack.length > 0) useful.set(stack[stack.length - 1].node, true);
+        continue;
+      }
+      const input = node.inputs[top.next++];
+      if (!input) continue;
+      const before = input.node;
+      if (!before) {
+        if (wanted?.has(input)) useful.set(node, true);
+        continue;
+      }
+      const known = useful.get(before);
+      if (known === undefined) {
+        useful.set(before, !wanted || targets.has(before));
+        stack.push({ node: before, next: 0 });
+      } else if (known) {
+        useful.set(node, true);
       }
     }
   }
@@ -81,6 +113,16 @@ class Pending {
     return slots;
   }
 
+  /** Adds a gradient unless nobody asked for it; then it is freed. */
+  addOrDrop(meta: GradMeta, grad: Tensor, asked: boolean): void {
+    if (asked) {
+      this.add(meta, grad);
+      return;
+    }
+    this.hold(grad);
+    this.drop(grad);
+  }
+
   leaves(): [GradMeta, Tensor][] {
     const out: [GradMeta, Tensor][] = [];
     for (const [key, slots] of this.#grads) if ('leaf' in key && slots[0]) out.push([key, slots[0]]);
@@ -88,13 +130,15 @@ class Pending {
   }
 }
 
-function seed(output: Tensor, gradient: Tensor | undefined): Tensor {
-  if (!output.meta) throw new AutogradError('backward: expected a tensor that requires a gradient, got one outside the graph');
+function seed(output: Tensor, gradient: Tensor | undefined, createGraph: boolean): Tensor {
   if (gradient) {
     if (!sameShape(gradient.shape, output.shape)) {
       throw new ShapeError(`backward: expected a gradient of shape ${describe(output.shape)}, got ${describe(gradient.shape)}`);
     }
-    return gradient.detach();
+    if (gradient.dtype !== output.dtype) {
+      throw new DTypeError(`backward: expected a gradient of dtype ${output.dtype}, got ${gradient.dtype}`);
+    }
+    return createGraph ? identity(gradient) : gradient.detach();
   }
   if (output.size !== 1) {
     throw new ShapeError(`backward: expected a tensor of one element or a gradient, got shape ${describe(output.shape)}`);
@@ -102,24 +146,35 @@ function seed(output: Tensor, gradient: Tensor | undefined): Tensor {
   return full(output.shape, 1, { dtype: output.dtype, device: output.device });
 }
 
-/** The walk both entry points share: gradients of the places in `wanted`, or of all leaves when undefined. */
-function walk(
-  output: Tensor,
-  options: BackwardOptions,
-  wanted: ReadonlySet<GradMeta> | undefined,
-): Map<GradMeta, Tensor> {
-  const createGraph = options.createGraph ?? false;
-  const retain = options.retainGraph ?? createGraph;
+interface WalkOptions {
+  createGraph: boolean;
+  retain: boolean;
+  /** Places whose gradients are asked for; undefined: all leaves. */
+  wanted?: ReadonlySet<GradMeta>;
+  /** Don't look behind the wanted places. */
+  stop?: boolean;
+}
+
+const NO_ENDS: ReadonlySet<GradNode> = new Set();
+
+/** The walk all entry points share, from outputs and the gradients they start with. */
+function walk(roots: readonly GradMeta[], seeds: () => Tensor[], options: WalkOptions): Map<GradMeta, Tensor> {
+  const { createGraph, retain, wanted, stop } = options;
   const wantedOf = new Map<GradNode, GradMeta[]>();
   for (const meta of wanted ?? []) {
     if (meta.node) wantedOf.set(meta.node, [...(wantedOf.get(meta.node) ?? []), meta]);
   }
+  const ends = stop ? new Set(wantedOf.keys()) : NO_ENDS;
+  const order = topological(roots, wanted, ends);
+  const visited = new Set(order);
+  // A node must not go when the last tensor that holds it does, before its turn has come.
+  for (const node of order) node.retain();
   const run = (): Map<GradMeta, Tensor> => {
     const found = new Map<GradMeta, Tensor>();
-    const root = output.meta as GradMeta;
     const pending = new Pending(!createGraph);
-    pending.add(root, seed(output, options.gradient));
-    for (const node of topological([root])) {
+    const asked = (meta: GradMeta): boolean => (meta.node ? visited.has(meta.node) : !wanted || wanted.has(meta));
+    seeds().forEach((grad, i) => pending.addOrDrop(roots[i], grad, asked(roots[i])));
+    for (const node of order) {
       const grads = pending.take(node);
       if (grads) {
         for (const meta of wantedOf.get(node) ?? []) {
@@ -128,19 +183,25 @@ function walk(
           pending.hold(grad);
           found.set(meta, grad);
         }
-        const produced = createGraph ? node.backward(grads) : tidy(() => node.backward(grads));
-        produced.forEach((grad, i) => {
-          const meta = node.inputs[i];
-          if (grad && meta) pending.add(meta, grad);
-        });
+        if (!ends.has(node)) {
+          const produced = createGraph ? node.backward(grads) : tidy(() => node.backward(grads));
+          produced.forEach((grad, i) => {
+            const meta = node.inputs[i];
+            if (grad && meta) pending.addOrDrop(meta, grad, asked(meta));
+          });
+        }
         for (const grad of grads) if (grad) pending.drop(grad);
       }
-      if (!retain) node.release();
+      if (!retain && !ends.has(node)) node.release();
     }
     for (const [meta, grad] of pending.leaves()) if (!wanted || wanted.has(meta)) found.set(meta, grad);
     return found;
   };
-  return withGradMode(createGraph, () => (createGraph ? run() : tidy(run)));
+  try {
+    return withGradMode(createGraph, () => (createGraph ? run() : tidy(run)));
+  } finally {
+    for (const node of order) node.drop();
+  }
 }
 
 /**
@@ -150,20 +211,32 @@ function walk(
  * @throws AutogradError when it is outside the graph, or a saved tensor was freed or overwritten
  */
 export function backward(output: Tensor, options: BackwardOptions = {}): void {
-  output.view('backward');
-  if (!output.meta) throw new AutogradError('backward: expected a tensor that requires a gradient, got one outside the graph');
-  for (const [{ leaf }, grad] of walk(output, options, undefined)) {
-    if (!leaf || leaf.disposed) continue;
-    const before = leaf.grad;
-    leaf.grad = keep(withGradMode(options.createGraph ?? false, () => (before ? add(before, grad) : owned(grad))));
-    if (before) before.dispose();
-    if (leaf.grad !== grad && !options.createGraph) grad.dispose();
+  const root = placeOf('backward', output);
+  const createGraph = options.createGraph ?? false;
+  const start = (): Tensor[] => [seed(output, options.gradient, createGraph)];
+  const found = walk([root], start, { createGraph, retain: options.retainGraph ?? createGraph });
+  // Two leaves may have got the same tensor (the operands of an add): each needs elements of its own.
+  const uses = new Map<Tensor, number>();
+  for (const grad of found.values()) uses.set(grad, (uses.get(grad) ?? 0) + 1);
+  for (const [{ leaf }, grad] of found) {
+    const left = (uses.get(grad) as number) - 1;
+    uses.set(grad, left);
+    if (leaf && !leaf.disposed) {
+      const before = leaf.grad;
+      const alone = left === 0 && grad.contiguous && grad.storage.references === 1;
+      leaf.grad = keep(withGradMode(createGraph, () => (before ? add(before, grad) : alone ? grad : clone(grad))));
+      // With a graph the old sum may be part of somebody's expression.
+      if (!createGraph) before?.dispose();
+    }
+    if (left === 0 && !createGraph && leaf?.grad !== grad) grad.dispose();
   }
 }
 
-/** The gradient itself when nobody else can write into its elements, else a copy: optimisers scale gradients in place. */
-function owned(grad: Tensor): Tensor {
-  return grad.contiguous && grad.storage.references === 1 ? grad : clone(grad);
+function placeOf(op: string, output: Tensor): GradMeta {
+  expectTensor(op, output);
+  output.view(op);
+  if (!output.meta) throw new AutogradError(`${op}: expected a tensor that requires a gradient, got one outside the graph`);
+  return output.meta;
 }
 
 /**
@@ -175,14 +248,24 @@ export function gradients(
   inputs: readonly Tensor[],
   options: BackwardOptions = {},
 ): (Tensor | undefined)[] {
-  output.view('gradients');
+  const root = placeOf('gradients', output);
   const metas = inputs.map((input, i) => {
-    if (!input.meta) throw new AutogradError(`gradients: input ${i} doesn't require a gradient`);
+    if (!input.meta) throw new AutogradError(`gradients: expected inputs that require a gradient, got input ${i} outside the graph`);
     return input.meta;
   });
-  const found = walk(output, options, new Set(metas));
+  const createGraph = options.createGraph ?? false;
+  const start = (): Tensor[] => [seed(output, options.gradient, createGraph)];
+  const found = walk([root], start, { createGraph, retain: options.retainGraph ?? createGraph, wanted: new Set(metas) });
   return metas.map((meta) => found.get(meta));
 }
+
+setEngine((outputs, grads, inputs, createGraph) => {
+  const metas = inputs.map((input) => input.meta as GradMeta);
+  const start = (): Tensor[] => grads.map((grad) => (createGraph ? identity(grad) : grad.detach()));
+  const options = { createGraph, retain: createGraph, wanted: new Set(metas), stop: true };
+  const found = walk(outputs.map((output) => output.meta as GradMeta), start, options);
+  return metas.map((meta) => found.get(meta));
+});
 
 declare module '../tensor/tensor.js' {
   interface Tensor {

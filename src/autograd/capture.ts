@@ -3,12 +3,17 @@
  * input shape, a width that changed or a switch between train and eval makes the next call record again, by itself.
  */
 import { ConfigError, DisposedError, type Graph } from '../device/index.js';
-import { keep, Tensor, tidy, tracking, unchanged, type Versioned } from '../tensor/index.js';
+import { expectTensor } from '../ops/index.js';
+import { gradEnabled, inScope, keep, Tensor, tidy, tracking, unchanged, type Versioned } from '../tensor/index.js';
 
 interface Recording<R> {
   graph: Graph;
   result: R;
   dependencies: Map<Versioned, number>;
+  /** Storages that a replay writes into: their versions are raised each time. */
+  written: Set<{ version: number }>;
+  /** Tensors of the result that the function made; they go with the recording. */
+  owned: Tensor[];
 }
 
 /** What {@link capture} returns: call it like the function. */
@@ -33,9 +38,10 @@ function tensorsOf(value: unknown): Tensor[] {
 
 /** Recordings differ by what the recorded calls have fixed: shape, layout and dtype of each input. */
 function keyOf(inputs: readonly Tensor[]): string {
-  return inputs
+  const layout = inputs
     .map((t) => `${t.dtype}[${t.shape.join()}]${t.strides.join()}+${t.offset}/${t.storage.bytes}${t.requiresGrad ? 'g' : ''}`)
     .join(' ');
+  return gradEnabled() ? layout : `${layout} noGrad`;
 }
 
 /**
@@ -57,39 +63,51 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     if (!old) return;
     recordings.delete(key);
     old.graph.dispose();
-    for (const tensor of tensorsOf(old.result)) tensor.dispose();
+    for (const tensor of old.owned) tensor.dispose();
   };
 
   const record = (key: string, inputs: A): R => {
-    if (capturing) throw new ConfigError('capture: expected no capture around this one; captured functions do not nest');
     const device = inputs[0].device;
     device.beginCapture(inputs.map((input) => input.view('capture').handle));
     capturing = true;
     const dependencies = new Map<Versioned, number>();
-    let result: R;
+    const written = new Set<{ version: number }>();
+    let graph: Graph | undefined;
+    let owned: Tensor[] = [];
     try {
-      result = tracking(dependencies, () => tidy(() => fn(...inputs)));
-      if (result instanceof Promise) throw new ConfigError('capture: expected a synchronous function, got one that returns a promise');
+      const result = tidy(() => {
+        const made = tracking(dependencies, written, () => tidy(() => fn(...inputs)));
+        if (made instanceof Promise) throw new ConfigError('capture: expected a synchronous function, got one that returns a promise');
+        graph = device.endCapture();
+        // What keep() finds in this scope was made by fn; an input or a parameter among the results was not.
+        owned = tensorsOf(made).filter((tensor) => inScope(tensor));
+        for (const tensor of owned) {
+          keep(tensor);
+          written.add(tensor.storage);
+        }
+        return made;
+      });
+      recordings.set(key, { graph: graph as Graph, result, dependencies, written, owned });
+      count++;
+      return result;
     } catch (error) {
-      device.abortCapture();
+      if (!graph) device.abortCapture();
       throw error;
     } finally {
       capturing = false;
     }
-    const graph = device.endCapture();
-    for (const tensor of tensorsOf(result)) keep(tensor);
-    recordings.set(key, { graph, result, dependencies });
-    count++;
-    return result;
   };
 
   const run = (...inputs: A): R => {
     if (disposed) throw new DisposedError('capture: this captured function was disposed of');
     if (inputs.length === 0) throw new ConfigError('capture: expected at least one input tensor, got none');
+    if (capturing) throw new ConfigError('capture: expected no capture around this one; captured functions do not nest');
+    for (const input of inputs) expectTensor('capture', input);
     const key = keyOf(inputs);
     const known = recordings.get(key);
     if (known && unchanged(known.dependencies)) {
       known.graph.replay(inputs.map((input) => input.view('capture').handle));
+      for (const storage of known.written) storage.version++;
       return known.result;
     }
     // One stale recording means a width or a mode changed: the others hold buffers of the same past.

@@ -17,6 +17,7 @@ import {
   Storage,
   stridesOf,
   Tensor,
+  wrote,
 } from '../tensor/index.js';
 
 /** What a gradient rule sees. */
@@ -286,7 +287,7 @@ export function enqueue(
   const made = outs.length;
   for (const tensor of inPlace) outs.push(tensor.view(op));
   device.enqueue(op, outs, inputs.map((t) => t.view(op)), record);
-  for (const tensor of inPlace) tensor.storage.version++;
+  for (const tensor of inPlace) wrote(tensor.storage);
   const tensors = new Array<Tensor>(made);
   for (let i = 0; i < made; i++) tensors[i] = wrap(device, outs[i], fresh[i].dtype);
   return tensors;

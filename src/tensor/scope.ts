@@ -3,10 +3,13 @@
  * Outside any scope a tensor is freed by dispose(), by `using`, or, as a safety net, by the garbage collector.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { ConfigError } from '../device/index.js';
 import { Tensor } from './tensor.js';
 
 interface Scope {
   tensors: Set<Tensor>;
+  outer: Scope | undefined;
+  closed: boolean;
 }
 
 let current: Scope | undefined;
@@ -26,7 +29,12 @@ export function enterScope(tensor: Tensor): boolean {
 
 /** Called by dispose(): the scope need not remember the tensor any longer. */
 export function leaveScope(tensor: Tensor): void {
-  activeScope()?.tensors.delete(tensor);
+  for (let scope = activeScope(); scope; scope = scope.outer) if (scope.tensors.delete(tensor)) return;
+}
+
+/** Whether the innermost scope will dispose of the tensor. */
+export function inScope(tensor: Tensor): boolean {
+  return activeScope()?.tensors.has(tensor) ?? false;
 }
 
 /** Every tensor in a value: tensors, arrays, plain objects and maps, to any depth. */
@@ -39,9 +47,13 @@ function collect(value: unknown, into: Set<Tensor>): void {
   }
 }
 
-function close(scope: Scope, outer: Scope | undefined, result: unknown): void {
+function close(scope: Scope, result: unknown): void {
   const kept = new Set<Tensor>();
   collect(result, kept);
+  scope.closed = true;
+  let outer = scope.outer;
+  // An async scope may end after the one around it.
+  while (outer?.closed) outer = outer.outer;
   for (const tensor of scope.tensors) {
     if (!kept.has(tensor)) tensor.dispose();
     else if (outer) outer.tensors.add(tensor);
@@ -51,19 +63,18 @@ function close(scope: Scope, outer: Scope | undefined, result: unknown): void {
 
 /**
  * Runs `fn` and disposes of every tensor made in it, except those it returns (in arrays, plain objects or maps, too) and those
- * given to {@link keep}. `fn` may be async: then a promise comes back and the tensors are disposed of when it settles.
+ * given to {@link keep}. An async function may be given: then a promise comes back and the tensors are disposed of when it settles.
+ * @throws ConfigError when a function that isn't declared async returns a promise: its tensors could not be told from others'
  */
 export function tidy<T>(fn: () => T): T {
-  const outer = activeScope();
-  const scope: Scope = { tensors: new Set() };
+  const scope: Scope = { tensors: new Set(), outer: activeScope(), closed: false };
   const saved = current;
-  let result: T;
   if (fn.constructor.name === 'AsyncFunction') {
     asyncScopes++;
     current = undefined;
     const finish = (value: unknown): void => {
       asyncScopes--;
-      close(scope, outer, value);
+      close(scope, value);
     };
     try {
       const promise = asyncCurrent.run(scope, fn) as Promise<unknown>;
@@ -82,21 +93,28 @@ export function tidy<T>(fn: () => T): T {
     }
   }
   current = scope;
+  let result: T | undefined;
   try {
     result = fn();
-  } catch (error) {
+    if (result instanceof Promise) {
+      result.catch(() => undefined);
+      result = undefined;
+      throw new ConfigError('tidy: expected a function declared async, got a plain one that returns a promise');
+    }
+    return result;
+  } finally {
     current = saved;
-    close(scope, outer, undefined);
-    throw error;
+    close(scope, result);
   }
-  current = saved;
-  close(scope, outer, result);
-  return result;
 }
 
 /** Takes a tensor out of the scopes around it; whoever calls this frees it. Returns the tensor. */
 export function keep<T extends Tensor>(tensor: T): T {
-  const scope = activeScope();
-  if (scope?.tensors.delete(tensor)) tensor.collectable();
+  for (let scope = activeScope(); scope; scope = scope.outer) {
+    if (scope.tensors.delete(tensor)) {
+      tensor.collectable();
+      break;
+    }
+  }
   return tensor;
 }

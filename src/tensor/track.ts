@@ -7,19 +7,29 @@ export interface Versioned {
 }
 
 let recording: Map<Versioned, number> | undefined;
+let writes: Set<{ version: number }> | undefined;
 
 export function track(dependency: Versioned): void {
   recording?.set(dependency, dependency.version);
 }
 
-/** Collects what `fn` tracks. */
-export function tracking<T>(into: Map<Versioned, number>, fn: () => T): T {
+/** Counts an in-place write into a storage; a capture notes it, since a replay writes there again. */
+export function wrote(storage: { version: number }): void {
+  storage.version++;
+  writes?.add(storage);
+}
+
+/** Collects what `fn` tracks, and which storages it writes into. */
+export function tracking<T>(into: Map<Versioned, number>, written: Set<{ version: number }>, fn: () => T): T {
   const saved = recording;
+  const savedWrites = writes;
   recording = into;
+  writes = written;
   try {
     return fn();
   } finally {
     recording = saved;
+    writes = savedWrites;
   }
 }
 
