@@ -76,7 +76,8 @@ export async function readCsv(path: string, options: CsvOptions = {}): Promise<D
   let at = 0;
   body.forEach((row, r) => {
     const line = r + (header ? 2 : 1);
-    if (row.length !== columns) throw new FormatError(`csv: ${path}: expected ${columns} cells in row ${line}, got ${row.length}`);
+    if (row.length !== columns)
+      throw new FormatError(`csv: ${path}: expected ${columns} cells in row ${line}, got ${row.length}`);
     row.forEach((cell, c) => {
       if (c === label) return;
       if (!isNumber(cell)) {
@@ -91,7 +92,10 @@ export async function readCsv(path: string, options: CsvOptions = {}): Promise<D
   const names = whole ? undefined : (options.classNames ?? [...new Set(cells)].sort());
   const labels = Int32Array.from(cells, (cell, r) => {
     const c = names ? names.indexOf(cell) : Number(cell);
-    if (c < 0) throw new FormatError(`csv: ${path}: expected a label of ${names?.join(', ')} in data row ${r + 1}, got '${cell}'`);
+    if (c < 0)
+      throw new FormatError(
+        `csv: ${path}: expected a label of ${names?.join(', ')} in data row ${r + 1}, got '${cell}'`,
+      );
     return c;
   });
   return createDataset({

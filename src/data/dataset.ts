@@ -51,7 +51,9 @@ export function createDataset(options: DatasetOptions): Dataset {
   const rows = labels.length;
   if (rows === 0) throw new FormatError(`${name}: expected at least one row, got none`);
   if (data.length !== rows * features) {
-    throw new FormatError(`${name}: expected ${rows} rows of ${features} numbers (${rows * features}), got ${data.length} numbers`);
+    throw new FormatError(
+      `${name}: expected ${rows} rows of ${features} numbers (${rows * features}), got ${data.length} numbers`,
+    );
   }
   const classes = options.classes ?? labels.reduce((a, b) => Math.max(a, b), 0) + 1;
   for (let i = 0; i < rows; i++) {
@@ -67,7 +69,18 @@ export function createDataset(options: DatasetOptions): Dataset {
   if (!Number.isFinite(scale) || !Number.isFinite(shift)) {
     throw new ConfigError(`${name}: expected a finite scale and shift, got ${scale} and ${shift}`);
   }
-  return { name, data, labels, rows, features, shape: [...shape], classes, classNames: options.classNames, scale, shift };
+  return {
+    name,
+    data,
+    labels,
+    rows,
+    features,
+    shape: [...shape],
+    classes,
+    classNames: options.classNames,
+    scale,
+    shift,
+  };
 }
 
 /** A copy of some rows, in the order given. Throws ConfigError for rows that aren't there. */

@@ -23,8 +23,11 @@ export async function readBytes(path: string): Promise<Buffer> {
   try {
     return await inflate(bytes);
   } catch (error) {
-    throw new FormatError(`read: ${path}: expected a whole gzip stream, got a damaged one (${(error as Error).message})`, {
-      cause: error,
-    });
+    throw new FormatError(
+      `read: ${path}: expected a whole gzip stream, got a damaged one (${(error as Error).message})`,
+      {
+        cause: error,
+      },
+    );
   }
 }

@@ -21,7 +21,8 @@ const TYPES: Record<number, { bytes: number; Array: new (n: number) => IdxArray[
 
 /** Decodes the bytes of an IDX file; `path` is for messages. Throws FormatError saying what was expected and what came. */
 export function parseIdx(bytes: Uint8Array, path: string): IdxArray {
-  if (bytes.length < 4) throw new FormatError(`idx: ${path}: expected a header of at least 4 bytes, got ${bytes.length}`);
+  if (bytes.length < 4)
+    throw new FormatError(`idx: ${path}: expected a header of at least 4 bytes, got ${bytes.length}`);
   const type = TYPES[bytes[2]];
   if (bytes[0] !== 0 || bytes[1] !== 0 || !type) {
     const magic = [...bytes.subarray(0, 4)].map((b) => b.toString(16).padStart(2, '0')).join('');
@@ -63,13 +64,17 @@ export async function readIdxPair(
 ): Promise<Dataset> {
   const [x, y] = await Promise.all([readIdx(images), readIdx(labels)]);
   if (!(x.data instanceof Uint8Array) || x.shape.length < 2) {
-    throw new FormatError(`idx: ${images}: expected images of type 08 and at least 2 axes, got shape [${x.shape.join(',')}]`);
+    throw new FormatError(
+      `idx: ${images}: expected images of type 08 and at least 2 axes, got shape [${x.shape.join(',')}]`,
+    );
   }
   if (!(y.data instanceof Uint8Array) || y.shape.length !== 1) {
     throw new FormatError(`idx: ${labels}: expected labels of type 08 and 1 axis, got shape [${y.shape.join(',')}]`);
   }
   if (x.shape[0] !== y.shape[0]) {
-    throw new FormatError(`idx: ${labels}: expected ${x.shape[0]} labels, as many as ${images} has images, got ${y.shape[0]}`);
+    throw new FormatError(
+      `idx: ${labels}: expected ${x.shape[0]} labels, as many as ${images} has images, got ${y.shape[0]}`,
+    );
   }
   const shape = x.shape.length === 3 ? [...x.shape.slice(1), 1] : x.shape.slice(1);
   return createDataset({ ...options, data: x.data, labels: y.data, shape });

@@ -68,7 +68,9 @@ export class DataLoader implements AsyncIterable<Batch> {
   start(e: number, skip = 0): void {
     if (this.#disposed) throw new DisposedError('DataLoader: it was disposed of');
     const order = this.#sampler?.epoch(e) ?? Int32Array.from({ length: this.dataset.rows }, (_, i) => i);
-    this.#batches = this.dropLast ? Math.floor(order.length / this.batchSize) : Math.ceil(order.length / this.batchSize);
+    this.#batches = this.dropLast
+      ? Math.floor(order.length / this.batchSize)
+      : Math.ceil(order.length / this.batchSize);
     this.#native.start(order.subarray(skip * this.batchSize).slice(), this.batchSize, this.dropLast);
     this.#epoch = e;
   }

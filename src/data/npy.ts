@@ -28,7 +28,9 @@ const ARRAYS: Record<NpyType, new (buffer: ArrayBuffer) => NpyData> = {
 /** Decodes the bytes of an npy file; `path` is for messages. Throws FormatError saying what was expected and what came. */
 export function parseNpy(bytes: Uint8Array, path: string): NpyArray {
   if (bytes.length < 10 || !NPY_MAGIC.every((b, i) => bytes[i] === b)) {
-    throw new FormatError(`npy: ${path}: expected the magic \\x93NUMPY, got ${Buffer.from(bytes.subarray(0, 6)).toString('hex')}`);
+    throw new FormatError(
+      `npy: ${path}: expected the magic \\x93NUMPY, got ${Buffer.from(bytes.subarray(0, 6)).toString('hex')}`,
+    );
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const major = bytes[6];
@@ -61,7 +63,9 @@ export function parseNpy(bytes: Uint8Array, path: string): NpyArray {
   const size = shape.reduce((a, b) => a * b, 1) * BYTES[type];
   const from = start + length;
   if (bytes.length !== from + size) {
-    throw new FormatError(`npy: ${path}: expected ${size} bytes of data for shape [${shape.join(',')}], got ${bytes.length - from}`);
+    throw new FormatError(
+      `npy: ${path}: expected ${size} bytes of data for shape [${shape.join(',')}], got ${bytes.length - from}`,
+    );
   }
   return { shape, type, data: new ARRAYS[type](Uint8Array.from(bytes.subarray(from)).buffer) };
 }

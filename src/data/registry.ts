@@ -51,7 +51,12 @@ export interface DatasetInfo {
   command: string;
 }
 
-const FILES = ['train-images-idx3-ubyte', 'train-labels-idx1-ubyte', 't10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'];
+const FILES = [
+  'train-images-idx3-ubyte',
+  'train-labels-idx1-ubyte',
+  't10k-images-idx3-ubyte',
+  't10k-labels-idx1-ubyte',
+];
 
 /** The four files in a folder, or the name of the first one missing. */
 function filesIn(dir: string): string[] | { missing: string } {
@@ -98,7 +103,9 @@ export async function openDataset(name = 'auto', options: { dir?: string } = {})
     const source = folderOf(entry, options.dir);
     const files = filesIn(source);
     if (!Array.isArray(files)) {
-      problems.push(`${entry.name}: expected ${files.missing} (or .gz), found nothing; bring it with: ${entry.command}`);
+      problems.push(
+        `${entry.name}: expected ${files.missing} (or .gz), found nothing; bring it with: ${entry.command}`,
+      );
       continue;
     }
     const make = (x: string, y: string, part: string): Promise<Dataset> =>

@@ -8,7 +8,7 @@ import { dirname } from 'node:path';
 import { IOError } from '../device/index.js';
 
 async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const { bytesWritten } = await file.write(bytes, at, bytes.length - at);
     if (bytesWritten === 0) throw new Error('no bytes could be written');
     at += bytesWritten;
@@ -45,7 +45,9 @@ export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>
     await rename(temporary, path);
   } catch (error) {
     if (made) await unlink(temporary).catch(() => undefined);
-    throw new IOError(`write: ${path} can't be written, it is as it was: ${(error as Error).message}`, { cause: error });
+    throw new IOError(`write: ${path} can't be written, it is as it was: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   await syncFolder(path);
 }

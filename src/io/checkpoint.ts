@@ -94,7 +94,8 @@ export function decodeCheckpoint(file: Buffer, path: string): Checkpoint {
     throw new FormatError(`checkpoint: ${path}: expected ${expected}, got ${got}`);
   };
   if (file.length < FIXED) bad(`at least ${FIXED} bytes`, `${file.length}`);
-  if (!file.subarray(0, 8).equals(MAGIC)) bad(`the magic ${MAGIC.toString()}`, JSON.stringify(file.toString('latin1', 0, 8)));
+  if (!file.subarray(0, 8).equals(MAGIC))
+    bad(`the magic ${MAGIC.toString()}`, JSON.stringify(file.toString('latin1', 0, 8)));
   const version = file.readUInt32LE(8);
   if (version !== VERSION) bad(`version ${VERSION}`, `${version}`);
   const length = Number(file.readBigUInt64LE(16));
@@ -107,7 +108,10 @@ export function decodeCheckpoint(file: Buffer, path: string): Checkpoint {
   for (const entry of arrays) {
     const { name, dtype, shape } = entry;
     if (!DTYPES.includes(dtype) || entry.bytes !== sizeOf(shape) * BYTES[dtype]) {
-      bad(`${name} of a known dtype and as many bytes as its shape has`, `${dtype} [${shape.join(',')}] in ${entry.bytes} bytes`);
+      bad(
+        `${name} of a known dtype and as many bytes as its shape has`,
+        `${dtype} [${shape.join(',')}] in ${entry.bytes} bytes`,
+      );
     }
     const from = base + entry.offset;
     if (file.length < from + entry.bytes) bad(`${from + entry.bytes} bytes for ${name}`, `a file of ${file.length}`);

@@ -4,9 +4,17 @@
  */
 import { ConfigError, type Device } from '../device/index.js';
 import { add, clamp, crossEntropy, expm1, mean, mul, neg, pow } from '../ops/index.js';
-import { keep, tensor, type Tensor, track, type Versioned } from '../tensor/index.js';
+import { keep, tensor, type Tensor } from '../tensor/index.js';
 
-export const lossNames = ['ce', 'focal', 'class-balanced', 'ldam', 'logit-adjustment', 'balanced-softmax', 'vs'] as const;
+export const lossNames = [
+  'ce',
+  'focal',
+  'class-balanced',
+  'ldam',
+  'logit-adjustment',
+  'balanced-softmax',
+  'vs',
+] as const;
 export type LossName = (typeof lossNames)[number];
 
 /** Deferred re-weighting (Cao et al. 2019): class-balanced weights from a share of the epochs on. */
@@ -35,10 +43,12 @@ export interface LossOptions {
   labelSmoothing?: number;
   /** Default: none. */
   drw?: DeferredReweighting;
+  /** Whether setExtraWeights will be used; the loss then reads weights from the start. Default false. */
+  reweightable?: boolean;
 }
 
 /** A loss over logits [N, C] and labels i32 [N]. */
-export interface Loss extends Versioned {
+export interface Loss {
   readonly name: LossName;
   /** Whether the logits must come from a cosine classifier. */
   readonly cosine: boolean;
@@ -48,19 +58,22 @@ export interface Loss extends Versioned {
   predict(logits: Tensor): Tensor;
   /** To be called as each epoch (from 0) starts; deferred re-weighting switches here. */
   onEpoch(epoch: number, epochs: number): void;
-  /** Weights on the classes on top of the loss's own (a tail-weighted phase); undefined takes them off. */
+  /** Weights on the classes on top of the loss's own (a tail-weighted phase); undefined takes them off. Needs `reweightable`. */
   setExtraWeights(weights: readonly number[] | undefined): void;
   dispose(): void;
 }
 
 function checkCounts(op: string, counts: readonly number[]): void {
   if (counts.length < 2 || counts.some((n) => !Number.isFinite(n) || n < 1)) {
-    throw new ConfigError(`${op}: expected at least one sample in each of two or more classes, got [${counts.join(', ')}]`);
+    throw new ConfigError(
+      `${op}: expected at least one sample in each of two or more classes, got [${counts.join(', ')}]`,
+    );
   }
 }
 
 function range(op: string, name: string, value: number, low: number, high: number): number {
-  if (!(value >= low && value <= high)) throw new ConfigError(`${op}: expected ${name} from ${low} to ${high}, got ${value}`);
+  if (!(value >= low && value <= high))
+    throw new ConfigError(`${op}: expected ${name} from ${low} to ${high}, got ${value}`);
   return value;
 }
 
@@ -110,7 +123,10 @@ function partsOf(o: LossOptions, counts: readonly number[]): Parts {
       return { weights: effectiveNumberWeights(counts, o.beta) };
     case 'ldam': {
       const scale = range(op, 'scale', o.scale ?? 30, 1e-3, 1e3);
-      return { scale, margins: ldamMargins(counts, range(op, 'maxMargin', o.maxMargin ?? 0.5, 0, 2)).map((m) => m * scale) };
+      return {
+        scale,
+        margins: ldamMargins(counts, range(op, 'maxMargin', o.maxMargin ?? 0.5, 0, 2)).map((m) => m * scale),
+      };
     }
     case 'balanced-softmax':
     case 'logit-adjustment': {
@@ -144,8 +160,7 @@ class CountLoss implements Loss {
   #deferred = false;
   #extra: readonly number[] | undefined;
   /** Whether compute() reads the weights; plain cross-entropy without them is one kernel less. */
-  #weighted: boolean;
-  version = 0;
+  readonly #weighted: boolean;
 
   constructor(options: LossOptions, counts: readonly number[], device: Device | string | undefined) {
     const op = `${options.name} loss`;
@@ -164,7 +179,7 @@ class CountLoss implements Loss {
       return out;
     };
     this.#weights = constant(this.#current(counts.length)) as Tensor;
-    this.#weighted = parts.weights !== undefined || this.#drw !== undefined;
+    this.#weighted = parts.weights !== undefined || this.#drw !== undefined || (options.reweightable ?? false);
     this.#offsets = constant(parts.offsets);
     this.#margins = constant(parts.margins);
     this.#factors = constant(parts.factors);
@@ -185,7 +200,6 @@ class CountLoss implements Loss {
   }
 
   compute(logits: Tensor, labels: Tensor): Tensor {
-    track(this);
     const { scale, gamma } = this.#parts;
     let z = scale === undefined ? logits : mul(logits, scale);
     if (this.#factors) z = mul(z, this.#factors);
@@ -220,11 +234,11 @@ class CountLoss implements Loss {
     if (weights && weights.length !== this.#weights.size) {
       throw new ConfigError(`${this.name} loss: expected ${this.#weights.size} class weights, got ${weights.length}`);
     }
-    this.#extra = weights;
     if (weights && !this.#weighted) {
-      this.#weighted = true;
-      this.version++;
+      throw new ConfigError(`${this.name} loss: expected the option reweightable for extra class weights`);
     }
+    if (weights === this.#extra) return;
+    this.#extra = weights;
     this.#write();
   }
 

@@ -36,7 +36,8 @@ export class ConfusionMatrix {
   readonly #counts: Float64Array;
 
   constructor(classes: number) {
-    if (!Number.isInteger(classes) || classes < 2) throw new ConfigError(`ConfusionMatrix: expected at least 2 classes, got ${classes}`);
+    if (!Number.isInteger(classes) || classes < 2)
+      throw new ConfigError(`ConfusionMatrix: expected at least 2 classes, got ${classes}`);
     this.classes = classes;
     this.#counts = new Float64Array(classes * classes);
   }
@@ -44,7 +45,9 @@ export class ConfusionMatrix {
   /** Adds samples. Throws ConfigError for a label or prediction outside 0..classes-1, or lists of unequal length. */
   add(labels: ArrayLike<number>, predictions: ArrayLike<number>): void {
     if (labels.length !== predictions.length) {
-      throw new ConfigError(`ConfusionMatrix.add: expected as many predictions as labels (${labels.length}), got ${predictions.length}`);
+      throw new ConfigError(
+        `ConfusionMatrix.add: expected as many predictions as labels (${labels.length}), got ${predictions.length}`,
+      );
     }
     for (let i = 0; i < labels.length; i++) {
       for (const [what, value] of [

@@ -10,7 +10,8 @@ function check(op: string, max: number, classes: number, imbalanceFactor: number
   if (!Number.isInteger(max) || max < 1) {
     throw new ConfigError(`${op}: expected a largest class of at least 1 sample, got ${max}`);
   }
-  if (!Number.isInteger(classes) || classes < 2) throw new ConfigError(`${op}: expected at least 2 classes, got ${classes}`);
+  if (!Number.isInteger(classes) || classes < 2)
+    throw new ConfigError(`${op}: expected at least 2 classes, got ${classes}`);
   if (!(imbalanceFactor >= 1) || !Number.isFinite(imbalanceFactor)) {
     throw new ConfigError(`${op}: expected an imbalance factor of at least 1, got ${imbalanceFactor}`);
   }

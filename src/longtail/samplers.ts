@@ -28,7 +28,8 @@ export abstract class Sampler {
   abstract epoch(e: number): Int32Array;
 
   protected random(e: number): Philox {
-    if (!Number.isInteger(e) || e < 0) throw new ConfigError(`${this.name} sampler: expected an epoch from 0, got ${e}`);
+    if (!Number.isInteger(e) || e < 0)
+      throw new ConfigError(`${this.name} sampler: expected an epoch from 0, got ${e}`);
     return new Philox(this.seed, `sampler/${e}`);
   }
 }
@@ -109,12 +110,7 @@ export function squareRootSampler(labels: ArrayLike<number>, classes: number, se
 }
 
 /** From instance-balanced to class-balanced over the training: p = (1 - t) n_c / N + t / C, t = e / (epochs - 1) (Kang et al. 2020). */
-export function progressiveSampler(
-  labels: ArrayLike<number>,
-  classes: number,
-  seed: number,
-  epochs: number,
-): Sampler {
+export function progressiveSampler(labels: ArrayLike<number>, classes: number, seed: number, epochs: number): Sampler {
   if (!Number.isInteger(epochs) || epochs < 1) {
     throw new ConfigError(`progressive sampler: expected at least 1 epoch, got ${epochs}`);
   }

@@ -33,7 +33,8 @@ export function mlp(options: MlpOptions): Sequential {
     ['inputs', inputs],
     ['classes', classes],
   ] as const) {
-    if (!Number.isInteger(value) || value < 1) throw new ConfigError(`mlp: expected ${name} of at least 1, got ${value}`);
+    if (!Number.isInteger(value) || value < 1)
+      throw new ConfigError(`mlp: expected ${name} of at least 1, got ${value}`);
   }
   const generator = seed instanceof Generator ? seed : new Generator(seed);
   const layers: Module[] = [];
@@ -48,6 +49,10 @@ export function mlp(options: MlpOptions): Sequential {
     if (dropout > 0) layers.push(new Dropout(dropout, { generator }));
     before = width;
   });
-  layers.push(classifier === 'cosine' ? new CosineLinear(before, classes, { generator }) : new Linear(before, classes, { generator }));
+  layers.push(
+    classifier === 'cosine'
+      ? new CosineLinear(before, classes, { generator })
+      : new Linear(before, classes, { generator }),
+  );
   return new Sequential(...layers);
 }

@@ -4,6 +4,7 @@
 import type { Loss } from '../longtail/index.js';
 import type { Module } from '../nn/index.js';
 import type { Optimizer } from '../optim/index.js';
+import type { Tensor } from '../tensor/index.js';
 import type { EpochRecord, PlasticityEvent } from './results.js';
 
 /** What a callback sees. The numbers are current at each call. */
@@ -18,6 +19,13 @@ export interface TrainContext {
   /** Steps taken so far. */
   readonly step: number;
   readonly stepsPerEpoch: number;
+  /** Training samples per class. */
+  readonly classCounts: readonly number[];
+  /**
+   * A class-balanced sample of the training set: x f32 [rows, features] and labels y i32 [rows], the same for the same epoch. Classes
+   * with fewer samples give all they have. The caller disposes of both.
+   */
+  probe(samplesPerClass: number): { x: Tensor; y: Tensor };
 }
 
 /** Every hook may be async; the training waits for it. */

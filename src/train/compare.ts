@@ -80,8 +80,15 @@ export async function compare(
     const key = JSON.stringify(config.dataset);
     const data = prepared.get(key) ?? (await prepareData(config.dataset));
     prepared.set(key, data);
-    const hooks = options.onRunStart?.({ name, seed: config.seed, index, total: jobs.length, epochs: config.epochs, data }) ?? {};
-    const result = await train(config, { ...hooks, name, data, signal: options.signal, metricsPath: options.metricsPath });
+    const hooks =
+      options.onRunStart?.({ name, seed: config.seed, index, total: jobs.length, epochs: config.epochs, data }) ?? {};
+    const result = await train(config, {
+      ...hooks,
+      name,
+      data,
+      signal: options.signal,
+      metricsPath: options.metricsPath,
+    });
     results.push(result);
     options.onRunEnd?.(result);
   }

@@ -6,35 +6,25 @@ import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { ConfigError } from '../device/index.js';
 import { lossNames, samplerNames } from '../longtail/index.js';
+import { cycleSchema, growthEpochs } from '../plasticity/index.js';
 
 const fraction = z.number().min(0).max(1);
 const count = z.number().int().min(1);
 
-export const plasticitySchema = z.strictObject({
-  rate: z.number().gt(0).max(4).default(0.5).describe('Units added per cycle, as a share of the base size'),
-  period: count.default(4).describe('Epochs of one cycle'),
-  grownEpochs: count.default(2).describe('Epochs of a cycle at the grown size'),
-  warmup: fraction.default(0.1).describe('Share of the epochs before the first growth'),
-  lastShrink: fraction.default(0.8).describe('Share of the epochs by which the last removal happens'),
-  init: z.enum(['zero-out', 'paired', 'split']).default('zero-out').describe('How newborn units start'),
-  score: z
-    .enum(['class-taylor', 'taylor-gate', 'taylor-weight', 'l1', 'l2', 'activation', 'apoz', 'dormant', 'random'])
-    .default('class-taylor')
-    .describe('What decides which units are removed'),
-  classWeighting: z
-    .enum(['uniform', 'effective', 'inverse'])
-    .default('uniform')
-    .describe('Weight of each class in the class-taylor score'),
-  maturity: z.number().int().min(0).default(0).describe('Steps before a unit may be removed'),
-  foldMean: z.boolean().default(true).describe('Fold a removed unit\'s mean activation into the next bias'),
-  retain: fraction
-    .nullable()
-    .default(null)
-    .describe('Never remove a unit in this top share of a head class (null: no such rule)'),
-  probe: z
-    .union([z.literal('running'), z.strictObject({ samplesPerClass: count })])
-    .default('running')
-    .describe('Score during the grown phase, or on a class-balanced sample of the training set'),
+/** The cycle's own options, and what else changes in the grown phase. Its seed follows from the run's. */
+export const plasticitySchema = cycleSchema.omit({ widths: true, seed: true, adjust: true }).extend({
+  widths: z
+    .union([z.literal('all'), z.array(z.string()).min(1)])
+    .default('all')
+    .describe("Names of the hidden layers that change: 'all' or a list of hidden1, hidden2, ..."),
+  grownLoss: z
+    .enum(['same', 'effective', 'inverse'])
+    .default('same')
+    .describe('Class weights of the loss in the grown phase, on top of its own'),
+  grownSampler: z
+    .enum(['same', ...samplerNames])
+    .default('same')
+    .describe('Sampler in the grown phase'),
 });
 
 const optimizerSchema = z.strictObject({
@@ -47,7 +37,12 @@ const optimizerSchema = z.strictObject({
   eps: z.number().gt(0).default(1e-8).describe('Adam: added to the root of the second moment'),
   weightDecay: z.number().min(0).max(1).default(5e-4).describe('Weight decay'),
   youngSteps: z.number().int().min(0).default(0).describe('No weight decay on units younger than this many steps'),
-  clipNorm: z.number().gt(0).nullable().default(null).describe('Largest norm of all gradients together (null: no limit)'),
+  clipNorm: z
+    .number()
+    .gt(0)
+    .nullable()
+    .default(null)
+    .describe('Largest norm of all gradients together (null: no limit)'),
 });
 
 const scheduleSchema = z.strictObject({
@@ -74,7 +69,11 @@ const lossSchema = z.strictObject({
 
 const datasetSchema = z.strictObject({
   name: z.string().min(1).default('auto').describe("'fashion-mnist', 'mnist' or 'auto' (the first that is there)"),
-  dir: z.string().min(1).optional().describe('Folder of the files (default: where the package puts them, or GYRUS_DATA)'),
+  dir: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Folder of the files (default: where the package puts them, or GYRUS_DATA)'),
   imbalanceFactor: z
     .number()
     .min(1)
@@ -103,7 +102,10 @@ export const runConfigSchema = z.strictObject({
   sampler: z.enum(samplerNames).default('instance').describe('Order and frequency of the training rows'),
   plasticity: plasticitySchema.nullable().default(null).describe('Grow-and-prune cycle (null: fixed width)'),
   epochs: count.max(100000).default(40).describe('Epochs'),
-  batchSize: count.max(1 << 20).default(128).describe('Samples per step'),
+  batchSize: count
+    .max(1 << 20)
+    .default(128)
+    .describe('Samples per step'),
   seed: z.number().int().min(0).default(0).describe('Seed of everything random but the subset'),
   threads: count.max(1024).nullable().default(null).describe('Threads of the pool (null: GYRUS_THREADS or all cores)'),
   evalEvery: count.default(1).describe('Epochs between evaluations; the last epoch is always evaluated'),
@@ -135,12 +137,15 @@ export interface ConfigField {
 
 function inner(schema: z.ZodType): z.ZodType {
   let s = schema as z.ZodType & { def: { type: string; innerType?: z.ZodType } };
-  while (['default', 'prefault', 'optional', 'nullable'].includes(s.def.type) && s.def.innerType) s = s.def.innerType as typeof s;
+  while (['default', 'prefault', 'optional', 'nullable'].includes(s.def.type) && s.def.innerType)
+    s = s.def.innerType as typeof s;
   return s;
 }
 
 function typeName(schema: z.ZodType): string {
-  const s = inner(schema) as z.ZodType & { def: { type: string; element?: z.ZodType; entries?: object; options?: z.ZodType[]; values?: unknown[] } };
+  const s = inner(schema) as z.ZodType & {
+    def: { type: string; element?: z.ZodType; entries?: object; options?: z.ZodType[]; values?: unknown[] };
+  };
   switch (s.def.type) {
     case 'enum':
       return Object.keys(s.def.entries ?? {})
@@ -194,7 +199,8 @@ function unknownKey(key: string, path: readonly PropertyKey[]): string {
   const here = Object.keys(shapeOf(at(runConfigSchema, path) ?? runConfigSchema) ?? {});
   const where = path.length === 0 ? '' : `${path.map(String).join('.')}.`;
   const near = closest(key, here);
-  const fits = (known: string): boolean => distance(key.toLowerCase(), known.toLowerCase()) <= Math.max(2, key.length / 3);
+  const fits = (known: string): boolean =>
+    distance(key.toLowerCase(), known.toLowerCase()) <= Math.max(2, key.length / 3);
   if (near && fits(near)) return `unknown key '${where}${key}'; did you mean '${where}${near}'?`;
   // A key that is right but stands on the wrong level.
   const elsewhere = configFields().find((field) => field.key.split('.').at(-1) === key);
@@ -238,8 +244,18 @@ export function parseConfig(input: unknown, where = 'config'): RunConfig {
       `'plasticity.grownEpochs': expected at most the period (${config.plasticity.period}), got ${config.plasticity.grownEpochs}`,
     );
   }
+  const { plasticity } = config;
+  if (plasticity && growthEpochs({ ...plasticity, seed: 0 }, config.epochs).length === 0) {
+    const { warmup, grownEpochs, lastShrink } = plasticity;
+    problems.push(
+      `'plasticity': expected room for one cycle in ${config.epochs} epochs, got warmup ${warmup}, grownEpochs ${grownEpochs} ` +
+        `and lastShrink ${lastShrink}`,
+    );
+  }
   if (config.schedule.warmupEpochs >= config.epochs && config.schedule.warmupEpochs > 0) {
-    problems.push(`'schedule.warmupEpochs': expected fewer than the epochs (${config.epochs}), got ${config.schedule.warmupEpochs}`);
+    problems.push(
+      `'schedule.warmupEpochs': expected fewer than the epochs (${config.epochs}), got ${config.schedule.warmupEpochs}`,
+    );
   }
   if (problems.length > 0) throw new ConfigError(`${where}: ${problems.join('\n  ')}`);
   return config;

@@ -18,7 +18,9 @@ export class JsonlWriter {
       mkdirSync(dirname(path), { recursive: true });
       this.#file = openSync(path, 'a');
     } catch (error) {
-      throw new IOError(`metrics: ${path} can't be opened for appending: ${(error as Error).message}`, { cause: error });
+      throw new IOError(`metrics: ${path} can't be opened for appending: ${(error as Error).message}`, {
+        cause: error,
+      });
     }
   }
 
@@ -27,7 +29,7 @@ export class JsonlWriter {
     if (this.#file === undefined) throw new IOError(`metrics: ${this.path} was closed`);
     const bytes = Buffer.from(JSON.stringify(line) + '\n');
     try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(this.#file, bytes, at);
+      for (let at = 0; at < bytes.length;) at += writeSync(this.#file, bytes, at);
     } catch (error) {
       throw new IOError(`metrics: ${this.path} can't be written: ${(error as Error).message}`, { cause: error });
     }

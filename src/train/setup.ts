@@ -7,19 +7,21 @@ import {
   classCounts,
   createLoss,
   createSampler,
+  effectiveNumberWeights,
   exponentialCounts,
   longTailSubset,
   type Loss,
   type Sampler,
+  type SamplerName,
   stepCounts,
 } from '../longtail/index.js';
 import { mlp } from '../models/index.js';
 import { type Module, Width } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
 import { Adam, AdamW, type Optimizer, type Schedule, schedules, SGD } from '../optim/index.js';
-import type { PlasticityCycle } from '../plasticity/index.js';
-import type { RunConfig } from './config.js';
-import { createCycle } from './cycle.js';
+import { PlasticityCycle } from '../plasticity/index.js';
+import { Philox, tensor, type Tensor } from '../tensor/index.js';
+import type { PlasticityConfig, RunConfig } from './config.js';
 
 /** A training set with its long tail and a test set; classes are numbered by frequency, the most frequent first. */
 export interface PreparedData {
@@ -53,7 +55,8 @@ export function longTailed(
     // Shares of the profile, from a size at which rounding doesn't matter.
     const unit = 2 ** 40;
     const shares = profileOf(unit, train.classes, imbalanceFactor).map((n) => n / unit);
-    if (counts.includes(0)) throw new ConfigError(`dataset: expected samples of every class, got [${counts.join(', ')}]`);
+    if (counts.includes(0))
+      throw new ConfigError(`dataset: expected samples of every class, got [${counts.join(', ')}]`);
     counts = profileOf(largestFor(counts, shares), train.classes, imbalanceFactor);
     train = subset(train, longTailSubset(train.labels, counts, subsetSeed));
   } else {
@@ -90,6 +93,8 @@ export interface PreparedRun {
   loss: Loss;
   sampler: Sampler;
   cycle: PlasticityCycle | undefined;
+  /** What else changes while the widths are grown. */
+  grown: { sampler: Sampler; weights: readonly number[] | undefined };
   /** Of weights, dropout and newborn neurons; its state is part of a checkpoint. */
   generator: Generator;
   /** Frees model, optimiser, loss and cycle. */
@@ -106,15 +111,45 @@ function createOptimizer(config: RunConfig['optimizer'], model: Module): Optimiz
 
 function createSchedule({ schedule, epochs }: RunConfig): Schedule {
   const { name, milestones, gamma, warmupEpochs } = schedule;
-  const base = { constant: schedules.constant(), step: schedules.step(milestones, gamma), cosine: schedules.cosine() }[name];
+  const base = { constant: schedules.constant(), step: schedules.step(milestones, gamma), cosine: schedules.cosine() }[
+    name
+  ];
   return warmupEpochs > 0 ? schedules.warmup(warmupEpochs / epochs, base) : base;
+}
+
+function createCycle(config: PlasticityConfig, seed: number): PlasticityCycle {
+  const { grownLoss: _loss, grownSampler: _sampler, ...options } = config;
+  // A stream of its own: newborn weights must not repeat the first ones.
+  return new PlasticityCycle({ ...options, seed: new Philox(seed, 'cycle').u32() });
+}
+
+/** Extra class weights of the grown phase, with mean 1. */
+function grownWeights(name: PlasticityConfig['grownLoss'], counts: readonly number[]): number[] | undefined {
+  if (name === 'same') return undefined;
+  if (name === 'effective') return effectiveNumberWeights(counts);
+  const sum = counts.reduce((a, n) => a + 1 / n, 0);
+  return counts.map((n) => counts.length / n / sum);
+}
+
+/** Up to that many rows of each class, drawn by seed and epoch, as one batch. */
+export function probeBatch(
+  train: Dataset,
+  counts: readonly number[],
+  samplesPerClass: number,
+  seed: number,
+): { x: Tensor; y: Tensor } {
+  const wanted = counts.map((n) => Math.min(n, samplesPerClass));
+  const { data, labels, rows, features, scale, shift } = subset(train, longTailSubset(train.labels, wanted, seed));
+  const x = Float32Array.from(data, (value) => Math.fround(value * Math.fround(scale)) + shift);
+  return { x: tensor(x, { shape: [rows, features] }), y: tensor(labels) };
 }
 
 /** Builds model, optimiser and the rest. Throws ConfigError for settings that don't fit together. */
 export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
   const { model: shape, plasticity, seed } = config;
   const generator = new Generator(seed);
-  const loss = createLoss(config.loss, data.counts);
+  const reweightable = plasticity !== null && plasticity.grownLoss !== 'same';
+  const loss = createLoss({ ...config.loss, reweightable }, data.counts);
   const hidden = shape.hidden.map((size, i) => {
     const room = plasticity ? Math.ceil(size * plasticity.rate) : 0;
     return new Width(size, { capacity: size + room, name: `hidden${i + 1}` });
@@ -129,8 +164,14 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
     seed: generator,
   });
   const optimizer = createOptimizer(config.optimizer, model);
-  const sampler = createSampler(config.sampler, data.train.labels, data.train.classes, { seed, epochs: config.epochs });
-  const cycle = plasticity ? createCycle(plasticity, { model, data, config, generator }) : undefined;
+  const samplerOf = (name: SamplerName): Sampler =>
+    createSampler(name, data.train.labels, data.train.classes, { seed, epochs: config.epochs });
+  const sampler = samplerOf(config.sampler);
+  const grown = {
+    sampler: !plasticity || plasticity.grownSampler === 'same' ? sampler : samplerOf(plasticity.grownSampler),
+    weights: plasticity ? grownWeights(plasticity.grownLoss, data.counts) : undefined,
+  };
+  const cycle = plasticity ? createCycle(plasticity, seed) : undefined;
   return {
     config,
     model,
@@ -139,13 +180,14 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
     loss,
     sampler,
     cycle,
+    grown,
     generator,
     dispose: () => {
-      cycle?.dispose?.();
+      cycle?.dispose();
       optimizer.dispose();
       model.dispose();
       loss.dispose();
-      generator.state.dispose();
+      generator.dispose();
     },
   };
 }

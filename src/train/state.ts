@@ -6,6 +6,7 @@ import { ConfigError, FormatError } from '../device/index.js';
 import { type Checkpoint, type HostTensor, loadCheckpoint, toHost } from '../io/index.js';
 import type { WidthState } from '../nn/index.js';
 import type { OptimizerMeta } from '../optim/index.js';
+import type { CycleState } from '../plasticity/index.js';
 import { type Tensor, tensor, tidy } from '../tensor/index.js';
 import type { RunConfig } from './config.js';
 import type { EpochRecord, PlasticityEvent } from './results.js';
@@ -36,7 +37,7 @@ interface Meta {
   widths: WidthState[];
   optimizer: OptimizerMeta;
   generator: number[];
-  cycle: unknown;
+  cycle: CycleState['meta'] | null;
 }
 
 const PARTS = ['model', 'optimizer', 'cycle'] as const;
@@ -47,10 +48,14 @@ export async function packState(run: PreparedRun, state: TrainingState): Promise
   const tensors = new Map<string, HostTensor>();
   const optimizerState = optimizer.stateDict();
   const cycleState = cycle?.state();
-  const parts = { model: model.stateDict(), optimizer: optimizerState, cycle: cycleState?.tensors ?? new Map<string, Tensor>() };
+  const parts = {
+    model: model.stateDict(),
+    optimizer: optimizerState,
+    cycle: cycleState?.tensors ?? new Map<string, Tensor>(),
+  };
   for (const part of PARTS) {
     for (const [name, value] of await toHost(parts[part])) tensors.set(`${part}/${name}`, value);
-    if (part !== 'cycle') for (const view of parts[part].values()) view.dispose();
+    for (const view of parts[part].values()) view.dispose();
   }
   const meta: Meta = {
     kind: 'training',
@@ -95,10 +100,13 @@ function part(tensors: ReadonlyMap<string, HostTensor>, name: (typeof PARTS)[num
 export async function restoreState(path: string, run: PreparedRun): Promise<TrainingState> {
   const { meta: raw, tensors } = await loadCheckpoint(path);
   const meta = raw as unknown as Meta;
-  if (meta.kind !== 'training') throw new FormatError(`resume: ${path}: expected a training checkpoint, got '${String(meta.kind)}'`);
+  if (meta.kind !== 'training')
+    throw new FormatError(`resume: ${path}: expected a training checkpoint, got '${String(meta.kind)}'`);
   const different = differences(comparable(meta.config), comparable(run.config));
   if (different.length > 0) {
-    throw new ConfigError(`resume: ${path}: expected a checkpoint of this configuration; different: ${different.join(', ')}`);
+    throw new ConfigError(
+      `resume: ${path}: expected a checkpoint of this configuration; different: ${different.join(', ')}`,
+    );
   }
   const { model, optimizer, cycle, generator } = run;
   const widths = model.widths();
@@ -109,7 +117,7 @@ export async function restoreState(path: string, run: PreparedRun): Promise<Trai
   tidy(() => {
     model.loadStateDict(part(tensors, 'model'));
     optimizer.loadStateDict(Object.assign(part(tensors, 'optimizer'), { meta: meta.optimizer }));
-    cycle?.load({ meta: meta.cycle, tensors: part(tensors, 'cycle') } as never);
+    if (cycle && meta.cycle) cycle.load({ meta: meta.cycle, tensors: part(tensors, 'cycle') });
   });
   generator.setState(meta.generator);
   return meta.state;

@@ -8,12 +8,12 @@ import { ConfigError, type Device } from '../device/index.js';
 import { saveCheckpoint } from '../io/index.js';
 import { BatchNorm } from '../nn/index.js';
 import { add, argmax, assign, cast, equal, mul, stack, sum } from '../ops/index.js';
-import { keep, noGrad, tensor, type Tensor } from '../tensor/index.js';
+import { keep, noGrad, Philox, tensor, type Tensor } from '../tensor/index.js';
 import type { Callback, RunHooks, TrainContext } from './callback.js';
 import { Evaluator } from './evaluate.js';
 import { Pace } from './pace.js';
-import type { EpochRecord, Evaluation, PlasticityEvent, RunResult } from './results.js';
-import type { PreparedData, PreparedRun } from './setup.js';
+import type { EpochRecord, Evaluation, RunResult } from './results.js';
+import { type PreparedData, type PreparedRun, probeBatch } from './setup.js';
 import { packState, restoreState, type TrainingState } from './state.js';
 
 export interface TrainerOptions extends PreparedRun, RunHooks {
@@ -40,6 +40,10 @@ export class Trainer {
   readonly #totals: Tensor;
   readonly #callbacks: readonly Callback[];
   readonly #pace: Pace;
+  readonly #context: TrainContext;
+  /** Batch norm can't train on one row: a last batch of one is left out. */
+  readonly #rowsPerEpoch: number;
+  readonly stepsPerEpoch: number;
   #state: TrainingState;
   #reading = false;
   #reported = 0;
@@ -51,9 +55,12 @@ export class Trainer {
   constructor(options: TrainerOptions) {
     this.#options = options;
     const { config, data, model, sampler } = options;
+    const lonely = sampler.length % config.batchSize === 1 && sampler.length > 1;
+    this.#rowsPerEpoch = sampler.length - (lonely && model.modules().some((m) => m instanceof BatchNorm) ? 1 : 0);
+    this.stepsPerEpoch = Math.ceil(this.#rowsPerEpoch / config.batchSize);
     this.#loader = new DataLoader(data.train, {
       batchSize: config.batchSize,
-      sampler: { epoch: (e) => this.#whole(sampler.epoch(e)) },
+      sampler: { epoch: (e) => this.#order(e) },
     });
     this.#device = this.#loader.device;
     this.#evaluator = new Evaluator(model, options.loss, data.test, data.counts);
@@ -72,16 +79,12 @@ export class Trainer {
       startParameters: model.parameterCount(),
       seconds: 0,
     };
+    this.#context = this.#makeContext();
   }
 
   /** Epochs completed and steps taken so far. */
   get position(): { epoch: number; step: number } {
     return { epoch: this.#state.epoch, step: this.#state.step };
-  }
-
-  get stepsPerEpoch(): number {
-    const rows = this.#rowsPerEpoch();
-    return Math.ceil(rows / this.#options.config.batchSize);
   }
 
   /**
@@ -189,11 +192,12 @@ export class Trainer {
 
   /** The steps of one epoch, or what is left of it. False when the signal ended it early. */
   async #epoch(): Promise<boolean> {
-    const { loss, optimizer, schedule, config, signal } = this.#options;
+    const { loss, optimizer, schedule, config, signal, cycle, grown } = this.#options;
     const state = this.#state;
     const resumed = state.batch > 0;
     loss.onEpoch(state.epoch, config.epochs);
     if (!resumed) await this.#call('onEpochStart');
+    if (grown.weights) loss.setExtraWeights(cycle?.grown ? grown.weights : undefined);
     this.#loader.start(state.epoch, state.batch);
     const steps = this.stepsPerEpoch * config.epochs;
     for (let batch = this.#loader.next(); batch; batch = this.#loader.next()) {
@@ -220,14 +224,9 @@ export class Trainer {
     return true;
   }
 
-  /** Batch norm can't train on one row: a last batch of one is left out. */
-  #rowsPerEpoch(): number {
-    const { sampler, config, model } = this.#options;
-    const lonely = sampler.length % config.batchSize === 1 && sampler.length > 1;
-    return lonely && model.modules().some((m) => m instanceof BatchNorm) ? sampler.length - 1 : sampler.length;
-  }
-  #whole(order: Int32Array): Int32Array {
-    return order.subarray(0, this.#rowsPerEpoch());
+  #order(e: number): Int32Array {
+    const { sampler, grown, cycle } = this.#options;
+    return (cycle?.grown ? grown.sampler : sampler).epoch(e).subarray(0, this.#rowsPerEpoch);
   }
 
   #clearTotals(): void {
@@ -235,23 +234,39 @@ export class Trainer {
     this.#totals.storage.version++;
   }
 
-  #context(): TrainContext {
-    const { model, optimizer, loss, config } = this.#options;
-    const { epoch, step } = this.#state;
-    return { model, optimizer, loss, epochs: config.epochs, epoch, step, stepsPerEpoch: this.stepsPerEpoch };
+  /** One object for all calls; its numbers are current whenever they are read. */
+  #makeContext(): TrainContext {
+    const { model, optimizer, loss, config, data } = this.#options;
+    const state = (): TrainingState => this.#state;
+    return {
+      model,
+      optimizer,
+      loss,
+      epochs: config.epochs,
+      get epoch() {
+        return state().epoch;
+      },
+      get step() {
+        return state().step;
+      },
+      stepsPerEpoch: this.stepsPerEpoch,
+      classCounts: data.counts,
+      probe: (samplesPerClass) =>
+        probeBatch(data.train, data.counts, samplesPerClass, new Philox(config.seed, `probe/${state().epoch}`).u32()),
+    };
   }
 
   /** Calls a hook of all callbacks in turn; a promise only when one of them returned one. */
   #callNow(hook: Hook): Promise<void> | undefined {
     for (let i = 0; i < this.#callbacks.length; i++) {
-      const pending = this.#callbacks[i][hook]?.(this.#context());
+      const pending = this.#callbacks[i][hook]?.(this.#context);
       if (pending) return this.#callRest(hook, i + 1, pending);
     }
     return undefined;
   }
   async #callRest(hook: Hook, from: number, pending: Promise<void>): Promise<void> {
     await pending;
-    for (const callback of this.#callbacks.slice(from)) await callback[hook]?.(this.#context());
+    for (const callback of this.#callbacks.slice(from)) await callback[hook]?.(this.#context);
   }
   async #call(hook: Hook): Promise<void> {
     await this.#callNow(hook);
@@ -260,7 +275,7 @@ export class Trainer {
 
   #collectEvents(): void {
     const log = this.#options.cycle?.log ?? [];
-    for (const event of log.slice(this.#state.events.length) as PlasticityEvent[]) {
+    for (const event of log.slice(this.#state.events.length)) {
       this.#state.events.push(event);
       this.#options.onEvent?.(event);
     }

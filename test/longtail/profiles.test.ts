@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/device/index.js';
 import { classCounts, exponentialCounts, longTailSubset, stepCounts } from '../../src/longtail/profiles.js';
 
-const balanced = (classes: number, each: number): Int32Array => Int32Array.from({ length: classes * each }, (_, i) => i % classes);
+const balanced = (classes: number, each: number): Int32Array =>
+  Int32Array.from({ length: classes * each }, (_, i) => i % classes);
 
 describe('profiles', () => {
   it('gives the published counts of CIFAR-10 and Fashion-MNIST at imbalance factor 100', () => {
@@ -35,7 +36,12 @@ describe('longTailSubset', () => {
   it('takes as many rows of each class as asked, each row once, in order', () => {
     const labels = balanced(3, 100);
     const rows = longTailSubset(labels, [100, 30, 5], 7);
-    expect(classCounts(Array.from(rows, (r) => labels[r]), 3)).toEqual([100, 30, 5]);
+    expect(
+      classCounts(
+        Array.from(rows, (r) => labels[r]),
+        3,
+      ),
+    ).toEqual([100, 30, 5]);
     expect(new Set(rows).size).toBe(135);
     expect([...rows]).toEqual([...rows].sort((a, b) => a - b));
   });

@@ -6,7 +6,10 @@ import { createSampler, samplerNames } from '../../src/longtail/samplers.js';
 const labels = Int32Array.from([...Array(900).fill(0), ...Array(90).fill(1), ...Array(10).fill(2)]);
 const make = (name: (typeof samplerNames)[number], seed = 1) => createSampler(name, labels, 3, { seed, epochs: 5 });
 const shares = (order: Int32Array): number[] =>
-  classCounts(Array.from(order, (r) => labels[r]), 3).map((n) => n / order.length);
+  classCounts(
+    Array.from(order, (r) => labels[r]),
+    3,
+  ).map((n) => n / order.length);
 
 describe('samplers', () => {
   it.each(samplerNames)('%s depends on seed and epoch alone', (name) => {
@@ -34,7 +37,9 @@ describe('samplers', () => {
   it('square-root lies between', () => {
     const roots = [30, Math.sqrt(90), Math.sqrt(10)];
     const sum = roots.reduce((a, b) => a + b);
-    shares(make('square-root').epoch(0)).forEach((share, c) => expect(Math.abs(share - roots[c] / sum)).toBeLessThan(0.05));
+    shares(make('square-root').epoch(0)).forEach((share, c) =>
+      expect(Math.abs(share - roots[c] / sum)).toBeLessThan(0.05),
+    );
   });
 
   it('progressive goes from instance to class-balanced', () => {
@@ -47,6 +52,8 @@ describe('samplers', () => {
     expect(() => make('lottery' as never)).toThrow(/expected one of instance, class-balanced/);
     expect(() => make('instance', -1)).toThrow(ConfigError);
     expect(() => make('instance').epoch(0.5)).toThrow(/expected an epoch from 0, got 0.5/);
-    expect(() => createSampler('class-balanced', [0, 3], 3, { seed: 0, epochs: 1 })).toThrow(/labels from 0 to 2, got 3/);
+    expect(() => createSampler('class-balanced', [0, 3], 3, { seed: 0, epochs: 1 })).toThrow(
+      /labels from 0 to 2, got 3/,
+    );
   });
 });

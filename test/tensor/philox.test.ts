@@ -5,7 +5,9 @@ import { Philox } from '../../src/tensor/index.js';
 describe('Philox', () => {
   it('gives the known words of key 0', () => {
     const random = new Philox(0);
-    expect([random.u32(), random.u32(), random.u32(), random.u32()]).toEqual([0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+    expect([random.u32(), random.u32(), random.u32(), random.u32()]).toEqual([
+      0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8,
+    ]);
   });
 
   it('goes on from a saved state, across block borders', () => {
