@@ -133,7 +133,7 @@ std::optional<Error> Stream::takeError() {
 }
 
 template <class F>
-void Stream::guarded(Op op, F&& f) {
+void Stream::guarded(const Op& op, F&& f) {
   try {
     f();
   } catch (const Error& e) {

@@ -86,7 +86,7 @@ class Stream {
   void runOne();
   void run(Entry& e);
   template <class F>
-  void guarded(Op op, F&& f);
+  void guarded(const Op& op, F&& f);  // op may change while f runs
 
   Options options_;
   std::vector<Entry> ring_;

@@ -1,0 +1,84 @@
+// Allocator, handles and scratch.
+#include <cmath>
+#include <limits>
+
+#include "core_support.h"
+
+using namespace gyrus;
+using namespace gyrus::test;
+
+TEST_CASE("allocator: size classes grow by at most a quarter and hold what was asked") {
+  for (std::size_t n = 0; n < 100000; n += 37) {
+    const std::size_t c = Allocator::sizeClass(n);
+    REQUIRE(c >= n);
+    REQUIRE(c % 64 == 0);
+    if (n > 1024) REQUIRE(c * 4 <= n * 5 + 256);
+  }
+}
+
+TEST_CASE("allocator: aligned, slack behind, reused, counted") {
+  Allocator a;
+  for (std::size_t n : {0u, 1u, 63u, 1000u, 70000u, 1u << 20, (5u << 20) + 1}) {
+    Block* b = a.allocate(n);
+    CHECK(reinterpret_cast<std::uintptr_t>(b->data) % 64 == 0);
+    std::memset(b->data, 1, n);
+    volatile char sum = 0;
+    for (std::size_t i = n; i < n + 64; ++i) sum = static_cast<char>(sum + b->data[i] * 0);
+    CHECK(a.bytesInUse() == n);
+    char* data = b->data;
+    a.release(b);
+    CHECK(a.bytesInUse() == 0);
+    Block* again = a.allocate(n);
+    CHECK(again->data == data);
+    a.release(again);
+  }
+  CHECK(a.bytesReserved() > 0);
+  a.trim();
+  CHECK(a.bytesReserved() == 0);
+  CHECK(a.peakBytes() == (5u << 20) + 1);
+}
+
+TEST_CASE("allocator: absurd sizes are refused by name") {
+  Allocator a;
+  std::string what;
+  try {
+    a.allocate(std::size_t{1} << 60);
+  } catch (const Error& e) {
+    CHECK(e.code() == Code::OutOfMemory);
+    what = e.what();
+  }
+  CHECK(what.find("1152921504606846976") != std::string::npos);
+}
+
+TEST_CASE("handles: stale, foreign and malformed ones are refused") {
+  TestDevice d, other;
+  const double h = d.alloc(16);
+  CHECK(h > 0);
+  CHECK(h < 9007199254740992.0);
+  CHECK(codeOf([&] { other.release(h); }) == Code::Device);
+  for (double bad : {0.0, -1.0, 0.5, h + 0.5, h + 1, 1e300, -h, std::nan(""), std::numeric_limits<double>::infinity()})
+    CHECK(codeOf([&] { d.release(bad); }) == Code::Device);
+  d.release(h);
+  CHECK(codeOf([&] { d.release(h); }) == Code::Disposed);
+  const double again = d.alloc(16);
+  CHECK(again != h);
+  CHECK(codeOf([&] { d.release(h); }) == Code::Disposed);
+  CHECK(d.memory().buffers == 1);
+}
+
+TEST_CASE("scratch: aligned pieces, merged after a call that needed several blocks") {
+  ScratchArena s;
+  void* a = s.take(100);
+  void* b = s.take(1 << 20);
+  CHECK(reinterpret_cast<std::uintptr_t>(a) % 64 == 0);
+  CHECK(reinterpret_cast<std::uintptr_t>(b) % 64 == 0);
+  std::memset(a, 1, 100);
+  std::memset(b, 1, 1 << 20);
+  s.reset();
+  const std::size_t held = s.capacity();
+  s.take(100);
+  s.take(1 << 20);
+  s.reset();
+  CHECK(s.capacity() == held);
+  CHECK_THROWS_AS(s.take(std::numeric_limits<std::size_t>::max()), Error);
+}
