@@ -138,9 +138,10 @@ export class CarriedArray {
           this.#full.dispose();
           this.#full = keep(full);
         }
-        this.#active.dispose();
+        const old = this.#active;
         this.#active = this.#view();
-        if (current.size > 0) assign(this.#active, current);
+        if (current !== old && current.size > 0) assign(this.#active, current);
+        old.dispose();
         for (const listener of this.onMove) listener();
       },
     };
