@@ -149,42 +149,42 @@ const ops = {
   reluGrad: define(
     'reluGrad',
     floats,
-    ({ inputs: [, y], needs }, [h]) => [h && needs[0] ? reluGrad(h, y) : undefined, undefined],
+    ({ inputs: [, y], shapes, needs }, [h]) => [h && needs[0] ? sumTo(reluGrad(h, y), shapes[0]) : undefined, undefined],
     { inputs: SECOND },
   ),
   tanhGrad: define(
     'tanhGrad',
     floats,
-    ({ inputs: [g, y], needs }, [h]) => [
-      h && needs[0] ? tanhGrad(h, y) : undefined,
-      h && needs[1] ? mulScalar(mul(mul(h, g), y), -2) : undefined,
+    ({ inputs: [g, y], shapes, needs }, [h]) => [
+      h && needs[0] ? sumTo(tanhGrad(h, y), shapes[0]) : undefined,
+      h && needs[1] ? sumTo(mulScalar(mul(mul(h, g), y), -2), shapes[1]) : undefined,
     ],
     { inputs: BOTH },
   ),
   sigmoidGrad: define(
     'sigmoidGrad',
     floats,
-    ({ inputs: [g, y], needs }, [h]) => [
-      h && needs[0] ? sigmoidGrad(h, y) : undefined,
-      h && needs[1] ? mul(mul(h, g), affine(y, -2, 1)) : undefined,
+    ({ inputs: [g, y], shapes, needs }, [h]) => [
+      h && needs[0] ? sumTo(sigmoidGrad(h, y), shapes[0]) : undefined,
+      h && needs[1] ? sumTo(mul(mul(h, g), affine(y, -2, 1)), shapes[1]) : undefined,
     ],
     { inputs: BOTH },
   ),
   geluGrad: define(
     'geluGrad',
     floats,
-    ({ inputs: [g, x], needs }, [h]) => [
-      h && needs[0] ? geluGrad(h, x) : undefined,
-      h && needs[1] ? mul(mul(h, g), geluCurvature(x)) : undefined,
+    ({ inputs: [g, x], shapes, needs }, [h]) => [
+      h && needs[0] ? sumTo(geluGrad(h, x), shapes[0]) : undefined,
+      h && needs[1] ? sumTo(mul(mul(h, g), geluCurvature(x)), shapes[1]) : undefined,
     ],
     { inputs: BOTH },
   ),
   siluGrad: define(
     'siluGrad',
     floats,
-    ({ inputs: [g, x], needs }, [h]) => [
-      h && needs[0] ? siluGrad(h, x) : undefined,
-      h && needs[1] ? mul(mul(h, g), siluCurvature(x)) : undefined,
+    ({ inputs: [g, x], shapes, needs }, [h]) => [
+      h && needs[0] ? sumTo(siluGrad(h, x), shapes[0]) : undefined,
+      h && needs[1] ? sumTo(mul(mul(h, g), siluCurvature(x)), shapes[1]) : undefined,
     ],
     { inputs: BOTH },
   ),
