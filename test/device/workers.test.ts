@@ -61,10 +61,10 @@ describe('worker threads', () => {
 
   it('one terminated mid-step leaves the other and the process alive', async () => {
     const endless = worker(`chain(3000); parentPort.postMessage('queued'); chain(1e9);`);
-    const steady = worker(RESULT);
+    const steady = message(worker(RESULT));
     expect(await message(endless)).toBe('queued');
     await endless.terminate();
-    expect(typeof (await message(steady))).toBe('string');
+    expect(typeof (await steady)).toBe('string');
     expect(typeof (await message(worker(RESULT)))).toBe('string');
   });
 
