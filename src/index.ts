@@ -2,7 +2,7 @@
  * Gyrus: a tensor engine for Node.js whose layers gain and lose neurons while they train. Tensors, their operations,
  * differentiation and devices are exported flat; everything above them in namespaces.
  */
-import { addon, device as deviceNamed, type Device, type MemoryInfo } from './device/index.js';
+import { device as deviceNamed, type Device, type MemoryInfo } from './device/index.js';
 
 export {
   AutogradError,
@@ -22,7 +22,9 @@ export {
   IOError,
   type MemoryInfo,
   OutOfMemoryError,
+  setThreads,
   ShapeError,
+  threads,
 } from './device/index.js';
 export {
   type AnyHostArray,
@@ -56,14 +58,4 @@ export * as train from './train/index.js';
 /** Bytes in use, held and in captured graphs on a device (default 'cpu'). */
 export function memory(device?: Device | string): MemoryInfo {
   return (typeof device === 'object' ? device : deviceNamed(device)).memory();
-}
-
-/** Threads of the pool that all kernels share. */
-export function threads(): number {
-  return addon().threads();
-}
-
-/** Sets the number of threads. Results don't depend on it. Throws ConfigError for numbers below 1. */
-export function setThreads(n: number): void {
-  addon().setThreads(n);
 }

@@ -5,3 +5,4 @@ export * from './errors.js';
 export * from './native.js';
 export * from './ops.js';
 export * from './registry.js';
+export * from './threads.js';

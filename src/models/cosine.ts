@@ -2,12 +2,12 @@
  * CosineLinear: a classifier whose logits are cosines between features and class weights, as LDAM wants them.
  */
 import { type Axis, Linear, type LinearOptions, Module, Width } from '../nn/index.js';
-import { div, gate, matmul, maximum, square, sqrt, sum, transpose } from '../ops/index.js';
+import { add, gate, matmul, mul, rsqrt, square, sum, transpose } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 
-/** Rows divided by their length; a row of zeros stays one. */
+/** Rows divided by their length; a row of zeros stays one, and has a finite gradient: ReLU makes such rows. */
 function unitRows(x: Tensor): Tensor {
-  return div(x, maximum(sqrt(sum(square(x), -1, { keepDims: true })), 1e-12));
+  return mul(x, rsqrt(add(sum(square(x), -1, { keepDims: true }), 1e-12)));
 }
 
 /**

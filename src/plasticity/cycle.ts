@@ -161,10 +161,13 @@ export class PlasticityCycle {
     this.#pending = { meta: structuredClone(state.meta), tensors };
   }
 
-  /** Detaches the collectors. */
+  /** Detaches the collectors and frees what the cycle holds on the device. */
   dispose(): void {
     for (const { collector } of this.#plastic) collector?.dispose();
     this.#plastic = [];
+    for (const sums of this.#pending?.tensors.values() ?? []) sums.dispose();
+    this.#pending = undefined;
+    this.#generator.dispose();
   }
 
   #restore({ meta, tensors }: CycleState): void {

@@ -62,9 +62,12 @@ const lossSchema = z.strictObject({
   mode: z.enum(['train', 'post-hoc']).optional().describe('Logit adjustment: at training (default) or when predicting'),
   labelSmoothing: fraction.optional().describe('Default 0'),
   drw: z
-    .strictObject({ from: fraction.optional(), beta: z.number().min(0).lt(1).optional() })
+    .strictObject({
+      from: fraction.optional().describe('Share of the epochs before the weights apply, default 0.8'),
+      beta: z.number().min(0).lt(1).optional().describe('Of the effective number of samples, default 0.9999'),
+    })
     .optional()
-    .describe('Deferred re-weighting: class-balanced weights from this share of the epochs on (defaults 0.8, 0.9999)'),
+    .describe('Deferred re-weighting: class-balanced weights in the last part of the training'),
 });
 
 const datasetSchema = z.strictObject({

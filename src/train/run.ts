@@ -1,7 +1,7 @@
 /**
  * train: one run from a configuration to a RunResult, with checkpoints, resume and a metrics file.
  */
-import { addon } from '../device/index.js';
+import { setThreads } from '../device/index.js';
 import type { Callback, RunHooks } from './callback.js';
 import { parseConfig, type RunConfig, type RunConfigInput } from './config.js';
 import { JsonlWriter } from './jsonl.js';
@@ -29,7 +29,7 @@ export interface RunOptions extends RunHooks {
  */
 export async function train(config: RunConfigInput | RunConfig, options: RunOptions = {}): Promise<RunResult> {
   const full = parseConfig(config);
-  if (full.threads !== null) addon().setThreads(full.threads);
+  if (full.threads !== null) setThreads(full.threads);
   const data = options.data ?? (await prepareData(full.dataset));
   const metrics = options.metricsPath === undefined ? undefined : new JsonlWriter(options.metricsPath);
   const name = options.name ?? 'run';

@@ -50,6 +50,7 @@ export function longTailed(
   let train = options.trainRows === undefined ? pair.train : sample(pair.train, options.trainRows, subsetSeed);
   let test = options.testRows === undefined ? pair.test : sample(pair.test, options.testRows, subsetSeed);
   let counts = classCounts(train.labels, train.classes);
+  if (counts.includes(0)) throw new ConfigError(`dataset: expected samples of every class, got [${counts.join(', ')}]`);
   if (imbalanceFactor !== null) {
     const profileOf = profile === 'exponential' ? exponentialCounts : stepCounts;
     // Shares of the profile, from a size at which rounding doesn't matter.
@@ -67,7 +68,6 @@ export function longTailed(
       counts = order.map((c) => counts[c]);
     }
   }
-  if (counts.includes(0)) throw new ConfigError(`dataset: expected samples of every class, got [${counts.join(', ')}]`);
   return {
     name: pair.name,
     source: pair.source,
