@@ -50,17 +50,24 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
-async function namedRuns(files: string[], flags: CompareFlags): Promise<{ runs: NamedRun[]; seeds: number[] | undefined }> {
+async function namedRuns(
+  files: string[],
+  flags: CompareFlags,
+): Promise<{ runs: NamedRun[]; seeds: number[] | undefined }> {
   if (flags.preset !== undefined && files.length > 0) {
     throw new ConfigError('compare: expected --preset or configuration files, got both');
   }
   if (flags.preset === undefined && files.length === 0) {
-    throw new ConfigError(`compare: expected configuration files or --preset (${Object.keys(presets).join(', ')}), got neither`);
+    throw new ConfigError(
+      `compare: expected configuration files or --preset (${Object.keys(presets).join(', ')}), got neither`,
+    );
   }
   const chosen = flags.preset === undefined ? undefined : preset(flags.preset);
   const runs: NamedRun[] = chosen
     ? chosen.runs
-    : await Promise.all(files.map(async (file) => ({ name: basename(file, extname(file)), config: await readConfig(file) })));
+    : await Promise.all(
+        files.map(async (file) => ({ name: basename(file, extname(file)), config: await readConfig(file) })),
+      );
   const overrides = {
     ...(flags.epochs !== undefined && { epochs: flags.epochs }),
     ...(flags.threads !== undefined && { threads: flags.threads }),
@@ -90,7 +97,9 @@ async function run(files: string[], flags: CompareFlags): Promise<void> {
         metricsPath: flags.metrics,
         onRunStart({ name, seed, index, total, epochs, data }) {
           if (!told) {
-            say(`data: ${data.name} from ${data.source}, ${data.train.rows} training and ${data.test.rows} test samples`);
+            say(
+              `data: ${data.name} from ${data.source}, ${data.train.rows} training and ${data.test.rows} test samples`,
+            );
             told = true;
           }
           progress = runProgress(`[${index + 1}/${total}] ${name} seed ${seed}`, epochs, flags.quiet);

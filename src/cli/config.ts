@@ -50,7 +50,12 @@ const orNone = (parse: (text: string) => unknown) => (text: string) => (text ===
 const FLAGS: readonly Flag[] = [
   { flags: '--dataset <name>', key: 'dataset.name', text: "'fashion-mnist', 'mnist' or 'auto'" },
   { flags: '--data-dir <dir>', key: 'dataset.dir', text: 'folder of its files' },
-  { flags: '--imbalance <factor>', key: 'dataset.imbalanceFactor', text: "most over least frequent class, or 'none'", parse: orNone(toNumber) },
+  {
+    flags: '--imbalance <factor>',
+    key: 'dataset.imbalanceFactor',
+    text: "most over least frequent class, or 'none'",
+    parse: orNone(toNumber),
+  },
   { flags: '--hidden <sizes>', key: 'model.hidden', text: 'units of the hidden layers, e.g. 64,32', parse: toNumbers },
   { flags: '--norm <kind>', key: 'model.norm', text: 'none, batch or layer' },
   { flags: '--dropout <p>', key: 'model.dropout', text: 'after each hidden layer', parse: toNumber },
@@ -65,8 +70,18 @@ const FLAGS: readonly Flag[] = [
   { flags: '--batch-size <n>', key: 'batchSize', text: 'samples per step', parse: toNumber },
   { flags: '--seed <n>', key: 'seed', text: 'seed of everything random', parse: toNumber },
   { flags: '--threads <n>', key: 'threads', text: 'threads', parse: toNumber },
-  { flags: '--rate <share>', key: 'plasticity.rate', text: 'units added per cycle (implies --plastic)', parse: toNumber },
-  { flags: '--period <epochs>', key: 'plasticity.period', text: 'length of a cycle (implies --plastic)', parse: toNumber },
+  {
+    flags: '--rate <share>',
+    key: 'plasticity.rate',
+    text: 'units added per cycle (implies --plastic)',
+    parse: toNumber,
+  },
+  {
+    flags: '--period <epochs>',
+    key: 'plasticity.period',
+    text: 'length of a cycle (implies --plastic)',
+    parse: toNumber,
+  },
   { flags: '--score <name>', key: 'plasticity.score', text: 'what decides which units go (implies --plastic)' },
 ];
 
@@ -90,12 +105,18 @@ function assignment(text: string, before: [string, unknown][] = []): [string, un
 
 /** Adds the flags that make a configuration. */
 export function addConfigOptions(command: Command): Command {
-  command.addOption(new Option('-c, --config <file>', 'JSON or YAML file; flags win over it').helpGroup('Configuration:'));
+  command.addOption(
+    new Option('-c, --config <file>', 'JSON or YAML file; flags win over it').helpGroup('Configuration:'),
+  );
   for (const flag of FLAGS) command.addOption(optionOf(flag));
   command.addOption(new Option('--plastic', 'grow and prune neurons').helpGroup('Neurons that come and go:'));
-  command.addOption(new Option('--no-plastic', 'fixed width, whatever the file says').helpGroup('Neurons that come and go:'));
   command.addOption(
-    new Option('--set <key=value>', 'any field by its path; may be repeated').argParser(assignment).helpGroup('Configuration:'),
+    new Option('--no-plastic', 'fixed width, whatever the file says').helpGroup('Neurons that come and go:'),
+  );
+  command.addOption(
+    new Option('--set <key=value>', 'any field by its path; may be repeated')
+      .argParser(assignment)
+      .helpGroup('Configuration:'),
   );
   return command;
 }
@@ -139,17 +160,22 @@ export async function readConfig(path: string): Promise<Tree> {
   try {
     value = path.endsWith('.json') ? JSON.parse(text) : parseYaml(text);
   } catch (error) {
-    throw new ConfigError(`config: expected ${path.endsWith('.json') ? 'JSON' : 'YAML'} in ${path}: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new ConfigError(
+      `config: expected ${path.endsWith('.json') ? 'JSON' : 'YAML'} in ${path}: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
   }
-  if (!isTree(value)) throw new ConfigError(`config: expected an object of fields in ${path}, got ${JSON.stringify(value) ?? 'nothing'}`);
+  if (!isTree(value))
+    throw new ConfigError(`config: expected an object of fields in ${path}, got ${JSON.stringify(value) ?? 'nothing'}`);
   return value;
 }
 
 /** The configuration inside a training checkpoint. Throws FormatError when it holds none. */
 export function configOf(meta: Record<string, unknown>, path: string): Tree {
-  if (!isTree(meta.config)) throw new FormatError(`resume: ${path}: expected a training checkpoint, found no configuration in it`);
+  if (!isTree(meta.config))
+    throw new FormatError(`resume: ${path}: expected a training checkpoint, found no configuration in it`);
   return meta.config;
 }
 

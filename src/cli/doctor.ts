@@ -63,7 +63,11 @@ export async function diagnose(): Promise<Diagnosis> {
     diagnosis.addon = { loaded: true, error: '', compiler: native.compiler };
     diagnosis.isa = { used: native.isa, forced: native.forcedIsa, available: native.isas };
     diagnosis.threads = native.threads();
-    diagnosis.cpu = { model: native.cpu.brand || diagnosis.cpu.model, cores: native.cpu.cores, features: native.cpu.features };
+    diagnosis.cpu = {
+      model: native.cpu.brand || diagnosis.cpu.model,
+      cores: native.cpu.cores,
+      features: native.cpu.features,
+    };
     diagnosis.devices = devices();
     diagnosis.cuda = native.cudaStatus;
   } catch (error) {
@@ -90,14 +94,22 @@ function print(d: Diagnosis): string {
   return [
     line('Node.js', `${d.node.version}, ABI ${d.node.abi}, Node-API ${d.node.napi}, ${d.node.platform} ${d.node.arch}`),
     line('Addon', d.addon.loaded ? `${good}, built by ${d.addon.compiler}` : `${bad}: ${d.addon.error}`),
-    ...(d.addon.loaded ? [line('Instructions', `${d.isa.used} (${forced}; available: ${d.isa.available.join(', ')})`)] : []),
+    ...(d.addon.loaded
+      ? [line('Instructions', `${d.isa.used} (${forced}; available: ${d.isa.available.join(', ')})`)]
+      : []),
     ...(d.addon.loaded ? [line('Threads', `${d.threads} (GYRUS_THREADS sets it)`)] : []),
-    line('Processor', `${d.cpu.model}, ${d.cpu.cores} cores${d.cpu.features.length > 0 ? `, ${d.cpu.features.join(' ')}` : ''}`),
+    line(
+      'Processor',
+      `${d.cpu.model}, ${d.cpu.cores} cores${d.cpu.features.length > 0 ? `, ${d.cpu.features.join(' ')}` : ''}`,
+    ),
     line('Memory', `${gib(d.memory.totalBytes)}, ${gib(d.memory.freeBytes)} free`),
     line('Devices', d.devices.join(', ') || 'none'),
     ...(d.cuda === '' ? [] : [line('CUDA', `absent: ${d.cuda}`)]),
     ...d.datasets.map(({ name, found, source, command }, i) =>
-      line(i === 0 ? 'Data' : '', `${name.padEnd(width)}  ${found ? `${good}, ${source}` : `${bad}; bring it with: ${command}`}`),
+      line(
+        i === 0 ? 'Data' : '',
+        `${name.padEnd(width)}  ${found ? `${good}, ${source}` : `${bad}; bring it with: ${command}`}`,
+      ),
     ),
     line('Self-test', `${d.selfTest.passed ? color.green('passed') : color.red('failed')}, ${d.selfTest.detail}`),
   ].join('\n');

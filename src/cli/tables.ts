@@ -39,7 +39,9 @@ export function comparisonTable(result: CompareResult): string {
     'test set, last epoch',
     'train samples',
     ...groups.map((group) => (group.runs.length > 1 ? `${group.name} (${group.runs.length} seeds)` : group.name)),
-    ...groups.slice(1).map((group) => (groups.length === 2 ? 'difference, points' : `${group.name} − ${groups[0].name}`)),
+    ...groups
+      .slice(1)
+      .map((group) => (groups.length === 2 ? 'difference, points' : `${group.name} − ${groups[0].name}`)),
   ];
   const rows = [...overallRows(groups), ...classRows(groups)].map((row) => cells(row, paint));
   const parameters = groups.map((group) => {

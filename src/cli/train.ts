@@ -46,7 +46,11 @@ async function run(options: TrainOptions): Promise<void> {
   const out = options.out ?? (own === undefined ? join('runs', name) : undefined);
   const config = {
     ...checked,
-    checkpoint: { every: 1, ...checked.checkpoint, path: options.out === undefined && own !== undefined ? own : join(out as string, 'checkpoint.gyrus') },
+    checkpoint: {
+      every: 1,
+      ...checked.checkpoint,
+      path: options.out === undefined && own !== undefined ? own : join(out as string, 'checkpoint.gyrus'),
+    },
   };
   const folder = out ?? join(config.checkpoint.path, '..');
   const progress = runProgress(name, config.epochs, options.quiet);
@@ -88,7 +92,10 @@ export function addTrain(program: Command): void {
   const command = program
     .command('train')
     .description('train one network, at fixed width or with neurons that come and go')
-    .option('-o, --out <dir>', "folder of what is written (default: 'runs/train', or runs/ and the name of the config file)")
+    .option(
+      '-o, --out <dir>',
+      "folder of what is written (default: 'runs/train', or runs/ and the name of the config file)",
+    )
     .option('--json <file>', "also write the results there, '-' for stdout")
     .option('--report <file>', 'write an HTML report')
     .option('--resume <file>', 'go on from a checkpoint; its configuration is taken unless --config is given')

@@ -32,7 +32,12 @@ function overEpochs(groups: RunGroup[], part: string, value: (epoch: EpochRecord
 function lines(title: string, rows: Row[], groups: RunGroup[], format: string): Chart {
   const names = groups.map((group) => group.name);
   const color = { field: 'group', type: 'nominal', scale: colorOf(names) };
-  const x = { field: 'epoch', type: 'quantitative', title: 'epoch', axis: { grid: false, format: 'd', tickMinStep: 1 } };
+  const x = {
+    field: 'epoch',
+    type: 'quantitative',
+    title: 'epoch',
+    axis: { grid: false, format: 'd', tickMinStep: 1 },
+  };
   const y = (field: string): object => ({
     field,
     type: 'quantitative',
@@ -67,7 +72,17 @@ function lines(title: string, rows: Row[], groups: RunGroup[], format: string): 
             x,
             y: y('mean'),
             color,
-            strokeDash: { field: 'part', type: 'nominal', scale: { domain: ['test', 'train'], range: [[1, 0], [4, 3]] } },
+            strokeDash: {
+              field: 'part',
+              type: 'nominal',
+              scale: {
+                domain: ['test', 'train'],
+                range: [
+                  [1, 0],
+                  [4, 3],
+                ],
+              },
+            },
           },
         },
       ],
@@ -101,10 +116,21 @@ export function recallBars(rows: MetricRow[], groups: RunGroup[]): Chart {
   const names = groups.map((group) => group.name);
   const label = (row: MetricRow): string => `${row.label} (${row.count})`;
   const values = rows.flatMap((row) =>
-    names.map((group, i) => ({ label: label(row), group, mean: row.groups[i].mean, text: percent(row.groups[i].mean, 0) })),
+    names.map((group, i) => ({
+      label: label(row),
+      group,
+      mean: row.groups[i].mean,
+      text: percent(row.groups[i].mean, 0),
+    })),
   );
   const band = Math.max(9, Math.min(15, 34 / names.length));
-  const y = { field: 'label', type: 'nominal', sort: rows.map(label), title: null, axis: { labelLimit: 220, labelColor: 'var(--ink)' } };
+  const y = {
+    field: 'label',
+    type: 'nominal',
+    sort: rows.map(label),
+    title: null,
+    axis: { labelLimit: 220, labelColor: 'var(--ink)' },
+  };
   const offset = { field: 'group', type: 'nominal', sort: names };
   const x = {
     field: 'mean',
@@ -185,8 +211,16 @@ export function widthChart(run: RunResult, layer: string): Chart {
       width: 400,
       height: 150,
       layer: [
-        { data: { values: steps }, mark: { type: 'area', interpolate: 'step-after', color: 'var(--s2)', opacity: 0.12 }, encoding: { x, y } },
-        { data: { values: steps }, mark: { type: 'line', interpolate: 'step-after', color: 'var(--s2)', strokeWidth: 2 }, encoding: { x, y } },
+        {
+          data: { values: steps },
+          mark: { type: 'area', interpolate: 'step-after', color: 'var(--s2)', opacity: 0.12 },
+          encoding: { x, y },
+        },
+        {
+          data: { values: steps },
+          mark: { type: 'line', interpolate: 'step-after', color: 'var(--s2)', strokeWidth: 2 },
+          encoding: { x, y },
+        },
         {
           data: { values: marks },
           mark: { type: 'point', filled: true, size: 55, opacity: 1 },
@@ -194,7 +228,11 @@ export function widthChart(run: RunResult, layer: string): Chart {
             x,
             y,
             color,
-            shape: { field: 'kind', type: 'nominal', scale: { domain: ['grow', 'prune', 'reset'], range: ['triangle-up', 'triangle-down', 'circle'] } },
+            shape: {
+              field: 'kind',
+              type: 'nominal',
+              scale: { domain: ['grow', 'prune', 'reset'], range: ['triangle-up', 'triangle-down', 'circle'] },
+            },
           },
         },
         ...(marks.length <= 24
@@ -275,7 +313,11 @@ export function scoreHistogram(event: PlasticityEvent): Chart {
         x2: { field: 'to' },
         y: { field: 'low', type: 'quantitative', title: 'units', axis: { tickMinStep: 1, tickCount: 4, format: 'd' } },
         y2: { field: 'high' },
-        color: { field: 'kind', type: 'nominal', scale: { domain: ['removed', 'kept'], range: ['var(--death)', 'var(--s2)'] } },
+        color: {
+          field: 'kind',
+          type: 'nominal',
+          scale: { domain: ['removed', 'kept'], range: ['var(--death)', 'var(--s2)'] },
+        },
       },
     } as unknown as Chart['spec'],
   };
@@ -296,7 +338,12 @@ export function confusionChart(group: RunGroup, order: number[]): Chart {
   const names = order.map((c) => classNames[c] ?? `class ${c}`);
   const shares = confusionShares(group, order);
   const values = shares.flatMap((row, i) =>
-    row.map((share, j) => ({ label: names[i], guess: names[j], share, text: share >= 0.005 ? (100 * share).toFixed(0) : '' })),
+    row.map((share, j) => ({
+      label: names[i],
+      guess: names[j],
+      share,
+      text: share >= 0.005 ? (100 * share).toFixed(0) : '',
+    })),
   );
   const size = Math.min(400, Math.max(240, names.length * 34));
   const worst = shares
@@ -305,7 +352,13 @@ export function confusionChart(group: RunGroup, order: number[]): Chart {
     .sort((a, b) => b.share - a.share)
     .slice(0, 3);
   const y = { field: 'label', type: 'nominal', sort: names, title: 'label', axis: { labelLimit: 90 } };
-  const x = { field: 'guess', type: 'nominal', sort: names, title: 'prediction', axis: { labelAngle: -40, labelLimit: 90 } };
+  const x = {
+    field: 'guess',
+    type: 'nominal',
+    sort: names,
+    title: 'prediction',
+    axis: { labelAngle: -40, labelLimit: 90 },
+  };
   return {
     title: `Confusion of ${group.name}`,
     description: `Share of each label's test samples by prediction. Most frequent mistakes: ${worst
@@ -318,7 +371,11 @@ export function confusionChart(group: RunGroup, order: number[]): Chart {
       layer: [
         {
           mark: { type: 'rect', color: 'var(--heat)', stroke: 'var(--card)', strokeWidth: 1 },
-          encoding: { x, y, opacity: { field: 'share', type: 'quantitative', scale: { domain: [0, 1], range: [0.04, 1] } } },
+          encoding: {
+            x,
+            y,
+            opacity: { field: 'share', type: 'quantitative', scale: { domain: [0, 1], range: [0.04, 1] } },
+          },
         },
         ...(names.length <= 20
           ? [

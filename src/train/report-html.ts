@@ -1,5 +1,5 @@
 /**
- * Small pieces of HTML. Every value goes through `escape` unless it was made by `html`, so no text of a results file can become
+ * Small pieces of HTML. Every value goes through `escape` unless it was made by `markup`, so no text of a results file can become
  * markup.
  */
 
@@ -28,7 +28,7 @@ function insert(value: Value): string {
 }
 
 /** A template whose inserted strings are escaped and whose inserted Html and lists of it are not. */
-export function html(parts: TemplateStringsArray, ...values: readonly Value[]): Html {
+export function markup(parts: TemplateStringsArray, ...values: readonly Value[]): Html {
   return new Html(parts.reduce((text, part, i) => text + (i > 0 ? insert(values[i - 1]) : '') + part, ''));
 }
 
@@ -46,15 +46,13 @@ export interface Column {
 /** A table with a caption for screen readers; the first column of each row is its header. */
 export function table(caption: string, columns: readonly Column[], rows: readonly (readonly Value[])[]): Html {
   const css = (i: number): string => (columns[i].numeric ? 'n' : 't');
-  return html`<div class="scroll"><table>
+  return markup`<div class="scroll"><table>
 <caption>${caption}</caption>
-<thead><tr>${columns.map((column, i) => html`<th scope="col" class="${css(i)}">${column.label}</th>`)}</tr></thead>
+<thead><tr>${columns.map((column, i) => markup`<th scope="col" class="${css(i)}">${column.label}</th>`)}</tr></thead>
 <tbody>${rows.map(
     (row) =>
-      html`<tr>${row.map((cell, i) =>
-        i === 0
-          ? html`<th scope="row" class="${css(i)}">${cell}</th>`
-          : html`<td class="${css(i)}">${cell}</td>`,
+      markup`<tr>${row.map((cell, i) =>
+        i === 0 ? markup`<th scope="row" class="${css(i)}">${cell}</th>` : markup`<td class="${css(i)}">${cell}</td>`,
       )}</tr>
 `,
   )}</tbody>
@@ -63,5 +61,5 @@ export function table(caption: string, columns: readonly Column[], rows: readonl
 
 /** A part that can be folded away; open ones print, closed ones don't. */
 export function details(summary: string, body: Html, open = false): Html {
-  return html`<details${raw(open ? ' open' : '')}><summary>${summary}</summary>${body}</details>`;
+  return markup`<details${raw(open ? ' open' : '')}><summary>${summary}</summary>${body}</details>`;
 }

@@ -7,7 +7,10 @@ import { FormatError, IOError } from '../device/index.js';
 import type { CompareResult } from './results.js';
 
 // JSON has no NaN: a diverged run's losses come as null and are shown as missing.
-const rate = z.number().nullable().transform((value) => value ?? Number.NaN);
+const rate = z
+  .number()
+  .nullable()
+  .transform((value) => value ?? Number.NaN);
 const rates = z.array(rate);
 const size = z.number().int().min(0);
 
@@ -63,7 +66,12 @@ const runSchema = z
   .superRefine((run, context) => {
     const classes = run.dataset.classCounts.length;
     const square = run.final.confusion.length === classes && run.final.confusion.every((row) => row.length === classes);
-    if (!square) context.addIssue({ code: 'custom', path: ['final', 'confusion'], message: `expected ${classes} x ${classes} counts` });
+    if (!square)
+      context.addIssue({
+        code: 'custom',
+        path: ['final', 'confusion'],
+        message: `expected ${classes} x ${classes} counts`,
+      });
     if (run.final.perClass.length !== classes)
       context.addIssue({ code: 'custom', path: ['final', 'perClass'], message: `expected ${classes} rates` });
   });

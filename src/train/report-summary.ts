@@ -39,8 +39,8 @@ export interface MetricRow {
 
 /** Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom. */
 const T95 = [
-  12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11, 2.101,
-  2.093, 2.086, 2.08, 2.074, 2.069, 2.064, 2.06, 2.056, 2.052, 2.048, 2.045, 2.042,
+  12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11,
+  2.101, 2.093, 2.086, 2.08, 2.074, 2.069, 2.064, 2.06, 2.056, 2.052, 2.048, 2.045, 2.042,
 ];
 
 export function mean(values: readonly number[]): number {
@@ -155,16 +155,22 @@ export function differenceText(difference: Difference | undefined): string {
 export function outcome(groups: RunGroup[]): string[] {
   const [base, ...others] = groups;
   const interrupted = groups.flatMap((group) => group.runs).filter((run) => run.interrupted);
-  const notes = interrupted.map((run) => `The run “${run.name}” with seed ${run.seed} was interrupted; its figures are of its last weights.`);
+  const notes = interrupted.map(
+    (run) => `The run “${run.name}” with seed ${run.seed} was interrupted; its figures are of its last weights.`,
+  );
   if (others.length === 0) {
     const recall = spread(base.runs.map((run) => run.final.meanRecall));
     const top1 = spread(base.runs.map((run) => run.final.top1));
     const seeds = base.runs.length === 1 ? `seed ${base.runs[0].seed}` : `${base.runs.length} seeds`;
-    return [`“${base.name}” (${seeds}) ends at a mean class recall of ${percent(recall.mean)} and a top-1 accuracy of ${percent(top1.mean)}.`, ...notes];
+    return [
+      `“${base.name}” (${seeds}) ends at a mean class recall of ${percent(recall.mean)} and a top-1 accuracy of ${percent(top1.mean)}.`,
+      ...notes,
+    ];
   }
   const sentences = others.map((group) => {
     const recall = pairedDifference(base, group, (run) => run.final.meanRecall);
-    if (recall.pairs === 0) return `“${group.name}” and “${base.name}” have no seed in common, so no difference is given.`;
+    if (recall.pairs === 0)
+      return `“${group.name}” and “${base.name}” have no seed in common, so no difference is given.`;
     const head = pairedDifference(base, group, (run) => run.final.head).mean;
     const tail = pairedDifference(base, group, (run) => run.final.tail).mean;
     const reached = percent(spread(group.runs.map((run) => run.final.meanRecall)).mean);

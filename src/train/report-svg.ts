@@ -26,7 +26,15 @@ const CONFIG: Config = {
     labelPadding: 5,
     tickSize: 4,
   },
-  axisY: { domain: false, ticks: false, titleAlign: 'left', titleAngle: 0, titleX: 0, titleY: -8, titleBaseline: 'bottom' },
+  axisY: {
+    domain: false,
+    ticks: false,
+    titleAlign: 'left',
+    titleAngle: 0,
+    titleX: 0,
+    titleY: -8,
+    titleBaseline: 'bottom',
+  },
   legend: { disable: true },
   text: { color: 'var(--ink)', fontSize: 11 },
 };
@@ -61,9 +69,7 @@ export async function renderSvg(chart: Chart): Promise<Html> {
       .slice(0, at)
       .replace(/ (width|height|class|xmlns|xmlns:xlink)="[^"]*"/g, '')
       .replace('<svg', `<svg role="img" style="max-width:${Math.ceil(Number(width) * 1.15)}px"`);
-    return raw(
-      `${head}<title>${escape(chart.title)}</title><desc>${escape(chart.description)}</desc>${svg.slice(at)}`,
-    );
+    return raw(`${head}<title>${escape(chart.title)}</title><desc>${escape(chart.description)}</desc>${svg.slice(at)}`);
   } finally {
     view.finalize();
   }

@@ -6,7 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { IOError } from '../device/index.js';
 import * as charts from './report-charts.js';
-import { type Column, details, type Html, html, raw, table } from './report-html.js';
+import { type Column, details, type Html, markup, raw, table } from './report-html.js';
 import { SERIES, STYLE } from './report-style.js';
 import {
   classOrder,
@@ -31,14 +31,16 @@ const distinct = (values: string[]): string => [...new Set(values)].join(', ');
 
 async function figure(chart: Chart, caption = true): Promise<Html> {
   const svg = await renderSvg(chart);
-  return html`<figure>${caption ? html`<h3>${chart.title}</h3>` : undefined}${svg}</figure>`;
+  return markup`<figure>${caption ? markup`<h3>${chart.title}</h3>` : undefined}${svg}</figure>`;
 }
 
 function legend(groups: RunGroup[], dashes: boolean): Html {
   const line = (color: string, dash: string): Html =>
-    raw(`<svg viewBox="0 0 26 12" aria-hidden="true"><path d="M0 6h26" stroke="${color}" stroke-width="3" stroke-dasharray="${dash}"/></svg>`);
-  return html`<ul class="legend">${groups.map((group, i) => html`<li>${line(SERIES[i % SERIES.length], 'none')}${group.name}</li>`)}${
-    dashes ? html`<li>${line('var(--soft)', 'none')}test</li><li>${line('var(--soft)', '4 3')}train</li>` : undefined
+    raw(
+      `<svg viewBox="0 0 26 12" aria-hidden="true"><path d="M0 6h26" stroke="${color}" stroke-width="3" stroke-dasharray="${dash}"/></svg>`,
+    );
+  return markup`<ul class="legend">${groups.map((group, i) => markup`<li>${line(SERIES[i % SERIES.length], 'none')}${group.name}</li>`)}${
+    dashes ? markup`<li>${line('var(--soft)', 'none')}test</li><li>${line('var(--soft)', '4 3')}train</li>` : undefined
   }</ul>`;
 }
 
@@ -46,7 +48,7 @@ function legend(groups: RunGroup[], dashes: boolean): Html {
 function signed(difference: Difference | undefined): Html {
   const clear = difference?.halfWidth !== undefined && Math.abs(difference.mean) > difference.halfWidth;
   const css = clear ? (difference.mean > 0 ? 'up' : 'down') : '';
-  return html`<span class="${css}">${differenceText(difference)}</span>`;
+  return markup`<span class="${css}">${differenceText(difference)}</span>`;
 }
 
 function comparison(rows: MetricRow[], groups: RunGroup[], first: string): Html {
@@ -78,16 +80,16 @@ function headline(result: CompareResult, groups: RunGroup[]): Html {
   const tiles: [string, string][] = [
     ['Data', dataset.name],
     ['Training samples', `${count(dataset.trainRows)} in ${dataset.classCounts.length} classes`],
-    ['Imbalance factor', Number.isFinite(dataset.imbalanceFactor) ? String(dataset.imbalanceFactor) : 'as it is'],
+    ['Imbalance factor', Number.isFinite(dataset.imbalanceFactor) ? String(Number(dataset.imbalanceFactor.toPrecision(4))) : 'as it is'],
     ['Test samples', count(dataset.testRows)],
     ['Seeds', seeds],
     ['Epochs', distinct(result.runs.map((run) => String(run.epochs.at(-1)?.epoch ?? 0)))],
   ];
-  return html`<header class="card">
+  return markup`<header class="card">
 <h1>Gyrus: ${groups.map((group) => group.name).join(' against ')}</h1>
 <p class="sub">${distinct(result.runs.map((run) => run.dataset.name))}, read from ${distinct(result.runs.map((run) => run.dataset.source))} · written ${result.createdAt}</p>
-${outcome(groups).map((sentence) => html`<p class="outcome">${sentence}</p>`)}
-<dl class="tiles">${tiles.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+${outcome(groups).map((sentence) => markup`<p class="outcome">${sentence}</p>`)}
+<dl class="tiles">${tiles.map(([name, value]) => markup`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
 </header>`;
 }
 
@@ -112,9 +114,11 @@ function results(groups: RunGroup[]): Html {
     ]),
   );
   const several = groups.some((group) => group.runs.length > 1);
-  return html`<section id="results"><h2>Results</h2>
+  return markup`<section id="results"><h2>Results</h2>
 <p class="note">On the test set, with the weights of the last epoch, never the best one.${
-    several ? ' Means over the seeds, lowest and highest in brackets; differences are paired by seed, ± is a 95 % interval, and a difference is coloured where that leaves out zero.' : ''
+    several
+      ? ' Means over the seeds, lowest and highest in brackets; differences are paired by seed, ± is a 95 % interval, and a difference is coloured where that leaves out zero.'
+      : ''
   }</p>
 ${comparison(overallRows(groups), groups, 'Measure')}${parameters}</section>`;
 }
@@ -136,24 +140,26 @@ async function curveSection(groups: RunGroup[]): Promise<Html> {
     ),
   );
   const columns = ['Epoch', 'train loss', 'test loss', 'train accuracy', 'top-1', 'mean recall', 'tail recall'];
-  return html`<section id="curves"><h2>Loss and accuracy</h2>
+  return markup`<section id="curves"><h2>Loss and accuracy</h2>
 <p class="note">The loss on the training data is of the batches as they came, the one on the test set is cross-entropy.${
-    groups.some((group) => group.runs.length > 1) ? ' Lines are means over the seeds, shades reach from the lowest to the highest.' : ''
+    groups.some((group) => group.runs.length > 1)
+      ? ' Lines are means over the seeds, shades reach from the lowest to the highest.'
+      : ''
   }</p>
 ${legend(groups, true)}<div class="charts">${figures}</div>
 ${details(
-    'The numbers',
-    table(
-      'Loss and accuracy of each epoch',
-      columns.map((label, i) => ({ label, numeric: i > 0 })),
-      rows,
-    ),
-  )}</section>`;
+  'The numbers',
+  table(
+    'Loss and accuracy of each epoch',
+    columns.map((label, i) => ({ label, numeric: i > 0 })),
+    rows,
+  ),
+)}</section>`;
 }
 
 async function classSection(groups: RunGroup[]): Promise<Html> {
   const rows = classRows(groups);
-  return html`<section id="classes"><h2>Recall of each class</h2>
+  return markup`<section id="classes"><h2>Recall of each class</h2>
 <p class="note">Most frequent class first; the number of its training samples in brackets. The test set is balanced as far as the data allow.</p>
 ${legend(groups, false)}${await figure(charts.recallBars(rows, groups), false)}
 ${comparison(rows, groups, 'Class')}</section>`;
@@ -161,10 +167,20 @@ ${comparison(rows, groups, 'Class')}</section>`;
 
 function eventTable(run: RunResult): Html {
   const ids = (event: PlasticityEvent): string =>
-    event.unitIds.length > 24 ? `${event.unitIds.slice(0, 24).join(' ')} and ${event.unitIds.length - 24} more` : event.unitIds.join(' ');
+    event.unitIds.length > 24
+      ? `${event.unitIds.slice(0, 24).join(' ')} and ${event.unitIds.length - 24} more`
+      : event.unitIds.join(' ');
   return table(
     'Births and deaths',
-    [{ label: 'Epoch' }, { label: 'step', numeric: true }, { label: 'layer' }, { label: 'what' }, { label: 'units', numeric: true }, { label: 'width after', numeric: true }, { label: 'unit ids' }],
+    [
+      { label: 'Epoch' },
+      { label: 'step', numeric: true },
+      { label: 'layer' },
+      { label: 'what' },
+      { label: 'units', numeric: true },
+      { label: 'width after', numeric: true },
+      { label: 'unit ids' },
+    ],
     run.events.map((event) => [
       String(Number(event.epoch.toFixed(2))),
       count(event.step),
@@ -187,17 +203,20 @@ async function neuronSection(group: RunGroup): Promise<Html> {
   const histograms: Html[] = [];
   for (const event of scored.slice(0, MAX_HISTOGRAMS)) histograms.push(await figure(charts.scoreHistogram(event)));
   const which = `“${group.name}”, seed ${run.seed}`;
-  const dot = (color: string): Html => raw(`<svg viewBox="0 0 26 12" aria-hidden="true"><rect x="7" width="12" height="12" rx="2" fill="${color}"/></svg>`);
+  const dot = (color: string): Html =>
+    raw(
+      `<svg viewBox="0 0 26 12" aria-hidden="true"><rect x="7" width="12" height="12" rx="2" fill="${color}"/></svg>`,
+    );
   const omitted = scored.length - histograms.length;
-  return html`<section><h2>Neurons of ${which}</h2>
+  return markup`<section><h2>Neurons of ${which}</h2>
 <h3>Width of each layer over time</h3>
 <ul class="legend"><li>${dot('var(--birth)')}born</li><li>${dot('var(--death)')}removed</li></ul>
 <div class="charts">${widths}</div>
 ${
   histograms.length > 0
-    ? html`<h3 style="margin-top:18px">Scores when units were removed</h3>
+    ? markup`<h3 style="margin-top:18px">Scores when units were removed</h3>
 <ul class="legend"><li>${dot('var(--death)')}removed</li><li>${dot('var(--s2)')}kept</li></ul>
-<div class="charts small">${histograms}</div>${omitted > 0 ? html`<p class="note">${omitted} later ones are in the results file.</p>` : undefined}`
+<div class="charts small">${histograms}</div>${omitted > 0 ? markup`<p class="note">${omitted} later ones are in the results file.</p>` : undefined}`
     : undefined
 }
 ${details('The numbers', eventTable(run))}</section>`;
@@ -214,11 +233,16 @@ async function confusionSection(groups: RunGroup[]): Promise<Html> {
       table(
         `Confusion matrix of ${group.name}, percent of each label`,
         [{ label: 'Label' }, ...order.map((c) => ({ label: classNames[c] ?? `class ${c}`, numeric: true }))],
-        charts.confusionShares(group, order).map((row, i) => [classNames[order[i]] ?? `class ${order[i]}`, ...row.map((share) => (100 * share).toFixed(1))]),
+        charts
+          .confusionShares(group, order)
+          .map((row, i) => [
+            classNames[order[i]] ?? `class ${order[i]}`,
+            ...row.map((share) => (100 * share).toFixed(1)),
+          ]),
       ),
     ),
   );
-  return html`<section id="confusion"><h2>Confusion matrices</h2>
+  return markup`<section id="confusion"><h2>Confusion matrices</h2>
 <p class="note">Percent of each label's test samples by prediction, most frequent class first${groups.some((g) => g.runs.length > 1) ? ', all seeds together' : ''}.</p>
 <div class="charts">${figures}</div>${tables}</section>`;
 }
@@ -237,12 +261,12 @@ function configSection(groups: RunGroup[]): Html {
   const differs = (key: string): boolean => new Set(flat.map((entries) => entries.get(key))).size > 1;
   const columns = [{ label: 'Field' }, ...groups.map((group) => ({ label: group.name }))];
   const different = keys.filter(differs);
-  return html`<section id="configuration"><h2>Configuration</h2>
+  return markup`<section id="configuration"><h2>Configuration</h2>
 ${
   groups.length > 1
     ? different.length > 0
-      ? html`<p class="note">What differs; everything else is the same.</p>${table('Fields that differ', columns, different.map(row))}`
-      : html`<p class="note">The groups have the same configuration.</p>`
+      ? markup`<p class="note">What differs; everything else is the same.</p>${table('Fields that differ', columns, different.map(row))}`
+      : markup`<p class="note">The groups have the same configuration.</p>`
     : undefined
 }
 ${details('All fields', table('All fields', columns, keys.map(row)), groups.length === 1)}</section>`;
@@ -251,7 +275,7 @@ ${details('All fields', table('All fields', columns, keys.map(row)), groups.leng
 function machineSection({ machine, createdAt }: CompareResult, groups: RunGroup[]): Html {
   const rate = (group: RunGroup): string =>
     `${group.name}: ${count(Math.round(spread(group.runs.flatMap((run) => run.epochs.map((e) => e.samplesPerSecond ?? 0))).mean))} samples/s`;
-  return html`<section id="machine"><h2>Machine</h2>${table(
+  return markup`<section id="machine"><h2>Machine</h2>${table(
     'Machine',
     [{ label: 'What' }, { label: 'Value' }],
     [
@@ -269,13 +293,25 @@ function reproduceSection(result: CompareResult, groups: RunGroup[]): Html {
   const seeds = [...new Set(result.runs.map((run) => run.seed))].join(',');
   const files = groups.map((_, i) => `run${i + 1}.json`);
   const command = result.command ?? `npx gyrus compare ${files.join(' ')} --seeds ${seeds} --json results.json`;
-  const configs = groups.map((group, i) => html`<h3>${files[i]} (${group.name})</h3><pre>${JSON.stringify(group.runs[0].config, null, 2)}</pre>`);
-  return html`<section id="reproduce"><h2>How to reproduce</h2>
+  const configs = groups.map(
+    (group, i) =>
+      markup`<h3>${files[i]} (${group.name})</h3><pre>${JSON.stringify(group.runs[0].config, null, 2)}</pre>`,
+  );
+  return markup`<section id="reproduce"><h2>How to reproduce</h2>
 <pre>${command}</pre>
 <p class="note">The same seed, instruction set and data give bit-identical results with any number of threads.${
     result.command === undefined ? ' The files named are these configurations:' : ''
   }</p>
-${details('Configurations as files', html`${configs}`, result.command === undefined)}</section>`;
+${details('Configurations as files', markup`${configs}`, result.command === undefined)}</section>`;
+}
+
+/** Vega numbers its clip paths over the life of the process; here they count from 1, so that equal results make equal pages. */
+function renumbered(page: string): string {
+  const numbers = new Map<string, number>();
+  return page.replace(/((?: id="|url\(#)clip)(\d+)/g, (_, before: string, id: string) => {
+    if (!numbers.has(id)) numbers.set(id, numbers.size + 1);
+    return `${before}${numbers.get(id)}`;
+  });
 }
 
 /** The report of some results, as one HTML document. Takes about a second, mostly drawing. */
@@ -284,9 +320,11 @@ export async function renderReport(result: CompareResult): Promise<string> {
   const neurons: Html[] = [];
   for (const group of groups.filter(isPlastic)) neurons.push(await neuronSection(group));
   if (neurons.length === 0) {
-    neurons.push(html`<section><h2>Neurons</h2><p>No neurons came or went: every width is fixed in these runs.</p></section>`);
+    neurons.push(
+      markup`<section><h2>Neurons</h2><p>No neurons came or went: every width is fixed in these runs.</p></section>`,
+    );
   }
-  const page = html`<!doctype html>
+  const page = markup`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -310,7 +348,7 @@ ${reproduceSection(result, groups)}
 </body>
 </html>
 `;
-  return page.text;
+  return renumbered(page.text);
 }
 
 /** Writes the report, making its folder. Throws IOError when it can't be written. */
