@@ -55,14 +55,20 @@ export const cycleSchema = z.strictObject({
 export type CycleOptions = z.input<typeof cycleSchema>;
 export type CycleSettings = z.output<typeof cycleSchema>;
 
+/** What stands at `path` of the options, for messages. */
+function valueAt(options: unknown, path: readonly PropertyKey[]): string {
+  let value = options;
+  for (const key of path) value = (value as Record<PropertyKey, unknown> | undefined)?.[key];
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
 /** Options with defaults filled in. Throws ConfigError naming every field that is unknown or out of range. */
 export function parseCycleOptions(options: CycleOptions): CycleSettings {
   const parsed = cycleSchema.safeParse(options);
   if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => {
-      const path = issue.path.map(String).join('.');
-      return path ? `'${path}': ${issue.message}` : issue.message;
-    });
+    const problems = parsed.error.issues.map(({ path, message }) =>
+      path.length > 0 ? `'${path.map(String).join('.')}': ${message}, got ${valueAt(options, path)}` : message,
+    );
     throw new ConfigError(`PlasticityCycle: ${problems.join('; ')}`);
   }
   const settings = parsed.data;

@@ -1,0 +1,231 @@
+/**
+ * The whole cycle: sizes, events, maturity, retention, probes, captured steps, checkpoints in its middle.
+ */
+import { describe, expect, test } from 'vitest';
+import { addon, ConfigError } from '../../src/device/index.js';
+import { LayerNorm, Linear, Sequential, Width } from '../../src/nn/index.js';
+import { type CycleOptions, growthEpochs, PlasticityCycle, scoreNames } from '../../src/plasticity/index.js';
+import { ones } from '../../src/ops/index.js';
+import { bits, values } from '../nn/helpers.js';
+import { training } from './loop.js';
+
+const usual: CycleOptions = { rate: 0.5, period: 3, grownEpochs: 2, warmup: 0.1, lastShrink: 0.8, seed: 3 };
+
+test('sizes over time, events, ids, ages and parameter count', async () => {
+  const run = training(usual);
+  const parameters = run.net.parameterCount();
+  await run.run(0, 10);
+  // Growth at epochs 1 and 4, shrink after 2 grown epochs; 7 + 2 > 8, so no third cycle.
+  const [small, large] = [
+    [6, 5],
+    [9, 8],
+  ];
+  expect(run.sizes).toEqual([small, large, small, small, large, small, small, small, small, small]);
+  expect(run.net.parameterCount()).toBe(parameters);
+  expect(run.cycle.grown).toBe(false);
+  const steps = 6;
+  expect(run.cycle.log.map(({ kind, layer, step, epoch, width }) => [kind, layer, step, epoch, width])).toEqual([
+    ['grow', 'a', steps, 1, 9],
+    ['grow', 'b', steps, 1, 8],
+    ['prune', 'a', 3 * steps, 3, 6],
+    ['prune', 'b', 3 * steps, 3, 5],
+    ['grow', 'a', 4 * steps, 4, 9],
+    ['grow', 'b', 4 * steps, 4, 8],
+    ['prune', 'a', 6 * steps, 6, 6],
+    ['prune', 'b', 6 * steps, 6, 5],
+  ]);
+  expect(run.cycle.log[0].unitIds).toEqual([6, 7, 8]);
+  const first = run.cycle.log[2];
+  expect(first.scores!.map(({ id }) => id)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  const sorted = [...first.scores!].sort((p, q) => p.score - q.score || p.id - q.id);
+  expect([...first.unitIds].sort()).toEqual(sorted.slice(0, 3).map(({ id }) => id).sort());
+  expect(first.scores!.reduce((s, { score }) => s + score, 0)).toBeCloseTo(1, 6);
+  const alive = new Set(run.widths[0].units.map(({ id }) => id));
+  for (const id of first.unitIds) expect(alive.has(id)).toBe(false);
+  expect(run.widths[0].now).toBe(60);
+  // Recorded once per state of the widths and of the collectors.
+  expect(run.recordings()).toBe(7);
+});
+
+const choices: [string, CycleOptions][] = [
+  ...scoreNames.map((score): [string, CycleOptions] => [`score ${score}`, { score }]),
+  ['paired', { init: 'paired' }],
+  ['split', { init: 'split', noise: 0.01 }],
+  ['match', { spread: 'match' }],
+  ['maturity beyond the training', { maturity: 1_000_000 }],
+  ['retain everything', { retain: 1, headClasses: 5 }],
+  ['retain', { retain: 0.5 }],
+  ['no folding', { foldMean: false }],
+  ['probe', { probe: { samplesPerClass: 4 } }],
+  ['probe with gradients of weights', { probe: { samplesPerClass: 4 }, score: 'taylor-weight' }],
+  ['inverse', { classWeighting: 'inverse' }],
+  ['effective', { classWeighting: 'effective', effectiveBeta: 0.99 }],
+  ['all grown epochs scored', { scoreEpochs: null }],
+  ['period all grown', { period: 1, grownEpochs: 1 }],
+  ['large rate', { rate: 3 }],
+  ['late', { warmup: 0, lastShrink: 1 }],
+  ['one width', { widths: ['b'] }],
+];
+test.each(choices)('the final size is the first, the last shrink in time: %s', async (_name, options) => {
+  const run = training({ ...usual, ...options });
+  const parameters = run.net.parameterCount();
+  await run.run(0, 10);
+  expect(run.widths.map(({ size }) => size)).toEqual([6, 5]);
+  expect(run.net.parameterCount()).toBe(parameters);
+  const last = run.cycle.log.at(-1)!;
+  expect(last.kind).toBe('prune');
+  expect(last.epoch).toBeLessThanOrEqual(10 * (options.lastShrink ?? 0.8));
+  for (const { kind, scores, unitIds } of run.cycle.log) {
+    if (kind === 'prune') expect(scores!.every(({ score }) => Number.isFinite(score))).toBe(true);
+    expect(unitIds.length).toBeGreaterThan(0);
+  }
+  if (options.widths) expect(run.cycle.log.every(({ layer }) => layer === 'b')).toBe(true);
+  expect(values(run.net.forward(ones([2, 8]))).every(Number.isFinite)).toBe(true);
+});
+
+test('maturity: the newborn stay as long as enough older ones are left', async () => {
+  const run = training({ ...usual, maturity: 13 });
+  await run.run(0, 3);
+  // Newborn are 12 steps old at the first shrink.
+  for (const { kind, unitIds } of run.cycle.log) if (kind === 'prune') expect(unitIds.every((id) => id < 6)).toBe(true);
+});
+
+test('retain: no unit in the top half of a head class goes while others are left', async () => {
+  // A random score, so that without the rule any unit could go.
+  const run = training({ ...usual, retain: 0.5, headClasses: 1, score: 'random' });
+  await run.run(0, 2);
+  const collector = run.widths[0].gate as unknown as { readSync(): { perClass: Float64Array[] } };
+  const top = [...collector.readSync().perClass[0]].map((v, slot) => ({ v, id: run.widths[0].units[slot].id }));
+  top.sort((p, q) => q.v - p.v);
+  const kept = new Set(top.slice(0, 5).map(({ id }) => id));
+  await run.cycle.onEpochEnd({ model: run.net, optimizer: run.optimizer, epochs: 10, epoch: 2, step: 18, stepsPerEpoch: 6, classCounts: [48, 24, 12, 8, 4] });
+  const { unitIds } = run.cycle.log.find(({ kind, layer }) => kind === 'prune' && layer === 'a')!;
+  // 9 units, 5 kept: 3 of the other 4 go.
+  expect(unitIds.length).toBe(3);
+  expect(unitIds.some((id) => kept.has(id))).toBe(false);
+});
+
+test('split takes donors by the tail score of the last shrink', async () => {
+  const run = training({ ...usual, init: 'split' });
+  await run.run(0, 4);
+  const { tailScores } = run.cycle.state().meta;
+  expect(tailScores.a.length).toBe(9);
+  await run.run(4, 5);
+  expect(run.widths[0].size).toBe(9);
+});
+
+test('captured steps equal eager ones through the whole cycle', async () => {
+  const [captured, eager] = [training(usual), training(usual, { eager: true })];
+  await captured.run(0, 10);
+  await eager.run(0, 10);
+  expect(bits(captured.net, captured.optimizer)).toEqual(bits(eager.net, eager.optimizer));
+  expect(captured.cycle.log).toEqual(eager.cycle.log);
+});
+
+test('one and two threads give the same bits', async () => {
+  const native = addon();
+  const before = native.threads();
+  const runs = [];
+  for (const threads of [1, 2]) {
+    native.setThreads(threads);
+    const run = training(usual);
+    await run.run(0, 10);
+    runs.push({ bits: bits(run.net, run.optimizer), log: run.cycle.log });
+  }
+  native.setThreads(before);
+  expect(runs[0]).toEqual(runs[1]);
+});
+
+test.each([1, 2, 3, 5])('a checkpoint after epoch %i resumes bit for bit', async (at) => {
+  for (const init of ['zero-out', 'split'] as const) {
+    const options = { ...usual, init, scoreEpochs: null, score: 'random' as const, retain: 0.3 };
+    const whole = training(options);
+    await whole.run(0, 10);
+    const one = training(options);
+    await one.run(0, at);
+    const state = one.cycle.state();
+    const saved = {
+      widths: JSON.parse(JSON.stringify(one.net.widths().map((width) => width.state()))),
+      net: new Map([...one.net.stateDict()].map(([name, t]) => [name, t.clone()])),
+      optimizer: one.optimizer.stateDict(),
+      cycle: { meta: JSON.parse(JSON.stringify(state.meta)), tensors: state.tensors },
+    };
+    const two = training(options);
+    two.net.widths().forEach((width, i) => width.load(saved.widths[i]));
+    two.net.loadStateDict(saved.net);
+    two.optimizer.loadStateDict(saved.optimizer);
+    two.cycle.load(saved.cycle);
+    await two.run(at, 10);
+    expect(bits(two.net, two.optimizer)).toEqual(bits(whole.net, whole.optimizer));
+    expect(two.cycle.log).toEqual(whole.cycle.log);
+    expect(two.widths.map(({ size }) => size)).toEqual([6, 5]);
+  }
+});
+
+test('hooks: adjust at every change of phase, onEvent for every event', async () => {
+  const heard: string[] = [];
+  const run = training({ ...usual, adjust: (phase, { epoch }) => void heard.push(`${phase} ${epoch}`) });
+  run.cycle.onEvent = ({ kind, layer }) => heard.push(`${kind} ${layer}`);
+  await run.run(0, 4);
+  expect(heard).toEqual(['grow a', 'grow b', 'grown 1', 'prune a', 'prune b', 'base 2']);
+});
+
+describe('memory', () => {
+  test('is flat over many cycles', async () => {
+    const run = training({ ...usual, period: 1, grownEpochs: 1, warmup: 0, lastShrink: 1 }, { epochs: 60 });
+    const { device } = run.net.parameters()[0].value;
+    await run.run(0, 20);
+    device.sync();
+    const { buffers, bytesInUse } = device.memory();
+    await run.run(20, 60);
+    device.sync();
+    expect(device.memory().buffers).toBeLessThanOrEqual(buffers + 2);
+    expect(device.memory().bytesInUse).toBeLessThanOrEqual(bytesInUse * 1.02);
+  });
+});
+
+describe('refusals', () => {
+  const context = { model: training(usual).net, optimizer: training(usual).optimizer, epochs: 10, epoch: 0, step: 0, stepsPerEpoch: 6 };
+  const options: [CycleOptions, RegExp][] = [
+    [{ rates: 0.5 } as never, /Unrecognized key: "rates"/],
+    [{ rate: 0 }, /'rate': .*>0, got 0/],
+    [{ rate: NaN }, /'rate'/],
+    [{ period: 1.5 }, /'period'/],
+    [{ grownEpochs: 5, period: 3 }, /'grownEpochs': expected at most the period \(3\), got 5/],
+    [{ init: 'magic' as never }, /'init'/],
+    [{ score: 'magic' as never }, /'score'/],
+    [{ retain: 2 }, /'retain'/],
+    [{ probe: { samplesPerClass: 0 } }, /'probe.samplesPerClass': .*>=1, got 0/],
+    [{ maturity: -1 }, /'maturity'/],
+    [{ widths: [] }, /'widths'/],
+    [{ adjust: 3 as never }, /'adjust'/],
+  ];
+  test.each(options)('%j', (wrong, message) => {
+    expect(() => new PlasticityCycle(wrong)).toThrow(ConfigError);
+    expect(() => new PlasticityCycle(wrong)).toThrow(message);
+  });
+  test('what the training cannot give', () => {
+    const start = (o: CycleOptions, more: object = {}) => () => new PlasticityCycle(o).onTrainStart({ ...context, classCounts: [3, 2, 1, 1, 1], ...more });
+    expect(start(usual, { epochs: 2 })).toThrow(/no cycle fits: 2 epochs with warmup 0.1, grownEpochs 2 and lastShrink 0.8/);
+    expect(start(usual, { classCounts: undefined })).toThrow(/expected classCounts/);
+    expect(start({ ...usual, probe: { samplesPerClass: 2 } })).toThrow(/probe: expected a training that can draw/);
+    expect(start({ ...usual, widths: ['nope'] })).toThrow(/no width 'nope' \(it has 'a', 'b'\)/);
+    expect(start(usual, { model: new Sequential(new Linear(3, 3)) })).toThrow(/no width that can be plastic/);
+    const width = new Width(4, { name: 'w' });
+    const mixed = new Sequential(new Linear(3, width), new LayerNorm(width), new Linear(width, 2));
+    expect(start(usual, { model: mixed })).toThrow(/no width that can be plastic/);
+    expect(start({ ...usual, widths: [width] }, { model: mixed })).toThrow(/'w' can't be plastic: a layer norm mixes its units/);
+    const twins = [new Width(4, { name: 'w' }), new Width(4, { name: 'w' })];
+    const same = new Sequential(new Linear(3, twins[0]), new Linear(twins[0], twins[1]), new Linear(twins[1], 2));
+    expect(start(usual, { model: same })).toThrow(/expected distinct names, got w, w/);
+    const cycle = new PlasticityCycle(usual);
+    cycle.onTrainStart({ ...context, classCounts: [1, 1, 1, 1, 1] });
+    expect(() => cycle.onTrainStart({ ...context, classCounts: [1, 1, 1, 1, 1] })).toThrow(/one training per cycle object/);
+    cycle.dispose();
+  });
+});
+
+test('growth epochs of the first readings: 40 epochs, warm-up 4, period 4', () => {
+  const { settings } = new PlasticityCycle({ warmup: 0.1, period: 4, grownEpochs: 2, lastShrink: 0.8 });
+  expect(growthEpochs(settings, 40)).toEqual([4, 8, 12, 16, 20, 24, 28]);
+});
