@@ -41,7 +41,8 @@ export function parseIdx(bytes: Uint8Array, path: string): IdxArray {
       `idx: ${path}: expected ${header + size * type.bytes} bytes for shape [${shape.join(',')}], got ${bytes.length}`,
     );
   }
-  if (type.bytes === 1 && type.Array === Uint8Array) return { shape, data: Uint8Array.from(bytes.subarray(header)) };
+  // Bytes stay where they are: the large files are images.
+  if (type.Array === Uint8Array) return { shape, data: new Uint8Array(bytes.buffer, bytes.byteOffset + header, size) };
   const data = new type.Array(size);
   const get = view[type.get] as (at: number) => number;
   for (let i = 0; i < size; i++) data[i] = get.call(view, header + i * type.bytes);

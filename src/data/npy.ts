@@ -67,7 +67,7 @@ export function parseNpy(bytes: Uint8Array, path: string): NpyArray {
       `npy: ${path}: expected ${size} bytes of data for shape [${shape.join(',')}], got ${bytes.length - from}`,
     );
   }
-  return { shape, type, data: new ARRAYS[type](Uint8Array.from(bytes.subarray(from)).buffer) };
+  return { shape, type, data: new ARRAYS[type](new Uint8Array(bytes.subarray(from)).buffer) };
 }
 
 /** Reads an npy file, gzipped or not. Throws FormatError for a truncated, foreign or unsupported one, IOError when unreadable. */

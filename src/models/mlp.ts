@@ -2,7 +2,7 @@
  * mlp: a multi-layer perceptron whose hidden layers are plastic.
  */
 import { ConfigError } from '../device/index.js';
-import { BatchNorm, Dropout, LayerNorm, Linear, type Module, ReLU, Sequential, Width } from '../nn/index.js';
+import { BatchNorm, Dropout, type init, LayerNorm, Linear, type Module, ReLU, Sequential, Width } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
 import { CosineLinear } from './cosine.js';
 
@@ -18,17 +18,19 @@ export interface MlpOptions {
   dropout?: number;
   /** Last layer: logits, or cosines in -1..1. Default 'linear'. */
   classifier?: 'linear' | 'cosine';
+  /** First weights; biases start at 0. Default 'kaiming-uniform'. */
+  init?: init.InitName;
   /** Of the first weights and of dropout; a Generator is used as it is. Default 0. */
   seed?: number | Generator;
 }
 
 /**
  * inputs -> [Linear -> norm -> ReLU -> dropout] per hidden layer -> classes. Input [N, inputs], output logits [N, classes].
- * Weights Kaiming-uniform, biases 0. The widths are `model.widths()`.
+ * The widths are `model.widths()`.
  * @throws ConfigError for sizes below 1 or a dropout outside 0..1
  */
 export function mlp(options: MlpOptions): Sequential {
-  const { inputs, hidden, classes, norm = 'none', dropout = 0, classifier = 'linear', seed = 0 } = options;
+  const { inputs, hidden, classes, norm = 'none', dropout = 0, classifier = 'linear', init, seed = 0 } = options;
   for (const [name, value] of [
     ['inputs', inputs],
     ['classes', classes],
@@ -42,7 +44,7 @@ export function mlp(options: MlpOptions): Sequential {
   hidden.forEach((size, i) => {
     const width = size instanceof Width ? size : new Width(size, { name: `hidden${i + 1}` });
     // Without a norm in between, the activation is part of the product's kernel.
-    layers.push(new Linear(before, width, { generator, activation: norm === 'none' ? 'relu' : 'none' }));
+    layers.push(new Linear(before, width, { generator, init, activation: norm === 'none' ? 'relu' : 'none' }));
     if (norm === 'batch') layers.push(new BatchNorm(width));
     if (norm === 'layer') layers.push(new LayerNorm(width));
     if (norm !== 'none') layers.push(new ReLU());
@@ -51,8 +53,8 @@ export function mlp(options: MlpOptions): Sequential {
   });
   layers.push(
     classifier === 'cosine'
-      ? new CosineLinear(before, classes, { generator })
-      : new Linear(before, classes, { generator }),
+      ? new CosineLinear(before, classes, { generator, init })
+      : new Linear(before, classes, { generator, init }),
   );
   return new Sequential(...layers);
 }

@@ -96,6 +96,10 @@ export const runConfigSchema = z.strictObject({
       hidden: z.array(count.max(65536)).min(1).max(32).default([64]).describe('Units of each hidden layer'),
       norm: z.enum(['none', 'batch', 'layer']).default('none').describe('Normalisation after each hidden layer'),
       dropout: z.number().min(0).lt(1).default(0).describe('Dropout after each hidden layer'),
+      init: z
+        .enum(['kaiming-uniform', 'kaiming-normal', 'xavier-uniform', 'xavier-normal', 'fan-in-uniform', 'orthogonal'])
+        .default('kaiming-uniform')
+        .describe('First weights; fan-in-uniform is what PyTorch does by default'),
     })
     .prefault({})
     .describe('Multi-layer perceptron'),

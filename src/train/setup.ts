@@ -160,6 +160,7 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
     classes: data.train.classes,
     norm: shape.norm,
     dropout: shape.dropout,
+    init: shape.init,
     classifier: loss.cosine ? 'cosine' : 'linear',
     seed: generator,
   });

@@ -65,6 +65,28 @@ describe('openDataset', () => {
   });
 });
 
+describe('the real sets', () => {
+  const found = new Map(listDatasets().map((info) => [info.name, info.found]));
+  const mean = (data: ArrayLike<number>): number => {
+    let sum = 0;
+    for (let i = 0; i < data.length; i++) sum += data[i];
+    return sum / data.length / 255;
+  };
+
+  it.runIf(found.get('mnist')).each([['mnist', 0.1307]])('%s is whole', async (name, expected) => {
+    const { train, test } = await openDataset(name);
+    expect([train.rows, test.rows, train.features, train.classes]).toEqual([60000, 10000, 784, 10]);
+    expect(mean(train.data)).toBeCloseTo(expected, 4);
+  });
+
+  it.runIf(found.get('fashion-mnist'))('fashion-mnist is whole, and is what auto opens', async () => {
+    const { name, train, test } = await openDataset();
+    expect([name, train.rows, test.rows, train.shape]).toEqual(['fashion-mnist', 60000, 10000, [28, 28, 1]]);
+    expect(mean(train.data)).toBeCloseTo(0.286, 4);
+    expect(train.labels.reduce((n, c) => n + Number(c === 9), 0)).toBe(6000);
+  });
+});
+
 describe('datasets', () => {
   const make = () =>
     createDataset({
