@@ -62,7 +62,7 @@ class Holder {
 
 void defineClasses(Napi::Env env, Environment& environment);
 napi_value createDevice(napi_env env, napi_callback_info info);
-napi_value createGraph(napi_env env, const std::shared_ptr<Holder>& holder, std::unique_ptr<Graph> graph);
+napi_value createGraph(napi_env env, const std::shared_ptr<Holder>& holder, std::shared_ptr<Graph> graph);
 napi_value createLoader(napi_env env, const std::shared_ptr<Holder>& holder, std::shared_ptr<Loader> loader);
 void defineGraph(Napi::Env env, Environment& environment);
 void defineLoader(Napi::Env env, Environment& environment);

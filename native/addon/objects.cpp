@@ -11,13 +11,13 @@ constexpr napi_type_tag kLoaderTag = {0x67797275734c6f61ull, 0xc30f58d9a6721be4u
 
 struct GraphObject {
   std::shared_ptr<Holder> holder;
-  std::unique_ptr<Graph> graph;
+  std::shared_ptr<Graph> graph;
   std::size_t calls;
-  GraphObject(std::shared_ptr<Holder> h, std::unique_ptr<Graph> g)
+  GraphObject(std::shared_ptr<Holder> h, std::shared_ptr<Graph> g)
       : holder(std::move(h)), graph(std::move(g)), calls(graph->program()->calls()) {}
   GraphObject(const GraphObject&) = delete;
   GraphObject& operator=(const GraphObject&) = delete;
-  ~GraphObject() { holder->device().disposeGraph(*graph); }
+  ~GraphObject() { graph->dispose(); }
 };
 
 struct LoaderObject {
@@ -53,7 +53,7 @@ napi_value disposeGraph(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     Arguments args(env, info, "dispose");
     auto& object = *static_cast<GraphObject*>(unwrap(env, args.self(), kGraphTag, "dispose"));
-    object.holder->device().disposeGraph(*object.graph);
+    object.graph->dispose();
     if (!object.holder->device().disposed()) object.holder->reportMemory();
     return nullptr;
   });
@@ -116,7 +116,7 @@ void defineLoader(Napi::Env env, Environment& environment) {
       defineClass(env, "NativeLoader", constructLoader, {{"start", start}, {"next", next}, {"dispose", disposeLoader}});
 }
 
-napi_value createGraph(napi_env env, const std::shared_ptr<Holder>& holder, std::unique_ptr<Graph> graph) {
+napi_value createGraph(napi_env env, const std::shared_ptr<Holder>& holder, std::shared_ptr<Graph> graph) {
   auto object = std::make_unique<GraphObject>(holder, std::move(graph));
   return instantiate(env, environmentOf(env).graph, std::move(object));
 }

@@ -177,12 +177,14 @@ void Device::beginCapture(const std::vector<double>& inputs) {
   recording_ = std::move(graph);
 }
 
-std::unique_ptr<Graph> Device::endCapture() {
+std::shared_ptr<Graph> Device::endCapture() {
   alive("endCapture");
   if (!recording_) throw Error(Code::Config, "endCapture: no capture is under way");
-  graphs_.insert(recording_.get());
   recording_->finish();
-  return std::move(recording_);
+  std::shared_ptr<Graph> graph = std::move(recording_);
+  std::erase_if(graphs_, [](const std::weak_ptr<Graph>& g) { return g.expired(); });
+  graphs_.push_back(graph);
+  return graph;
 }
 
 void Device::abortCapture() {
@@ -203,11 +205,6 @@ void Device::replay(Graph& graph, const std::vector<double>& inputs) {
   e.program = graph.program();
   e.bindings = std::move(bindings);
   stream_.push();
-}
-
-void Device::disposeGraph(Graph& graph) {
-  graphs_.erase(&graph);
-  if (!disposed_) graph.dispose();
 }
 
 std::shared_ptr<Loader> Device::createLoader(Loader::Data data, int prefetch) {
@@ -245,7 +242,8 @@ std::optional<Device::Batch> Device::nextBatch(const std::shared_ptr<Loader>& lo
 MemoryInfo Device::memory() const {
   alive("memory");
   std::size_t graphBytes = recording_ ? recording_->bytes() : 0;
-  for (const Graph* graph : graphs_) graphBytes += graph->bytes();
+  for (const std::weak_ptr<Graph>& weak : graphs_)
+    if (const std::shared_ptr<Graph> graph = weak.lock()) graphBytes += graph->bytes();
   return {allocator_.bytesInUse(), allocator_.peakBytes(), allocator_.bytesReserved(),
           handles_.alive(),        graphBytes,             stream_.queued()};
 }
@@ -263,7 +261,9 @@ void Device::dispose() {
     if (const std::shared_ptr<Loader> loader = weak.lock()) loader->close();
   stream_.stop();
   recording_.reset();
-  for (Graph* graph : graphs_) graph->dispose();
+  // A graph that outlives the device has nothing left to give back.
+  for (const std::weak_ptr<Graph>& weak : graphs_)
+    if (const std::shared_ptr<Graph> graph = weak.lock()) graph->dispose();
   graphs_.clear();
   handles_.drain([this](Block* block) { allocator_.release(block); });
   allocator_.trim();

@@ -3,7 +3,6 @@
 #pragma once
 #include <memory>
 #include <mutex>
-#include <unordered_set>
 #include <vector>
 
 #include "core/allocator.h"
@@ -36,10 +35,9 @@ class Device {
   void sync();
 
   void beginCapture(const std::vector<double>& inputs);
-  std::unique_ptr<Graph> endCapture();
+  std::shared_ptr<Graph> endCapture();
   void abortCapture();
   void replay(Graph& graph, const std::vector<double>& inputs);
-  void disposeGraph(Graph& graph);
   bool capturing() const { return recording_ != nullptr; }
 
   std::shared_ptr<Loader> createLoader(Loader::Data data, int prefetch);
@@ -83,7 +81,7 @@ class Device {
   HandleTable handles_;
   std::unique_ptr<Graph> recording_;
   std::uint32_t recordings_ = 0;
-  std::unordered_set<Graph*> graphs_;
+  std::vector<std::weak_ptr<Graph>> graphs_;
   std::vector<std::weak_ptr<Loader>> loaders_;
   Decoded call_;
   bool disposed_ = false;

@@ -4,25 +4,7 @@
 #include "core/features.h"
 #include "cpu/families.h"
 
-// While families are being written their register functions may be missing.
-#define GYRUS_WEAK(fn) [[gnu::weak]] void fn(KernelTable&);
 namespace gyrus::cpu {
-namespace naive {
-GYRUS_NAIVE_FAMILIES(GYRUS_WEAK)
-}
-namespace scalar {
-GYRUS_VECTOR_FAMILIES(GYRUS_WEAK)
-}
-namespace avx2 {
-GYRUS_VECTOR_FAMILIES(GYRUS_WEAK)
-}
-namespace avx512 {
-GYRUS_VECTOR_FAMILIES(GYRUS_WEAK)
-}
-namespace neon {
-GYRUS_VECTOR_FAMILIES(GYRUS_WEAK)
-}
-
 namespace {
 
 struct Tables {
@@ -31,13 +13,11 @@ struct Tables {
 
   Tables() {
     naive.isa = "naive";
-#define GYRUS_FILL(fn) \
-  if (naive::fn) naive::fn(this->naive);
+#define GYRUS_FILL(fn) cpu::naive::fn(this->naive);
     GYRUS_NAIVE_FAMILIES(GYRUS_FILL)
 #undef GYRUS_FILL
     usable.push_back(&naive);
-#define GYRUS_CALL(fn) \
-  if (ns::fn) ns::fn(table);
+#define GYRUS_CALL(fn) ns::fn(table);
 #ifdef GYRUS_HAVE_SCALAR
     {
       KernelTable& table = add(scalar, "scalar");

@@ -10,7 +10,7 @@ TEST_CASE("graph: replays with other inputs") {
   d.beginCapture({x});
   const double y = d.twice(x, 16), z = d.twice(y, 16);
   d.release(y);
-  const std::unique_ptr<Graph> graph = d.endCapture();
+  const std::shared_ptr<Graph> graph = d.endCapture();
   CHECK(graph->program()->calls() == 2);
   CHECK(d.first(z) == 4);
   d.replay(*graph, {other});
@@ -34,7 +34,7 @@ TEST_CASE("graph: owns what was allocated while recording, and keeps outside buf
   const double a = d.twice(x, 16);
   d.release(a);
   const double b = d.twice(weight, 16);  // takes a's place
-  const std::unique_ptr<Graph> graph = d.endCapture();
+  const std::shared_ptr<Graph> graph = d.endCapture();
   CHECK(d.memory().graphBytes == 64);
   d.release(weight);
   d.release(d.fill(0, 16, 99));  // must not land in the weight's memory
@@ -42,7 +42,7 @@ TEST_CASE("graph: owns what was allocated while recording, and keeps outside buf
   CHECK(d.first(b) == 6);
   d.release(b);
   CHECK(d.memory().graphBytes == 64);
-  d.disposeGraph(*graph);
+  graph->dispose();
   CHECK(d.memory().graphBytes == 0);
   CHECK(d.memory().bytesInUse == before - 64);
   CHECK(codeOf([&] { d.replay(*graph, {x}); }) == Code::Disposed);
@@ -56,7 +56,7 @@ TEST_CASE("graph: host data is replayed as a constant") {
   float v = 7;
   d.write(c, 0, &v, 4);
   const double y = d.twice(c, 16);
-  const std::unique_ptr<Graph> graph = d.endCapture();
+  const std::shared_ptr<Graph> graph = d.endCapture();
   v = 8;
   d.write(c, 0, &v, 4);
   d.replay(*graph, {x});
@@ -77,9 +77,9 @@ TEST_CASE("graph: refusals, abort and replays that outlive the graph") {
   CHECK(d.memory().graphBytes == 0);
   d.beginCapture({x});
   const double y = d.twice(x, 16);
-  std::unique_ptr<Graph> graph = d.endCapture();
+  std::shared_ptr<Graph> graph = d.endCapture();
   for (int i = 0; i < 5; ++i) d.replay(*graph, {x});
-  d.disposeGraph(*graph);
+  graph->dispose();
   graph.reset();
   CHECK(d.first(y) == -2);
   // An error inside a replay names the op.
@@ -89,5 +89,5 @@ TEST_CASE("graph: refusals, abort and replays that outlive the graph") {
   CHECK_THROWS_AS(d.sync(), Error);
   d.replay(*graph, {x});
   CHECK_THROWS_WITH_AS(d.sync(), "copy: broken on purpose", Error);
-  d.disposeGraph(*graph);
+  graph->dispose();
 }
