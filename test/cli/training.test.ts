@@ -33,22 +33,22 @@ describe('train', () => {
       '-c',
       path,
       '--epochs',
-      '2',
+      '5',
       '--set',
       'optimizer.nesterov=true',
       '--plastic',
       '-o',
       out,
     ]);
-    expect(stderr).toMatch(/one epoch 2\/2 .*loss .*acc .*width 8 .*samples\/s/);
+    expect(stderr).toMatch(/one epoch 5\/5 .*loss .*acc .*width 8 .*samples\/s/);
     expect(stdout).toContain('Mean class recall');
     expect(code).toBe(0);
     const [run] = JSON.parse(readFileSync(join(out, 'results.json'), 'utf8')).runs;
-    expect(run.epochs).toHaveLength(2);
+    expect(run.epochs).toHaveLength(5);
     expect(run.config.optimizer.nesterov).toBe(true);
     expect(run.config.plasticity.rate).toBeGreaterThan(0);
     const lines = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trim().split('\n');
-    expect(lines.map((line) => JSON.parse(line)).filter(({ type }) => type === 'epoch')).toHaveLength(2);
+    expect(lines.map((line) => JSON.parse(line)).filter(({ type }) => type === 'epoch')).toHaveLength(5);
     expect(existsSync(join(out, 'checkpoint.gyrus'))).toBe(true);
   });
 
