@@ -227,13 +227,14 @@ function general(name: string, op: BinaryOp, a: Operand, b: Operand): Tensor {
   return op([scalarLike(name, a, b), b], undefined)[0];
 }
 
-/** Whether x is a tensor that a number can be merged into by a unary kernel; checks both. */
+/** Whether x is a tensor that a number can be merged into by a unary kernel (integers can't: that saturates); checks both. */
 function mergeable(op: string, x: Operand, value: Operand, allowed = numeric): boolean {
   if (typeof value !== 'number' || typeof x !== 'object') return false;
   expectTensor(op, x);
+  x.view(op);
   if (!allowed.includes(x.dtype)) throw new DTypeError(`${op}: expected dtype ${allowed.join(' or ')}, got ${x.dtype}`);
   expectValue(op, value, x.dtype);
-  return true;
+  return x.dtype !== 'i32' || op === 'maximum' || op === 'minimum';
 }
 
 /** a + b. Dtypes: f32, f64, i32 (wraps). */

@@ -25,6 +25,8 @@ export function expectValue(op: string, value: number, dtype: DType): void {
   if (!isFloat(dtype) && !Number.isInteger(value)) {
     throw new DTypeError(`${op}: expected a whole number for dtype ${dtype}, got ${value}`);
   }
+  if (dtype === 'i32' && (value | 0) !== value) throw new DTypeError(`${op}: expected a number of 32 bits for dtype i32, got ${value}`);
+  if (dtype === 'u8' && (value < 0 || value > 255)) throw new DTypeError(`${op}: expected 0..255 for dtype u8, got ${value}`);
 }
 
 export function expectOptionDType(op: string, dtype: DType, allowed: readonly DType[] = DTYPES): void {
