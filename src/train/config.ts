@@ -77,6 +77,13 @@ const datasetSchema = z.strictObject({
     .min(1)
     .optional()
     .describe('Folder of the files (default: where the package puts them, or GYRUS_DATA)'),
+  train: z.string().min(1).optional().describe('Own data instead of a named set: training file (.csv, .tsv, .npy)'),
+  test: z.string().min(1).optional().describe('Own data: test file, as balanced as can be'),
+  label: z
+    .union([z.string(), z.number().int()])
+    .optional()
+    .describe("Own CSV data: name or index of the label's column (default: the last)"),
+  standardize: z.boolean().optional().describe('Own data: every feature to mean 0 and deviation 1 (default true)'),
   imbalanceFactor: z
     .number()
     .min(1)
@@ -144,8 +151,7 @@ export interface ConfigField {
 
 function inner(schema: z.ZodType): z.ZodType {
   let s = schema as z.ZodType & { def: { type: string; innerType?: z.ZodType } };
-  while (['default', 'prefault', 'optional', 'nullable'].includes(s.def.type) && s.def.innerType)
-    s = s.def.innerType as typeof s;
+  while (['default', 'prefault', 'optional', 'nullable'].includes(s.def.type) && s.def.innerType) s = s.def.innerType;
   return s;
 }
 
@@ -171,7 +177,7 @@ function typeName(schema: z.ZodType): string {
 
 function shapeOf(schema: z.ZodType): Record<string, z.ZodType> | undefined {
   const s = inner(schema);
-  return s instanceof z.ZodObject ? (s.shape as Record<string, z.ZodType>) : undefined;
+  return s instanceof z.ZodObject ? s.shape : undefined;
 }
 
 function defaultOf(schema: z.ZodType): unknown {
@@ -251,7 +257,10 @@ export function parseConfig(input: unknown, where = 'config'): RunConfig {
       `'plasticity.grownEpochs': expected at most the period (${config.plasticity.period}), got ${config.plasticity.grownEpochs}`,
     );
   }
-  const { plasticity } = config;
+  const { plasticity, dataset } = config;
+  if ((dataset.train === undefined) !== (dataset.test === undefined)) {
+    problems.push(`'dataset': expected both train and test, or neither, got only ${dataset.train ? 'train' : 'test'}`);
+  }
   if (plasticity && growthEpochs({ ...plasticity, seed: 0 }, config.epochs).length === 0) {
     const { warmup, grownEpochs, lastShrink } = plasticity;
     problems.push(

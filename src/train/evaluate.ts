@@ -63,7 +63,7 @@ export class Evaluator {
         const from = at;
         at += batch.rows;
         const into = async (tensor: Tensor, target: Float64Array | Int32Array): Promise<void> =>
-          target.set((await tensor.data()) as Float32Array, from);
+          target.set(await tensor.data(), from);
         pending.push(into(out.losses, losses), into(out.confidences, confidences), into(out.predictions, predictions));
         if (pending.length >= 3 * IN_FLIGHT) {
           await Promise.all(pending);

@@ -1,7 +1,7 @@
 /**
  * From a configuration to the objects of a run: data with its long tail, model, optimiser, schedule, loss, sampler, cycle.
  */
-import { type Dataset, openDataset, relabel, sample, subset } from '../data/index.js';
+import { type Dataset, openDataset, openFiles, relabel, sample, subset } from '../data/index.js';
 import { ConfigError } from '../device/index.js';
 import {
   classCounts,
@@ -79,9 +79,11 @@ export function longTailed(
   };
 }
 
-/** Opens the data set of a configuration and gives it its long tail. Throws as openDataset does. */
+/** Opens the data set of a configuration and gives it its long tail. Throws as openDataset and openFiles do. */
 export async function prepareData(config: RunConfig['dataset']): Promise<PreparedData> {
-  return longTailed(await openDataset(config.name, { dir: config.dir }), config);
+  const { name, dir, train, test, label, standardize } = config;
+  const own = train !== undefined && test !== undefined;
+  return longTailed(await (own ? openFiles({ train, test, label, standardize }) : openDataset(name, { dir })), config);
 }
 
 /** Everything a Trainer works with. */

@@ -236,7 +236,9 @@ describe('training', () => {
 
   it('throws what the device finds wrong with the data', async () => {
     const bad = { ...data, train: { ...data.train, labels: data.train.labels.map((c) => c + 3) } };
+    const before = device().memory();
     await expect(train({ ...plastic, plasticity: null, epochs: 1 }, { data: bad })).rejects.toThrow(/label/);
+    expect(device().memory()).toMatchObject({ bytesInUse: before.bytesInUse, buffers: before.buffers });
     expect(() => createDataset({ ...bumps('x', 2), labels: [9, 0, 0, 0, 0, 0, 0, 0] })).toThrow(
       /labels from 0 to 3, got 9/,
     );

@@ -1,0 +1,71 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { openFiles } from '../../src/data/index.js';
+import { ConfigError, FormatError } from '../../src/device/index.js';
+import { writeNpy } from '../../src/io/index.js';
+import { parseConfig, prepareData, train } from '../../src/train/index.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'gyrus-own-'));
+afterAll(() => rmSync(dir, { recursive: true }));
+const csv = (name: string, text: string): string => {
+  const path = join(dir, name);
+  writeFileSync(path, text);
+  return path;
+};
+
+describe('own files', () => {
+  it('reads a pair of CSV files with named classes, standardised by the training set', async () => {
+    const pair = await openFiles({
+      train: csv('a.csv', 'x,y,kind\n0,5,oak\n2,5,elm\n4,5,oak\n'),
+      test: csv('b.csv', 'x,y,kind\n2,5,oak\n'),
+      label: 'kind',
+    });
+    expect(pair.train.classNames).toEqual(['elm', 'oak']);
+    expect([...pair.test.labels]).toEqual([1]);
+    const root = Math.sqrt(1.5);
+    [-root, 0, 0, 0, root, 0].forEach((v, i) => expect(pair.train.data[i]).toBeCloseTo(v, 6));
+    expect([...pair.test.data]).toEqual([0, 0]);
+  });
+
+  it('reads npy files with their labels', async () => {
+    const path = join(dir, 'x.npy');
+    await writeNpy(path, { dtype: 'f32', shape: [2, 2], data: Float32Array.of(1, 2, 3, 4) });
+    await writeNpy(join(dir, 'x.labels.npy'), { dtype: 'i32', shape: [2], data: Int32Array.of(1, 0) });
+    const { train } = await openFiles({ train: path, test: path, standardize: false });
+    expect([[...train.data], [...train.labels], train.classes]).toEqual([[1, 2, 3, 4], [1, 0], 2]);
+    await writeNpy(join(dir, 'x.labels.npy'), { dtype: 'f32', shape: [2], data: Float32Array.of(1, 0.5) });
+    await expect(openFiles({ train: path, test: path })).rejects.toThrow(/whole numbers >= 0, got 0.5 in row 1/);
+    await writeNpy(join(dir, 'x.labels.npy'), { dtype: 'i32', shape: [1], data: Int32Array.of(1) });
+    await expect(openFiles({ train: path, test: path })).rejects.toThrow(/expected 2 labels, got shape \[1\]/);
+  });
+
+  it('refuses files that do not fit together or are of another kind', async () => {
+    const a = csv('c.csv', '1,2,0\n3,4,1\n');
+    await expect(openFiles({ train: a, test: csv('d.csv', '1,0\n') })).rejects.toThrow(FormatError);
+    await expect(openFiles({ train: a, test: join(dir, 'd.xlsx') })).rejects.toThrow(ConfigError);
+    await expect(openFiles({ train: csv('e.csv', '1,oak\n2,elm\n'), test: csv('f.csv', '1,ash\n') })).rejects.toThrow(
+      /expected a label of elm, oak in data row 1, got 'ash'/,
+    );
+  });
+
+  it('trains on them from a configuration', async () => {
+    const rows = (n: number): string =>
+      Array.from({ length: n }, (_, i) => `${i % 3},${(i * 7) % 5},c${i % 3}`).join('\n');
+    const config = {
+      dataset: { train: csv('g.csv', rows(90)), test: csv('h.csv', rows(30)), imbalanceFactor: 3 },
+      model: { hidden: [6] },
+      optimizer: { name: 'adam' as const, lr: 0.05 },
+      epochs: 15,
+      batchSize: 8,
+    };
+    expect((await prepareData(parseConfig(config).dataset)).counts).toEqual([30, 17, 10]);
+    const result = await train(config);
+    expect(result.dataset.classNames).toEqual(['c0', 'c1', 'c2']);
+    expect(result.final.meanRecall).toBeGreaterThan(0.9);
+    expect(() => parseConfig({ dataset: { train: 'x.csv' } })).toThrow(
+      /both train and test, or neither, got only train/,
+    );
+  });
+});
