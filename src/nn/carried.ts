@@ -52,7 +52,9 @@ export class CarriedArray {
     this.axes = [...axes];
     for (const axis of axes) {
       if (!(axis instanceof Width) && (!Number.isInteger(axis) || axis < 0)) {
-        throw new ConfigError(`CarriedArray: expected axes that are a Width or a whole number >= 0, got ${String(axis)}`);
+        throw new ConfigError(
+          `CarriedArray: expected axes that are a Width or a whole number >= 0, got ${String(axis)}`,
+        );
       }
     }
     const role = options.role ?? 'stat';
@@ -60,7 +62,9 @@ export class CarriedArray {
     this.fill = options.fill ?? 0;
     const { initial } = options;
     if (initial && !sameShape(initial.shape, this.shape)) {
-      throw new ShapeError(`CarriedArray: expected contents of shape ${describe(this.shape)}, got ${describe(initial.shape)}`);
+      throw new ShapeError(
+        `CarriedArray: expected contents of shape ${describe(this.shape)}, got ${describe(initial.shape)}`,
+      );
     }
     const capacity = axes.map((axis) => (axis instanceof Width ? axis.capacity : axis));
     const device = options.device ?? initial?.device;

@@ -118,7 +118,11 @@ class Paired implements Newborn {
     if (role !== 'incoming' && role !== 'outgoing') return undefined;
     const { device, dtype } = current;
     const odd = this.count % 2 === 1;
-    const drawn = draw(resized(current.shape, axis, this.pairs + (odd && role === 'incoming' ? 1 : 0)), current, this.options);
+    const drawn = draw(
+      resized(current.shape, axis, this.pairs + (odd && role === 'incoming' ? 1 : 0)),
+      current,
+      this.options,
+    );
     // Pair i comes to newborn 2i and 2i + 1; the odd one out is zero-out: drawn incoming, no outgoing (index -1).
     const index = Int32Array.from({ length: this.count }, (_, i) => {
       const pair = i >> 1;
@@ -126,7 +130,10 @@ class Paired implements Newborn {
     });
     const both = indexSelect(drawn, tensor(index, { device }), axis, { fill: 0 });
     if (role === 'incoming') return both;
-    const signs = tensor(Float32Array.from(index, (_, i) => (i % 2 === 0 ? 1 : -1)), { device, dtype });
+    const signs = tensor(
+      Float32Array.from(index, (_, i) => (i % 2 === 0 ? 1 : -1)),
+      { device, dtype },
+    );
     return mul(both, alongAxis(signs, axis, current.rank));
   }
 
@@ -149,7 +156,16 @@ class Split implements Newborn {
     const { device } = donors;
     this.#donors = donors;
     // Each neuron and its copies get a part of its outgoing weights: part / sum of the parts; x / x is 1 for the others.
-    const family = concat([tensor(Int32Array.from({ length: size }, (_, i) => i), { device }), donors], 0);
+    const family = concat(
+      [
+        tensor(
+          Int32Array.from({ length: size }, (_, i) => i),
+          { device },
+        ),
+        donors,
+      ],
+      0,
+    );
     const [low, high] = options.shares === 'equal' ? [1, 1] : [0.5, 1.5];
     const parts = uniform([family.size], { low, high, generator: options.generator, device });
     const total = scatterAdd(zeros([size], { device }), 0, family, parts);
@@ -197,11 +213,24 @@ function chooseDonors(op: string, count: number, size: number, options: NewbornO
     return tensor(highest(options.scores, count), { device });
   }
   const drawn = permutation(size, { generator: options.generator, device });
-  return indexSelect(drawn, tensor(Int32Array.from({ length: count }, (_, i) => i % size), { device }), 0);
+  return indexSelect(
+    drawn,
+    tensor(
+      Int32Array.from({ length: count }, (_, i) => i % size),
+      { device },
+    ),
+    0,
+  );
 }
 
 /** The initialiser of `count` newborn beside `size` neurons. Throws ConfigError for options that make no sense. */
-export function newborn(op: string, count: number, size: number, options: NewbornOptions, keepOutgoing = false): Newborn {
+export function newborn(
+  op: string,
+  count: number,
+  size: number,
+  options: NewbornOptions,
+  keepOutgoing = false,
+): Newborn {
   const init = options.init ?? 'zero-out';
   if (!(GROWTH_INITS as readonly string[]).includes(init)) {
     throw new ConfigError(`${op}: expected init to be one of ${GROWTH_INITS.join(', ')}, got '${String(init)}'`);

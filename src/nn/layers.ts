@@ -52,7 +52,9 @@ export class Linear extends Module implements Producer, Consumer {
     this.bias =
       options.bias === false
         ? undefined
-        : new Parameter(new CarriedArray([output], { role: 'bias', dtype, device: array.full.device }), { name: 'bias' });
+        : new Parameter(new CarriedArray([output], { role: 'bias', dtype, device: array.full.device }), {
+            name: 'bias',
+          });
     if (output instanceof Width) output.producers.push(this);
     if (input instanceof Width) input.consumers.push(this);
   }
@@ -176,7 +178,8 @@ export class Sequential extends Module {
   constructor(...layers: readonly Module[]) {
     super();
     const wrong = layers.findIndex((layer) => !(layer instanceof Module));
-    if (wrong >= 0) throw new ConfigError(`Sequential: expected modules, got ${String(layers[wrong])} at position ${wrong}`);
+    if (wrong >= 0)
+      throw new ConfigError(`Sequential: expected modules, got ${typeof layers[wrong]} at position ${wrong}`);
     this.layers = layers;
   }
 

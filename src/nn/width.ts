@@ -190,7 +190,9 @@ export class Width implements Versioned {
     const gone = this.#slots('prune', slots);
     if (gone.length === 0) return [];
     if (gone.length >= this.#size) {
-      throw new ConfigError(`prune '${this.name}': expected at least one neuron to be left, got all ${this.#size} slots`);
+      throw new ConfigError(
+        `prune '${this.name}': expected at least one neuron to be left, got all ${this.#size} slots`,
+      );
     }
     const ids = gone.map((slot) => this.#ids[slot]);
     const set = new Set(gone);
@@ -230,7 +232,9 @@ export class Width implements Versioned {
   permute(order: ArrayLike<number>): void {
     const slots = this.#slots('permute', order);
     if (slots.length !== this.#size) {
-      throw new ConfigError(`permute '${this.name}': expected every one of ${this.#size} slots once, got ${slots.length}`);
+      throw new ConfigError(
+        `permute '${this.name}': expected every one of ${this.#size} slots once, got ${slots.length}`,
+      );
     }
     this.#rearrange(Int32Array.from(slots));
     this.#tell('permute', []);
@@ -272,7 +276,8 @@ export class Width implements Versioned {
 
   /** The one change there is: neuron `order[i]` comes to slot i, -1 is a newborn. All arrays are made first, then put in place. */
   #rearrange(order: Int32Array, start?: () => Newborn, bornIds: readonly number[] = [], atLeast = 0): void {
-    const enough = order.length <= this.#capacity ? this.#capacity : Math.max(order.length, Math.ceil(this.#capacity * 1.5));
+    const enough =
+      order.length <= this.#capacity ? this.#capacity : Math.max(order.length, Math.ceil(this.#capacity * 1.5));
     const capacity = Math.max(enough, atLeast);
     noGrad(() =>
       tidy(() => {
@@ -313,6 +318,7 @@ export class Width implements Versioned {
 /** The active size of an axis. */
 export function extentOf(axis: Width | number): number {
   if (axis instanceof Width) return axis.size;
-  if (!Number.isInteger(axis) || axis < 1) throw new ShapeError(`layer: expected a Width or a whole number >= 1, got ${String(axis)}`);
+  if (!Number.isInteger(axis) || axis < 1)
+    throw new ShapeError(`layer: expected a Width or a whole number >= 1, got ${String(axis)}`);
   return axis;
 }

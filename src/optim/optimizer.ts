@@ -104,7 +104,8 @@ export abstract class Optimizer {
     this.name = name;
     this.params = [...params];
     if (this.params.length === 0) throw new ConfigError(`${name}: expected at least one parameter, got none`);
-    if (new Set(this.params).size !== this.params.length) throw new ConfigError(`${name}: expected distinct parameters`);
+    if (new Set(this.params).size !== this.params.length)
+      throw new ConfigError(`${name}: expected distinct parameters`);
     this.#lr = checkNumber(`${name}: lr`, options.lr, 0);
     this.weightDecay = checkNumber(`${name}: weightDecay`, options.weightDecay ?? 0, 0);
     this.youngSteps = checkNumber(`${name}: youngSteps`, options.youngSteps ?? 0, 0);
@@ -136,7 +137,8 @@ export abstract class Optimizer {
     return this.#gradScale;
   }
   set gradScale(scale: number) {
-    if (!Number.isFinite(scale)) throw new ConfigError(`${this.name}: gradScale: expected a finite number, got ${String(scale)}`);
+    if (!Number.isFinite(scale))
+      throw new ConfigError(`${this.name}: gradScale: expected a finite number, got ${String(scale)}`);
     if (scale === this.#gradScale) return;
     this.#gradScale = scale;
     this.#writeHyper();

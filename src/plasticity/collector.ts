@@ -82,7 +82,8 @@ export class GateCollector implements Gate {
    * @throws ShapeError for labels that are no vector
    */
   setLabels(labels: Tensor): void {
-    if (labels.rank !== 1) throw new ShapeError(`GateCollector: expected labels [rows], got shape ${describe(labels.shape)}`);
+    if (labels.rank !== 1)
+      throw new ShapeError(`GateCollector: expected labels [rows], got shape ${describe(labels.shape)}`);
     void this.width.size; // a captured step depends on whether we are active
     if (!this.#active) return;
     this.#labels = labels;
@@ -108,7 +109,10 @@ export class GateCollector implements Gate {
   }
   /** The same, running what is queued on the calling thread. */
   readSync(): GateStats {
-    return this.#means(this.#sums.active.dataSync() as HostArray['f32'], this.#counts.active.dataSync() as HostArray['i32']);
+    return this.#means(
+      this.#sums.active.dataSync() as HostArray['f32'],
+      this.#counts.active.dataSync() as HostArray['i32'],
+    );
   }
 
   /** Raw sums and counts, as views that show later changes; `active` is the caller's to keep. */
@@ -126,7 +130,9 @@ export class GateCollector implements Gate {
       const what = `GateCollector '${this.width.name}': load: '${name}'`;
       if (!given) throw new ConfigError(`${what}: missing`);
       if (!sameShape(given.shape, array.shape) || given.dtype !== array.dtype) {
-        throw new ShapeError(`${what}: expected ${array.dtype} ${describe(array.shape)}, got ${given.dtype} ${describe(given.shape)}`);
+        throw new ShapeError(
+          `${what}: expected ${array.dtype} ${describe(array.shape)}, got ${given.dtype} ${describe(given.shape)}`,
+        );
       }
       noGrad(() => assign(array.active, given));
     }

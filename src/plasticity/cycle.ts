@@ -205,7 +205,9 @@ export class PlasticityCycle {
     const { score, retain, probe } = this.settings;
     const counts = this.#counts(context);
     if (probe !== 'running' && !this.#source.probe && !context.probe) {
-      throw new ConfigError('PlasticityCycle: probe: expected a training that can draw a probe set, got one that cannot');
+      throw new ConfigError(
+        'PlasticityCycle: probe: expected a training that can draw a probe set, got one that cannot',
+      );
     }
     if (!this.#collects) return undefined;
     if (!counts || counts.length === 0) {
@@ -232,12 +234,14 @@ export class PlasticityCycle {
               throw new ConfigError(`PlasticityCycle: widths: the model has no width '${name}' (it has ${names})`);
             }
             if (!plastic(found)) {
-              const why = found.mixers.length > 0 ? 'a layer norm mixes its units' : 'it lacks a producer or a consumer';
+              const why =
+                found.mixers.length > 0 ? 'a layer norm mixes its units' : 'it lacks a producer or a consumer';
               throw new ConfigError(`PlasticityCycle: widths: '${name}' can't be plastic: ${why}`);
             }
             return found;
           });
-    if (chosen.length === 0) throw new ConfigError('PlasticityCycle: widths: the model has no width that can be plastic');
+    if (chosen.length === 0)
+      throw new ConfigError('PlasticityCycle: widths: the model has no width that can be plastic');
     const names = chosen.map(({ name }) => name);
     if (new Set(names).size !== names.length) {
       throw new ConfigError(`PlasticityCycle: widths: expected distinct names, got ${names.join(', ')}`);
@@ -276,7 +280,11 @@ export class PlasticityCycle {
       const { width, base, collector } = plastic;
       const stats = collector ? await collector.read() : undefined;
       const weights = counts ? classWeights(settings.classWeighting, counts, settings.effectiveBeta) : undefined;
-      const scores = await scoreUnits(width, settings.score, { stats, classWeights: weights, generator: this.#generator });
+      const scores = await scoreUnits(width, settings.score, {
+        stats,
+        classWeights: weights,
+        generator: this.#generator,
+      });
       const slots = this.#victims(plastic, width.size - base, scores, stats, context);
       if (stats && counts) {
         const tail = classTaylor(stats.perClass, classWeights('inverse', counts));
@@ -310,8 +318,19 @@ export class PlasticityCycle {
     const { units } = plastic.width;
     const kept = this.#retained(stats, context);
     const mature = units.flatMap(({ age }, slot) => (age >= this.settings.maturity ? [slot] : []));
-    const chosen = lowest(scores, n, mature.filter((slot) => !kept.has(slot)));
-    if (chosen.length < n) chosen.push(...lowest(scores, n - chosen.length, mature.filter((slot) => kept.has(slot))));
+    const chosen = lowest(
+      scores,
+      n,
+      mature.filter((slot) => !kept.has(slot)),
+    );
+    if (chosen.length < n)
+      chosen.push(
+        ...lowest(
+          scores,
+          n - chosen.length,
+          mature.filter((slot) => kept.has(slot)),
+        ),
+      );
     if (chosen.length < n) {
       const young = units.flatMap(({ age }, slot) => (age < this.settings.maturity ? [slot] : []));
       young.sort((a, b) => units[b].age - units[a].age || scores[a] - scores[b] || a - b);
@@ -329,7 +348,10 @@ export class PlasticityCycle {
     const order = counts.map((_, c) => c).sort((a, b) => counts[b] - counts[a] || a - b);
     for (const c of order.slice(0, headClasses ?? Math.max(1, Math.round(counts.length / 3)))) {
       const row = stats.perClass[c];
-      const top = lowest(row.map((value) => -value), Math.ceil(retain * row.length - 1e-9));
+      const top = lowest(
+        row.map((value) => -value),
+        Math.ceil(retain * row.length - 1e-9),
+      );
       for (const slot of top) kept.add(slot);
     }
     return kept;

@@ -12,7 +12,13 @@ import { noGrad, tensor, tidy } from '../tensor/index.js';
 function target(consumer: Consumer): { array: CarriedArray; minus: boolean } | undefined {
   if (consumer.bias) return { array: consumer.bias.array, minus: false };
   const { output } = consumer;
-  if (!(output instanceof Width) || consumer.activation !== 'none' || output.producers.length !== 1 || output.means.length !== 1) return undefined;
+  if (
+    !(output instanceof Width) ||
+    consumer.activation !== 'none' ||
+    output.producers.length !== 1 ||
+    output.means.length !== 1
+  )
+    return undefined;
   return { array: output.means[0], minus: true };
 }
 
@@ -29,7 +35,9 @@ export function foldMeans(width: Width, slots: ArrayLike<number>, means: ArrayLi
   const chosen = Int32Array.from(slots);
   const values = Float64Array.from(chosen, (slot) => means[slot]);
   if (values.some((value) => !Number.isFinite(value))) {
-    throw new ConfigError(`foldMeans '${width.name}': expected finite means of slots ${chosen.join(',')}, got ${values.join(',')}`);
+    throw new ConfigError(
+      `foldMeans '${width.name}': expected finite means of slots ${chosen.join(',')}, got ${values.join(',')}`,
+    );
   }
   if (chosen.length === 0) return true;
   return noGrad(() =>
@@ -45,7 +53,10 @@ export function foldMeans(width: Width, slots: ArrayLike<number>, means: ArrayLi
         const { device, dtype, rank } = active;
         const columns = indexSelect(active, tensor(chosen, { device }), rank - 1);
         const weighted = mul(columns, tensor(values, { device, dtype }));
-        const shift = sum(weighted, Array.from({ length: rank - 1 }, (_, i) => i + 1));
+        const shift = sum(
+          weighted,
+          Array.from({ length: rank - 1 }, (_, i) => i + 1),
+        );
         assign(into.array.active, into.minus ? sub(into.array.active, shift) : add(into.array.active, shift));
       }
       return complete;

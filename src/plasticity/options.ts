@@ -2,6 +2,7 @@
  * The choices of the grow-and-prune cycle, each with its default. The published description of the method leaves them open; the
  * defaults are this project's reconstruction.
  */
+import { inspect } from 'node:util';
 import { z } from 'zod';
 import { ConfigError } from '../device/index.js';
 import { GROWTH_INITS, Width } from '../nn/index.js';
@@ -15,24 +16,41 @@ export const cycleSchema = z.strictObject({
   widths: z
     .union([z.literal('all'), z.array(z.union([z.string(), z.instanceof(Width)])).min(1)])
     .default('all')
-    .describe('Widths that change: all that have a producer, a consumer and no layer norm, or a list of widths or their names'),
-  rate: z.number().gt(0).max(4).default(0.5).describe('Units added per cycle, as a share of the base size (rounded up)'),
+    .describe(
+      'Widths that change: all that have a producer, a consumer and no layer norm, or a list of widths or their names',
+    ),
+  rate: z
+    .number()
+    .gt(0)
+    .max(4)
+    .default(0.5)
+    .describe('Units added per cycle, as a share of the base size (rounded up)'),
   period: count.default(4).describe('Epochs of one cycle'),
   grownEpochs: count.default(2).describe('Epochs of a cycle at the grown size'),
   warmup: fraction.default(0.1).describe('Share of the epochs before the first growth'),
   lastShrink: fraction.default(0.8).describe('Share of the epochs by which the last removal happens'),
   init: z.enum(GROWTH_INITS).default('zero-out').describe('How newborn units start'),
-  spread: z.enum(['kaiming', 'match']).default('kaiming').describe('Spread of drawn weights: by fan-in, or that of the old weights'),
+  spread: z
+    .enum(['kaiming', 'match'])
+    .default('kaiming')
+    .describe('Spread of drawn weights: by fan-in, or that of the old weights'),
   noise: z.number().min(0).default(0).describe('split: relative noise on the incoming weights of copies'),
   score: z.enum(scoreNames).default('class-taylor').describe('What decides which units are removed'),
   classWeighting: z.enum(classWeightings).default('uniform').describe('Weight of each class in the class-taylor score'),
   effectiveBeta: z.number().min(0).lt(1).default(0.9999).describe('Beta of the effective number of samples'),
-  maturity: z.number().int().min(0).default(0).describe('Steps before a unit may be removed, as long as enough older ones are left'),
+  maturity: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .describe('Steps before a unit may be removed, as long as enough older ones are left'),
   foldMean: z.boolean().default(true).describe("Fold a removed unit's mean activation into the next bias"),
   retain: fraction
     .nullable()
     .default(null)
-    .describe('Never remove a unit in this top share of a head class, as long as enough others are left (null: no such rule)'),
+    .describe(
+      'Never remove a unit in this top share of a head class, as long as enough others are left (null: no such rule)',
+    ),
   headClasses: count
     .nullable()
     .default(null)
@@ -47,7 +65,9 @@ export const cycleSchema = z.strictObject({
     .describe('running: the last epochs of the grown phase that the statistics cover (null: all of it)'),
   seed: z.number().int().min(0).default(0).describe('Seed of newborn weights, donors and random scores'),
   adjust: z
-    .custom<(phase: 'grown' | 'base', context: PlasticityContext) => void | Promise<void>>((f) => typeof f === 'function')
+    .custom<(phase: 'grown' | 'base', context: PlasticityContext) => void | Promise<void>>(
+      (f) => typeof f === 'function',
+    )
     .optional()
     .describe('Called when a phase begins: set a tail-weighted loss or sampler in the grown phase, and back'),
 });
@@ -59,7 +79,7 @@ export type CycleSettings = z.output<typeof cycleSchema>;
 function valueAt(options: unknown, path: readonly PropertyKey[]): string {
   let value = options;
   for (const key of path) value = (value as Record<PropertyKey, unknown> | undefined)?.[key];
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return inspect(value, { depth: 1, breakLength: Infinity });
 }
 
 /** Options with defaults filled in. Throws ConfigError naming every field that is unknown or out of range. */

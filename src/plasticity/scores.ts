@@ -87,9 +87,12 @@ export function classTaylor(perClass: readonly ArrayLike<number>[], weights?: Ar
 }
 
 function expectStats(name: ScoreName, width: Width, stats: GateStats | undefined): GateStats {
-  if (!stats) throw new ConfigError(`score ${name}: expected statistics of a GateCollector on width '${width.name}', got none`);
+  if (!stats)
+    throw new ConfigError(`score ${name}: expected statistics of a GateCollector on width '${width.name}', got none`);
   if (stats.samples === 0) {
-    throw new ConfigError(`score ${name}: the GateCollector on width '${width.name}' has seen no sample since its reset`);
+    throw new ConfigError(
+      `score ${name}: the GateCollector on width '${width.name}' has seen no sample since its reset`,
+    );
   }
   if (stats.meanAbs.length !== width.size) {
     throw new ConfigError(`score ${name}: expected statistics of ${width.size} units, got ${stats.meanAbs.length}`);
@@ -109,7 +112,9 @@ async function weightScore(width: Width, name: ScoreKind): Promise<Float64Array>
         const inputs = [asRows(weight.array.active)];
         if (needsGrads(name)) {
           if (!weight.grad) {
-            throw new ConfigError(`score ${name}: expected a gradient of the weights of width '${width.name}', got none`);
+            throw new ConfigError(
+              `score ${name}: expected a gradient of the weights of width '${width.name}', got none`,
+            );
           }
           inputs.push(asRows(weight.grad));
         }

@@ -43,7 +43,13 @@ class Residual extends Module {
 
 test('names follow fields, lists and Sequential positions; a shared parameter counts once', () => {
   const net = new Residual();
-  expect([...net.namedParameters().keys()]).toEqual(['shared', 'blocks.0.bias', 'blocks.1.weight', 'blocks.1.bias', 'tail.1.weight']);
+  expect([...net.namedParameters().keys()]).toEqual([
+    'shared',
+    'blocks.0.bias',
+    'blocks.1.weight',
+    'blocks.1.bias',
+    'tail.1.weight',
+  ]);
   expect(net.parameterCount()).toBe(36 + 6 + 36 + 6 + 12);
   expect([...net.children.keys()]).toEqual(['blocks.0', 'blocks.1', 'tail']);
   expect(net.modules().length).toBe(6);
@@ -130,7 +136,9 @@ test.each(elementwise)('%s', (_name, module, reference) => {
 });
 
 test('GELU at known points', () => {
-  expect(distance(values(new GELU().forward(tensor([-1, 0, 1, 2]))), [-0.15865525, 0, 0.84134475, 1.9544997])).toBeLessThan(1e-6);
+  expect(
+    distance(values(new GELU().forward(tensor([-1, 0, 1, 2]))), [-0.15865525, 0, 0.84134475, 1.9544997]),
+  ).toBeLessThan(1e-6);
 });
 
 test.each(['none', 'relu', 'tanh', 'sigmoid'] as const)('Linear with fused %s equals the f64 sum', (activation) => {
@@ -171,10 +179,25 @@ test('BatchNorm: batch statistics in training, running ones otherwise', () => {
   const y = values(norm.forward(x));
   const means = Array.from({ length: 6 }, (_, c) => host.filter((_v, i) => i % 6 === c).reduce((s, v) => s + v, 0) / 5);
   const vars = means.map((m, c) => host.filter((_v, i) => i % 6 === c).reduce((s, v) => s + (v - m) ** 2, 0) / 5);
-  expect(distance(y, host.map((v, i) => (v - means[i % 6]) / Math.sqrt(vars[i % 6] + 1e-5)))).toBeLessThan(1e-5);
+  expect(
+    distance(
+      y,
+      host.map((v, i) => (v - means[i % 6]) / Math.sqrt(vars[i % 6] + 1e-5)),
+    ),
+  ).toBeLessThan(1e-5);
   const running = [values(norm.runningMean.value), values(norm.runningVar.value)];
-  expect(distance(running[0], means.map((m) => 0.1 * m))).toBeLessThan(1e-5);
-  expect(distance(running[1], vars.map((v) => 0.9 + 0.1 * v * (5 / 4)))).toBeLessThan(1e-5);
+  expect(
+    distance(
+      running[0],
+      means.map((m) => 0.1 * m),
+    ),
+  ).toBeLessThan(1e-5);
+  expect(
+    distance(
+      running[1],
+      vars.map((v) => 0.9 + 0.1 * v * (5 / 4)),
+    ),
+  ).toBeLessThan(1e-5);
   norm.eval();
   const expected = host.map((v, i) => (v - running[0][i % 6]) / Math.sqrt(running[1][i % 6] + 1e-5));
   expect(distance(values(norm.forward(x)), expected)).toBeLessThan(1e-5);
@@ -227,14 +250,17 @@ describe('initialisers', () => {
     for (let a = 0; a < n; a++) {
       for (let b = 0; b < n; b++) {
         let dot = 0;
-        for (let k = 0; k < Math.max(rows, cols); k++) dot += rows <= cols ? q[a * cols + k] * q[b * cols + k] : q[k * cols + a] * q[k * cols + b];
+        for (let k = 0; k < Math.max(rows, cols); k++)
+          dot += rows <= cols ? q[a * cols + k] * q[b * cols + k] : q[k * cols + a] * q[k * cols + b];
         expect(dot).toBeCloseTo(a === b ? 4 : 0, 10);
       }
     }
   });
   test('by name, by function, and an unknown name', () => {
     expect(values(new Linear(2, 2, { init: 'ones' }).weight.value)).toEqual([1, 1, 1, 1]);
-    expect(values(new Linear(2, 1, { init: (s, o) => init.uniform(s, { ...o, low: 5, high: 5 }) }).weight.value)).toEqual([5, 5]);
+    expect(
+      values(new Linear(2, 1, { init: (s, o) => init.uniform(s, { ...o, low: 5, high: 5 }) }).weight.value),
+    ).toEqual([5, 5]);
     expect(() => new Linear(2, 2, { init: 'magic' as never })).toThrow(/expected one of kaiming-uniform.*got 'magic'/);
   });
 });
@@ -257,8 +283,10 @@ test('bad sizes and contents', () => {
     expect(() => new Linear(size, 3)).toThrow(ShapeError);
     expect(() => new BatchNorm(size)).toThrow(ShapeError);
   }
-  expect(() => new Sequential(new ReLU(), {} as Module)).toThrow(/got \[object Object\] at position 1/);
-  expect(() => new CarriedArray([new Width(3), 2], { initial: zeros([3, 3]) })).toThrow(/expected contents of shape \[3,2\], got \[3,3\]/);
+  expect(() => new Sequential(new ReLU(), {} as Module)).toThrow(/got object at position 1/);
+  expect(() => new CarriedArray([new Width(3), 2], { initial: zeros([3, 3]) })).toThrow(
+    /expected contents of shape \[3,2\], got \[3,3\]/,
+  );
   expect(() => new CarriedArray([-1])).toThrow(ConfigError);
   expect(() => new Linear(4, 3).forward(x)).toThrow(/linear/);
   expect(new Parameter(new CarriedArray([2])).decay).toBe(true);

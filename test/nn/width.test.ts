@@ -20,7 +20,12 @@ function trained(norm: boolean, capacity?: number) {
 
 describe.each([false, true])('function preserved at grow, batch norm: %s', (norm) => {
   test.each(GROWTH_INITS)('%s', (init) => {
-    const options: NewbornOptions[] = [{}, { spread: 'match' }, { shares: 'equal' }, { scores: [3, 1, 4, 1, 5, 9, 2, 6] }];
+    const options: NewbornOptions[] = [
+      {},
+      { spread: 'match' },
+      { shares: 'equal' },
+      { scores: [3, 1, 4, 1, 5, 9, 2, 6] },
+    ];
     for (const extra of options) {
       for (const count of [1, 2, 5, 11]) {
         for (const training of [false, true]) {
@@ -34,7 +39,10 @@ describe.each([false, true])('function preserved at grow, batch norm: %s', (norm
           expect(distance(after, before)).toBeLessThan(init === 'zero-out' ? 1e-12 : 2e-6);
           expect(first.size).toBe(8 + count);
           expect(net.parameterCount()).toBe(
-            (6 + 1) * first.size + (first.size + 1) * second.size + (second.size + 1) * 4 + (norm ? 2 * (first.size + second.size) : 0),
+            (6 + 1) * first.size +
+              (first.size + 1) * second.size +
+              (second.size + 1) * 4 +
+              (norm ? 2 * (first.size + second.size) : 0),
           );
         }
       }
@@ -84,7 +92,9 @@ test('split copies the donors of highest score and shares out their outgoing wei
   const donors = [5, 2];
   donors.forEach((donor, k) => {
     const slot = 8 + k;
-    expect(after.get('0.weight')!.slice(slot * 6, slot * 6 + 6)).toEqual(before.get('0.weight')!.slice(donor * 6, donor * 6 + 6));
+    expect(after.get('0.weight')!.slice(slot * 6, slot * 6 + 6)).toEqual(
+      before.get('0.weight')!.slice(donor * 6, donor * 6 + 6),
+    );
     for (const name of ['0.bias', '1.gamma', '1.beta', '1.runningMean', '1.runningVar']) {
       expect(after.get(name)![slot]).toBe(before.get(name)![donor]);
     }
@@ -98,7 +108,8 @@ test('split copies the donors of highest score and shares out their outgoing wei
   });
   // Who wasn't split keeps every bit.
   for (const slot of [0, 1, 3, 4, 6, 7]) {
-    for (let i = 0; i < second.size; i++) expect(after.get('3.weight')![i * 10 + slot]).toBe(before.get('3.weight')![i * 8 + slot]);
+    for (let i = 0; i < second.size; i++)
+      expect(after.get('3.weight')![i * 10 + slot]).toBe(before.get('3.weight')![i * 8 + slot]);
   }
 });
 
@@ -172,7 +183,14 @@ test('reset draws incoming weights, clears outgoing ones and all state of the un
   const before = new Map([...net.stateDict(), ...optimizer.stateDict()].map(([name, t]) => [name, values(t)]));
   first.reset([6, 2], { generator: new Generator(9) });
   const after = new Map([...net.stateDict(), ...optimizer.stateDict()].map(([name, t]) => [name, values(t)]));
-  const fills: Record<string, number> = { '0.bias': 0, '1.gamma': 1, '1.beta': 0, '1.runningMean': 0, '1.runningVar': 1, 'rowSteps.0': 0 };
+  const fills: Record<string, number> = {
+    '0.bias': 0,
+    '1.gamma': 1,
+    '1.beta': 0,
+    '1.runningMean': 0,
+    '1.runningVar': 1,
+    'rowSteps.0': 0,
+  };
   for (const [name, fill] of Object.entries(fills)) {
     expect(after.get(name)).toEqual(before.get(name)!.map((x, j) => (j === 2 || j === 6 ? fill : x)));
   }
@@ -275,7 +293,10 @@ test('bad arguments are ConfigErrors that name the width, and change nothing', (
     [() => first.grow(1.5), /got 1.5/],
     [() => first.grow(NaN), /got NaN/],
     [() => first.grow('2' as never), /got 2/],
-    [() => first.grow(2, { init: 'magic' as never }), /expected init to be one of zero-out, paired, split, got 'magic'/],
+    [
+      () => first.grow(2, { init: 'magic' as never }),
+      /expected init to be one of zero-out, paired, split, got 'magic'/,
+    ],
     [() => first.grow(2, { init: 'split', scores: [1, 2] }), /expected 8 scores, one per active neuron, got 2/],
     [() => first.grow(2, { init: 'split', donors: [0, 8] }), /expected 2 donors among slots 0..7/],
     [() => first.grow(2, { init: 'split', noise: -1 }), /expected noise to be a number >= 0, got -1/],
@@ -316,12 +337,21 @@ test('any sequence of changes keeps ids, sizes and weights together', () => {
       // Every unit's bias becomes its id, so that a mix-up shows.
       const mark = (): void => {
         const bias = net.parameters()[1].array.active;
-        bias.device.write(bias.storage.handle, 0, Float32Array.from(first.units, ({ id }) => id));
+        bias.device.write(
+          bias.storage.handle,
+          0,
+          Float32Array.from(first.units, ({ id }) => id),
+        );
       };
       mark();
       for (const { kind, n } of commands) {
         if (kind === 'grow') first.grow(n, { generator });
-        else if (kind === 'prune') first.prune(Array.from({ length: Math.min(n, first.size - 1) }, (_, i) => (i * 5) % first.size).filter((s, i, a) => a.indexOf(s) === i));
+        else if (kind === 'prune')
+          first.prune(
+            Array.from({ length: Math.min(n, first.size - 1) }, (_, i) => (i * 5) % first.size).filter(
+              (s, i, a) => a.indexOf(s) === i,
+            ),
+          );
         else first.permute(Array.from({ length: first.size }, (_, i) => (i + n) % first.size));
         const known = values(net.parameters()[1].array.active);
         first.units.forEach(({ id }, slot) => expect([id, 0]).toContain(known[slot]));

@@ -27,7 +27,8 @@ interface Rule {
 const DECAY = 0.1;
 function sgdRule(momentum: number, nesterov: boolean, dampening: number, young = 0): Rule {
   return {
-    make: (params) => new SGD(params, { lr: 0.05, momentum, nesterov, dampening, weightDecay: DECAY, youngSteps: young }),
+    make: (params) =>
+      new SGD(params, { lr: 0.05, momentum, nesterov, dampening, weightDecay: DECAY, youngSteps: young }),
     move: (r, i, grad, lr) => {
       const t = ++r.t[i];
       let d = grad + (t > young ? DECAY * r.p[i] : 0);
@@ -108,7 +109,9 @@ describe.each(['f32', 'f64'] as const)('%s', (dtype) => {
         references = references.map((r, i) => {
           const axes = shapes[i];
           const after = axes.map((axis) => (axis === width ? order.length : axis instanceof Width ? axis.size : axis));
-          const before = axes.map((axis, a) => (axis === width ? r.p.length / (after.reduce((n, e) => n * e, 1) / after[a]) : after[a]));
+          const before = axes.map((axis, a) =>
+            axis === width ? r.p.length / (after.reduce((n, e) => n * e, 1) / after[a]) : after[a],
+          );
           const n = after.reduce((product, e) => product * e, 1);
           const pick = (from: Float64Array): Float64Array =>
             Float64Array.from({ length: n }, (_, flat) => {
@@ -167,7 +170,10 @@ test('parameters without gradient stay as they are and are not counted', () => {
   const [a, b] = [new Linear(2, 2), new Linear(2, 2)];
   const optimizer = new SGD([a.weight, b.weight], { lr: 1, momentum: 0.5, weightDecay: 0.5 });
   const before = values(b.weight.value);
-  a.weight.grad = tensor([[1, 1], [1, 1]]);
+  a.weight.grad = tensor([
+    [1, 1],
+    [1, 1],
+  ]);
   optimizer.step();
   expect(values(b.weight.value)).toEqual(before);
   expect(values(optimizer.stateDict().get('rowSteps.0')!)).toEqual([1]);
@@ -235,7 +241,10 @@ test('bad options and states', () => {
     [() => new AdamW(params, { eps: -1 }), /AdamW: eps/],
     [() => new AdamW(params, { youngSteps: -1 }), /youngSteps/],
     [() => (new SGD(params, { lr: 1 }).lr = Infinity * 0), /lr/],
-    [() => new SGD(params, { lr: 1 }).loadStateDict(new Adam(params).stateDict()), /expected the state of SGD over 2 parameters, got Adam/],
+    [
+      () => new SGD(params, { lr: 1 }).loadStateDict(new Adam(params).stateDict()),
+      /expected the state of SGD over 2 parameters, got Adam/,
+    ],
   ];
   for (const [run, message] of bad) {
     expect(run).toThrow(ConfigError);
@@ -265,7 +274,12 @@ test('schedules', () => {
   const warm = schedules.warmup(0.2, schedules.cosine());
   expect([0, 0.1, 0.2, 0.6, 1].map((p) => +warm(p).toFixed(12))).toEqual([0, 0.5, 1, 0.5, 0]);
   expect(schedules.warmup(1)(0.5)).toBe(0.5);
-  for (const run of [() => schedules.step([2]), () => schedules.step([0.5], 0), () => schedules.cosine(-1), () => schedules.warmup(NaN)]) {
+  for (const run of [
+    () => schedules.step([2]),
+    () => schedules.step([0.5], 0),
+    () => schedules.cosine(-1),
+    () => schedules.warmup(NaN),
+  ]) {
     expect(run).toThrow(ConfigError);
   }
 });

@@ -38,7 +38,12 @@ test('sizes over time, events, ids, ages and parameter count', async () => {
   const first = run.cycle.log[2];
   expect(first.scores!.map(({ id }) => id)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
   const sorted = [...first.scores!].sort((p, q) => p.score - q.score || p.id - q.id);
-  expect([...first.unitIds].sort()).toEqual(sorted.slice(0, 3).map(({ id }) => id).sort());
+  expect([...first.unitIds].sort()).toEqual(
+    sorted
+      .slice(0, 3)
+      .map(({ id }) => id)
+      .sort(),
+  );
   expect(first.scores!.reduce((s, { score }) => s + score, 0)).toBeCloseTo(1, 6);
   const alive = new Set(run.widths[0].units.map(({ id }) => id));
   for (const id of first.unitIds) expect(alive.has(id)).toBe(false);
@@ -98,7 +103,15 @@ test('retain: no unit in the top half of a head class goes while others are left
   const top = [...collector.readSync().perClass[0]].map((v, slot) => ({ v, id: run.widths[0].units[slot].id }));
   top.sort((p, q) => q.v - p.v);
   const kept = new Set(top.slice(0, 5).map(({ id }) => id));
-  await run.cycle.onEpochEnd({ model: run.net, optimizer: run.optimizer, epochs: 10, epoch: 2, step: 18, stepsPerEpoch: 6, classCounts: [48, 24, 12, 8, 4] });
+  await run.cycle.onEpochEnd({
+    model: run.net,
+    optimizer: run.optimizer,
+    epochs: 10,
+    epoch: 2,
+    step: 18,
+    stepsPerEpoch: 6,
+    classCounts: [48, 24, 12, 8, 4],
+  });
   const { unitIds } = run.cycle.log.find(({ kind, layer }) => kind === 'prune' && layer === 'a')!;
   // 9 units, 5 kept: 3 of the other 4 go.
   expect(unitIds.length).toBe(3);
@@ -185,7 +198,14 @@ describe('memory', () => {
 });
 
 describe('refusals', () => {
-  const context = { model: training(usual).net, optimizer: training(usual).optimizer, epochs: 10, epoch: 0, step: 0, stepsPerEpoch: 6 };
+  const context = {
+    model: training(usual).net,
+    optimizer: training(usual).optimizer,
+    epochs: 10,
+    epoch: 0,
+    step: 0,
+    stepsPerEpoch: 6,
+  };
   const options: [CycleOptions, RegExp][] = [
     [{ rates: 0.5 } as never, /Unrecognized key: "rates"/],
     [{ rate: 0 }, /'rate': .*>0, got 0/],
@@ -205,8 +225,13 @@ describe('refusals', () => {
     expect(() => new PlasticityCycle(wrong)).toThrow(message);
   });
   test('what the training cannot give', () => {
-    const start = (o: CycleOptions, more: object = {}) => () => new PlasticityCycle(o).onTrainStart({ ...context, classCounts: [3, 2, 1, 1, 1], ...more });
-    expect(start(usual, { epochs: 2 })).toThrow(/no cycle fits: 2 epochs with warmup 0.1, grownEpochs 2 and lastShrink 0.8/);
+    const start =
+      (o: CycleOptions, more: object = {}) =>
+      () =>
+        new PlasticityCycle(o).onTrainStart({ ...context, classCounts: [3, 2, 1, 1, 1], ...more });
+    expect(start(usual, { epochs: 2 })).toThrow(
+      /no cycle fits: 2 epochs with warmup 0.1, grownEpochs 2 and lastShrink 0.8/,
+    );
     expect(start(usual, { classCounts: undefined })).toThrow(/expected classCounts/);
     expect(start({ ...usual, probe: { samplesPerClass: 2 } })).toThrow(/probe: expected a training that can draw/);
     expect(start({ ...usual, widths: ['nope'] })).toThrow(/no width 'nope' \(it has 'a', 'b'\)/);
@@ -214,13 +239,17 @@ describe('refusals', () => {
     const width = new Width(4, { name: 'w' });
     const mixed = new Sequential(new Linear(3, width), new LayerNorm(width), new Linear(width, 2));
     expect(start(usual, { model: mixed })).toThrow(/no width that can be plastic/);
-    expect(start({ ...usual, widths: [width] }, { model: mixed })).toThrow(/'w' can't be plastic: a layer norm mixes its units/);
+    expect(start({ ...usual, widths: [width] }, { model: mixed })).toThrow(
+      /'w' can't be plastic: a layer norm mixes its units/,
+    );
     const twins = [new Width(4, { name: 'w' }), new Width(4, { name: 'w' })];
     const same = new Sequential(new Linear(3, twins[0]), new Linear(twins[0], twins[1]), new Linear(twins[1], 2));
     expect(start(usual, { model: same })).toThrow(/expected distinct names, got w, w/);
     const cycle = new PlasticityCycle(usual);
     cycle.onTrainStart({ ...context, classCounts: [1, 1, 1, 1, 1] });
-    expect(() => cycle.onTrainStart({ ...context, classCounts: [1, 1, 1, 1, 1] })).toThrow(/one training per cycle object/);
+    expect(() => cycle.onTrainStart({ ...context, classCounts: [1, 1, 1, 1, 1] })).toThrow(
+      /one training per cycle object/,
+    );
     cycle.dispose();
   });
 });

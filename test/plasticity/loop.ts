@@ -40,7 +40,10 @@ export interface Training {
   run(from: number, to: number): Promise<void>;
 }
 
-export function training(options: CycleOptions, settings: { epochs?: number; norm?: boolean; eager?: boolean } = {}): Training {
+export function training(
+  options: CycleOptions,
+  settings: { epochs?: number; norm?: boolean; eager?: boolean } = {},
+): Training {
   const { epochs = 10, norm = true, eager = false } = settings;
   const generator = new Generator(17);
   const widths = [new Width(6, { name: 'a', capacity: 8 }), new Width(5, { name: 'b', capacity: 12 })];
@@ -80,7 +83,11 @@ export function training(options: CycleOptions, settings: { epochs?: number; nor
         step,
         stepsPerEpoch: data.length,
         classCounts,
-        probe: (samples) => tidy(() => ({ x: normal([5 * samples, 8], { generator: new Generator(epoch) }), y: tensor(Int32Array.from({ length: 5 * samples }, (_, i) => i % 5)) })),
+        probe: (samples) =>
+          tidy(() => ({
+            x: normal([5 * samples, 8], { generator: new Generator(epoch) }),
+            y: tensor(Int32Array.from({ length: 5 * samples }, (_, i) => i % 5)),
+          })),
       });
       if (!started) cycle.onTrainStart(context(from, from * data.length));
       started = true;

@@ -18,7 +18,15 @@ import {
 } from '../../src/nn/index.js';
 import { add, crossEntropy, Generator, normal, zeros } from '../../src/ops/index.js';
 import { SGD } from '../../src/optim/index.js';
-import { classTaylor, classWeights, foldMeans, GateCollector, lowest, scoreNames, scoreUnits } from '../../src/plasticity/index.js';
+import {
+  classTaylor,
+  classWeights,
+  foldMeans,
+  GateCollector,
+  lowest,
+  scoreNames,
+  scoreUnits,
+} from '../../src/plasticity/index.js';
 import { type Tensor, tensor, tidy } from '../../src/tensor/index.js';
 import { distance, makeBatch, values } from '../nn/helpers.js';
 
@@ -59,7 +67,11 @@ function makeSmall(units = 9, options: { gate?: boolean } = {}) {
   if (options.gate) layers.splice(2, 0, new UnitGate(width));
   const net = new Sequential(...layers);
   const bias = net.parameters()[1].array.active;
-  bias.device.write(bias.storage.handle, 0, Float32Array.from({ length: units }, (_, j) => 0.3 - 0.2 * j));
+  bias.device.write(
+    bias.storage.handle,
+    0,
+    Float32Array.from({ length: units }, (_, j) => 0.3 - 0.2 * j),
+  );
   return { net, width };
 }
 
@@ -96,7 +108,9 @@ describe('scores against f64', () => {
   const incoming = values(net.parameters()[0].value);
   const grad = values(net.parameters()[0].grad!);
   const rows = (f: (w: number, g: number) => number): number[] =>
-    Array.from({ length: 9 }, (_, j) => incoming.slice(j * 6, j * 6 + 6).reduce((s, w, k) => s + f(w, grad[j * 6 + k]), 0));
+    Array.from({ length: 9 }, (_, j) =>
+      incoming.slice(j * 6, j * 6 + 6).reduce((s, w, k) => s + f(w, grad[j * 6 + k]), 0),
+    );
 
   const expected: Record<string, () => number[]> = {
     l1: () => rows((w) => Math.abs(w)),
@@ -134,15 +148,29 @@ describe('scores against f64', () => {
   test('statistics: counts, means and zeros', () => {
     expect(stats.samples).toBe(25);
     expect(stats.counts).toEqual([0, 1, 2, 3].map((c) => all.labels.filter((l) => l === c).length));
-    expect(distance(stats.mean, perUnit((a) => a))).toBeLessThan(1e-5);
-    expect(distance(stats.zeros, perUnit((a) => +(a === 0)))).toBeLessThan(1e-6);
+    expect(
+      distance(
+        stats.mean,
+        perUnit((a) => a),
+      ),
+    ).toBeLessThan(1e-5);
+    expect(
+      distance(
+        stats.zeros,
+        perUnit((a) => +(a === 0)),
+      ),
+    ).toBeLessThan(1e-6);
     stats.perClass.forEach((row, c) => expect(distance(row, perClass[c])).toBeLessThan(2e-5));
   });
   test('what is missing is named', async () => {
-    await expect(scoreUnits(width, 'apoz')).rejects.toThrow(/apoz: expected statistics of a GateCollector on width 'hidden'/);
+    await expect(scoreUnits(width, 'apoz')).rejects.toThrow(
+      /apoz: expected statistics of a GateCollector on width 'hidden'/,
+    );
     await expect(scoreUnits(width, 'magic' as never)).rejects.toThrow(/expected one of class-taylor, .*got 'magic'/);
     net.zeroGrad();
-    await expect(scoreUnits(width, 'taylor-weight')).rejects.toThrow(/expected a gradient of the weights of width 'hidden'/);
+    await expect(scoreUnits(width, 'taylor-weight')).rejects.toThrow(
+      /expected a gradient of the weights of width 'hidden'/,
+    );
     const empty = { ...stats, samples: 0 };
     await expect(scoreUnits(width, 'activation', { stats: empty })).rejects.toThrow(/has seen no sample/);
     await expect(scoreUnits(new Width(2), 'l1')).rejects.toThrow(ConfigError);
@@ -154,7 +182,9 @@ test('several producers: weight scores add up', async () => {
   const [a, b] = [new Linear(2, width), new Linear(5, width)];
   const w = [values(a.weight.value), values(b.weight.value)];
   const sums = (f: (v: number) => number): number[] =>
-    [0, 1, 2].map((j) => [...w[0].slice(j * 2, j * 2 + 2), ...w[1].slice(j * 5, j * 5 + 5)].reduce((s, v) => s + f(v), 0));
+    [0, 1, 2].map((j) =>
+      [...w[0].slice(j * 2, j * 2 + 2), ...w[1].slice(j * 5, j * 5 + 5)].reduce((s, v) => s + f(v), 0),
+    );
   expect(distance(await scoreUnits(width, 'l1'), sums(Math.abs))).toBeLessThan(1e-6);
   expect(distance(await scoreUnits(width, 'l2'), sums((v) => v * v).map(Math.sqrt))).toBeLessThan(1e-6);
 });
@@ -164,7 +194,9 @@ test('a UnitGate sees the whole gradient where several layers read the neurons',
   const width = new Width(5, { name: 'shared' });
   const head = new Sequential(new Linear(6, width, { generator }), new ReLU());
   const [left, right] = [new Linear(width, 4, { generator }), new Linear(width, 4, { generator })];
-  expect(() => new GateCollector(width, 4)).toThrow(/exactly one layer that reads width 'shared', got 2; put a UnitGate/);
+  expect(() => new GateCollector(width, 4)).toThrow(
+    /exactly one layer that reads width 'shared', got 2; put a UnitGate/,
+  );
   const gate = new UnitGate(width);
   const collector = new GateCollector(width, 4);
   collector.active = true;
@@ -179,14 +211,19 @@ test('a UnitGate sees the whole gradient where several layers read the neurons',
   whole.loadStateDict(new Map([...whole.stateDict()].map(([n, t]) => [n, n === '2.weight' ? sum : t])));
   const { a: acts, g } = observe(whole, 5, x, y);
   const expected = Array.from({ length: 5 }, (_, j) => mean(acts.map((row, m) => Math.abs(row[j] * g[m][j]))));
-  const taylor = Array.from({ length: 5 }, (_, j) => got.perClass.reduce((s, row, c) => s + (row[j] * got.counts[c]) / 12, 0));
+  const taylor = Array.from({ length: 5 }, (_, j) =>
+    got.perClass.reduce((s, row, c) => s + (row[j] * got.counts[c]) / 12, 0),
+  );
   expect(distance(taylor, expected)).toBeLessThan(2e-5);
 });
 
 test('a UnitGate gives the same sums as the fused epilogue', () => {
   const [fused, apart] = [makeSmall(), makeSmall(9, { gate: true })];
   const [one, two] = [new GateCollector(fused.width, 4), new GateCollector(apart.width, 4)];
-  for (const [collector, { net }] of [[one, fused], [two, apart]] as const) {
+  for (const [collector, { net }] of [
+    [one, fused],
+    [two, apart],
+  ] as const) {
     collector.active = true;
     pass(net, collector, makeBatch());
   }
@@ -262,11 +299,22 @@ describe('class weights', () => {
     expect([...classWeights('uniform', [5, 1, 0, 2])]).toEqual([0.25, 0.25, 0.25, 0.25]);
     expect(distance(classWeights('inverse', [4, 1, 0]), [0.2, 0.8, 0])).toBeLessThan(1e-12);
     const raw = [100, 10].map((n) => (1 - 0.9) / (1 - 0.9 ** n));
-    expect(distance(classWeights('effective', [100, 10], 0.9), raw.map((w) => w / (raw[0] + raw[1])))).toBeLessThan(1e-12);
-    for (const counts of [[], [0, 0], [-1, 2], [1.5]]) expect(() => classWeights('inverse', counts)).toThrow(ConfigError);
+    expect(
+      distance(
+        classWeights('effective', [100, 10], 0.9),
+        raw.map((w) => w / (raw[0] + raw[1])),
+      ),
+    ).toBeLessThan(1e-12);
+    for (const counts of [[], [0, 0], [-1, 2], [1.5]])
+      expect(() => classWeights('inverse', counts)).toThrow(ConfigError);
   });
   test('class-taylor leaves out classes that were not seen', () => {
-    expect([...classTaylor([[1, 3], [0, 0]])]).toEqual([0.125, 0.375]);
+    expect([
+      ...classTaylor([
+        [1, 3],
+        [0, 0],
+      ]),
+    ]).toEqual([0.125, 0.375]);
   });
   test('lowest: ties by slot, NaN first, candidates', () => {
     expect(lowest([3, 1, NaN, 1, 2], 3)).toEqual([2, 1, 3]);
@@ -338,7 +386,10 @@ test('conv-like weights score and fold over their inner axes', async () => {
   const generator = new Generator(6);
   const width = new Width(3, { name: 'channels' });
   const parameter = (axes: (Width | number)[], role: Role | Role[]): Parameter => {
-    const initial = normal(axes.map((axis) => (axis instanceof Width ? axis.size : axis)), { generator });
+    const initial = normal(
+      axes.map((axis) => (axis instanceof Width ? axis.size : axis)),
+      { generator },
+    );
     return new Parameter(new CarriedArray(axes, { role, initial }));
   };
   const weight = parameter([width, 2, 2, 5], ['incoming', 'slot', 'slot', 'slot']);
