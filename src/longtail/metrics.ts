@@ -49,15 +49,14 @@ export class ConfusionMatrix {
         `ConfusionMatrix.add: expected as many predictions as labels (${labels.length}), got ${predictions.length}`,
       );
     }
-    for (let i = 0; i < labels.length; i++) {
-      for (const [what, value] of [
-        ['label', labels[i]],
-        ['prediction', predictions[i]],
-      ] as const) {
-        if (!(value >= 0 && value < this.classes)) {
-          throw new ConfigError(`ConfusionMatrix.add: expected a ${what} from 0 to ${this.classes - 1}, got ${value}`);
-        }
+    const check = (what: string, value: number): void => {
+      if (!(value >= 0 && value < this.classes)) {
+        throw new ConfigError(`ConfusionMatrix.add: expected a ${what} from 0 to ${this.classes - 1}, got ${value}`);
       }
+    };
+    for (let i = 0; i < labels.length; i++) {
+      check('label', labels[i]);
+      check('prediction', predictions[i]);
       this.#counts[labels[i] * this.classes + predictions[i]]++;
     }
   }
