@@ -35,10 +35,16 @@ export interface RunProgress extends RunHooks {
 
 function bar(title: string, epochs: number): RunProgress {
   const color = colorsFor(process.stderr);
+  const wide = (process.stderr.columns ?? 80) >= 130;
+  const rest = wide
+    ? 'epoch {epoch}/{epochs}  loss {loss}  acc {acc}  test {test}  width {width}  {rate} samples/s  {left} left'
+    : '{epoch}/{epochs} {left} left, loss {loss} acc {acc} width {width} {rate}/s';
   const single = new SingleBar({
     stream: process.stderr,
-    format: `${color.bold(title)} {bar} epoch {epoch}/${epochs}  loss {loss}  acc {acc}  test {test}  width {width}  {rate} samples/s  {left} left`,
-    barsize: 16,
+    format: `${color.bold(title)} {bar} ${rest}`,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: wide ? 16 : 6,
     fps: 8,
     hideCursor: true,
     clearOnComplete: true,
@@ -46,7 +52,7 @@ function bar(title: string, epochs: number): RunProgress {
     gracefulExit: false,
     linewrap: false,
   });
-  const payload = { epoch: 0, loss: '–', acc: '–', test: '–', width: '–', rate: '–', left: '?' };
+  const payload = { epoch: 0, epochs, loss: '–', acc: '–', test: '–', width: '–', rate: '–', left: '?' };
   single.start(1000, 0, payload);
   return {
     onProgress(p: Progress) {
