@@ -92,6 +92,21 @@ TEST_CASE("linear: bias and activations, padded weights") {
         }
 }
 
+TEST_CASE("linear: one to four rows, dot products along K") {
+  for (const DType d : kFloats)
+    for (const std::int64_t M : {1, 2, 3, 4})
+      for (const std::int64_t N : {1, 3, 4, 37})
+        for (const std::int64_t K : {1, 15, 16, 33, 785})
+          for (const double activation : {0.0, 1.0, 2.0})
+            expectAgreement(Op::Linear, {make(d, {M, N})},
+                            {randomTensor(d, {M, K}, 1, -1, 1, Layout::Padded),
+                             randomTensor(d, {N, K}, 2, -1, 1, Layout::Padded), randomTensor(d, {N}, 3, -1, 1)},
+                            {1, activation}, tolerance(d));
+  expectAgreement(Op::Linear, {make(DType::F32, {1, 2500})},
+                  {randomTensor(DType::F32, {1, 784}, 1, -1, 1), randomTensor(DType::F32, {2500, 784}, 2, -1, 1)},
+                  {0, 0}, tolerance(DType::F32));
+}
+
 TEST_CASE("linear: relu hands NaN on") {
   Tensor x = randomTensor(DType::F32, {3, 4}, 1);
   x.set(5, NAN);

@@ -7,6 +7,8 @@
 //       for each panel: pack B's panel [KC, NR] on the stack, then run the micro-kernel on every row tile
 #pragma once
 #include "core/pool.h"
+#include "cpu/activation.h"
+#include "cpu/gemm/dots.h"
 #include "cpu/gemm/microkernel.h"
 #include "cpu/gemm/pack.h"
 #include "cpu/gemm/tiles.h"
@@ -41,6 +43,10 @@ struct Gemm {
       emptySum();
       return;
     }
+    if (M <= Shape::SkinnyRows && a_col == 1 && b_row == 1 && K >= 2 * VN) {
+      alongDepth();
+      return;
+    }
     const int64_t depth = depthOfBlock(K);
     for (int64_t m = 0; m < M; m += Shape::RowsAtOnce)
       for (int64_t k = 0; k < K; k += depth) block(packed, m, least(Shape::RowsAtOnce, M - m), k, least(depth, K - k));
@@ -50,6 +56,19 @@ struct Gemm {
   static const MicroKernel<T>* kernelsOf(int vectors) {
     static const KernelSet<T> set;
     return set.kernel[vectors - 1];
+  }
+
+  // Few rows, and both operands contiguous along K: a group of columns is a piece of work.
+  void alongDepth() const {
+    constexpr int64_t wide = 4;
+    const int64_t each = 2 * M * K, target = most(int64_t{1} << 18, each * N / 48);
+    const int64_t step = most(1, target / (each * wide)) * wide;
+    parallelFor(divUp(N, step), [&](int64_t chunk) {
+      const int64_t n = chunk * step, end = least(N, n + step);
+      const auto run = M == 1 ? dotColumns<T, 1> : M == 2 ? dotColumns<T, 2> : dotColumns<T, 3>;
+      run(n, end, K, a, a_row, b, b_col, c, ldc, epilogue);
+      if (epilogue.activation != ActivationKind::None) activateTile(c + n, static_cast<int>(M), end - n);
+    });
   }
 
   // K = 0: no product, but the bias and the activation.
@@ -90,6 +109,16 @@ struct Gemm {
 
   static int tileRows(int64_t rows, int64_t tile) { return static_cast<int>(least(MR, rows - tile * MR)); }
 
+  // Tanh and sigmoid get a pass of their own over a tile just stored: inlined into the store of each vector of each
+  // micro-kernel they were nine tenths of the code.
+  __attribute__((noinline)) void activateTile(T* tile, int rows, int64_t cols) const {
+    for (int i = 0; i < rows; ++i)
+      eachVector<T>(cols, [&](int64_t n, int lanes) {
+        T* p = tile + i * ldc + n;
+        store(activate(epilogue.activation, load(p, lanes)), p, lanes);
+      });
+  }
+
   // Row tiles [tile, tile_end) x columns [n, n_end).
   void piece(const T* packed, int64_t m0, int64_t rows, int64_t k0, int64_t depth, int64_t tile, int64_t tile_end,
              int64_t n, int64_t n_end, int width) const {
@@ -99,7 +128,9 @@ struct Gemm {
     t.ldc = ldc;
     t.add = k0 > 0;
     t.finish = k0 + depth == K;
-    t.activation = epilogue.activation;
+    t.relu = epilogue.activation == ActivationKind::Relu;
+    const bool curved =
+        t.finish && (epilogue.activation == ActivationKind::Tanh || epilogue.activation == ActivationKind::Sigmoid);
     // With B's rows contiguous and few tiles to share it, packing a panel costs more than it saves. Not for one lane:
     // GCC 12 vectorises that micro-kernel with a load of one line of B too many, so B must be the panel with its slack.
     const bool in_place = VN > 1 && b_col == 1 && tile_end - tile <= 2;
@@ -125,6 +156,7 @@ struct Gemm {
         t.a = packed + i * MR * depth;
         t.c = c + (m0 + i * MR) * ldc + n;
         kernels[tileRows(rows, i) - 1](t);
+        if (curved) activateTile(t.c, tileRows(rows, i), cols);
       }
       n += cols;
     }

@@ -1,8 +1,8 @@
-// gemm_<MR>x<NV>: C tile [MR, NV vectors] (+)= packed A panel x B panel, with the epilogue in the store.
+// gemm_<MR>x<NV>: C tile [MR, NV vectors] (+)= packed A panel x B panel, with bias and relu in the store.
 #pragma once
-#include "cpu/activation.h"
 #include "cpu/gemm/tiles.h"
 #include "cpu/vec.h"
+#include "kernels/ops.h"
 
 #if defined(__clang__)
 #define GYRUS_UNROLL _Pragma("unroll")
@@ -29,9 +29,9 @@ struct TileArgs {
   int64_t ldc;
   int last;       // lanes of the last vector that exist in C, 1..N
   bool add;       // not the first block of K: C holds a partial sum
-  bool finish;    // the last block: apply the epilogue
+  bool finish;    // the last block: apply bias and relu
   const T* bias;  // of this tile's first column
-  ActivationKind activation;
+  bool relu;
 };
 
 template <class T>
@@ -76,7 +76,7 @@ void microKernel(const TileArgs<T>& t) {
           const T* bias = t.bias + j * V::N;
           v = v + (partial ? V::loadN(bias, t.last) : V::load(bias));
         }
-        v = activate(t.activation, v);
+        if (t.relu) v = max(V::zero(), v);  // the second operand where one is NaN: NaN passes
       }
       if (partial)
         v.storeN(p, t.last);
