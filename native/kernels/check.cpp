@@ -1,7 +1,6 @@
 // The checks that every device relies on: helpers, the rules that hold for all ops, and the movement family.
 #include "kernels/check.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -28,9 +27,11 @@ bool overlapsItself(const View& v) {
   int n = 0;
   for (int i = 0; i < v.rank; ++i) {
     if (v.shape[i] == 0) return false;
-    if (v.shape[i] > 1) order[n++] = i;
+    if (v.shape[i] == 1) continue;
+    int at = n++;  // by insertion: the shortest stride comes first
+    for (; at > 0 && v.stride[order[at - 1]] > v.stride[i]; --at) order[at] = order[at - 1];
+    order[at] = i;
   }
-  std::sort(order, order + n, [&](int a, int b) { return v.stride[a] < v.stride[b]; });
   std::int64_t reach = 0;  // offset of the last element of the axes so far
   for (int i = 0; i < n; ++i) {
     if (v.stride[order[i]] <= reach) return true;
@@ -55,6 +56,23 @@ bool overlap(const View& a, const View& b) {
          b0 < a0 + a.size() * static_cast<std::int64_t>(sizeOf(a.dtype));
 }
 
+// From the first to behind the last byte of a view that has elements.
+struct Span {
+  const char *from, *to;
+};
+Span spanOf(const View& v) {
+  std::int64_t last = 0;
+  for (int i = 0; i < v.rank; ++i) last += (v.shape[i] - 1) * v.stride[i];
+  return {v.as<char>(), v.as<char>() + (last + 1) * static_cast<std::int64_t>(sizeOf(v.dtype))};
+}
+
+// Whether writing y might change an index or a label that a kernel has checked already. Here interleaved views count.
+bool overIndices(const View& y, const View& x) {
+  if (x.dtype != DType::I32 || !y.data || !x.data || y.size() == 0 || x.size() == 0) return false;
+  const Span a = spanOf(y), b = spanOf(x);
+  return a.from < b.to && b.from < a.to;
+}
+
 bool isCounter(const Checker& c, int output) {
   if (c.op == Op::AdamStep) return output % 5 >= 3;
   if (c.op == Op::SgdStep) return c.number(1) != 0 ? output % 4 >= 2 : output % 3 >= 1;
@@ -72,7 +90,7 @@ void checkOutputs(const Checker& c) {
       c.fail(Code::Shape, what + ": " + describeShape(y) + " has strides that put several elements in one place");
     if (!shortLists) continue;
     for (int j = 0; j < c.args.inputs; ++j)
-      if (overlap(y, c.in(j)) && !(inPlace && sameView(y, c.in(j))))
+      if (inPlace ? overlap(y, c.in(j)) && !sameView(y, c.in(j)) : overlap(y, c.in(j)) || overIndices(y, c.in(j)))
         c.fail(Code::Shape, what + " lies over input " + std::to_string(j));
     for (int j = 0; j < i; ++j)
       if (overlap(y, c.out(j))) c.fail(Code::Shape, what + " lies over output " + std::to_string(j));

@@ -54,6 +54,14 @@ TEST_CASE("check: elementwise and movement") {
   b.data = memory + 1;
   CHECK(verdict(Op::Unary, {a}, {a}, {relu, 0, 0}) == "ok");
   CHECK(verdict(Op::Unary, {b}, {a}, {relu, 0, 0}) == "SHAPE relu: output 0 lies over input 0");
+  // Every second number is written, the ones between are the indices: no kernel may change what it has checked.
+  std::int32_t numbers[8] = {};
+  View list = view(I, {3}), target = view(I, {3}), source = view(I, {3});
+  list.stride[0] = target.stride[0] = 2;
+  target.data = numbers;
+  list.data = numbers + 1;
+  CHECK(verdict(Op::IndexAdd, {target}, {list, source}, {0}) == "SHAPE indexAdd: output 0 lies over input 0");
+  CHECK(verdict(Op::Copy, {target}, {list}, {}) == "ok");
   CHECK(verdict(Op::Gather, {view(F, {2, 3})}, {view(F, {5, 3}), view(I, {2, 3})}, {0}) == "ok");
   CHECK(verdict(Op::Gather, {view(F, {2, 3})}, {view(F, {5, 4}), view(I, {2, 3})}, {0}).find("SHAPE gather: x") == 0);
   CHECK(verdict(Op::IndexSelect, {view(F, {2, 3})}, {view(F, {5, 3}), view(I, {2})}, {2, 0}) ==
