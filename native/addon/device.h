@@ -1,5 +1,6 @@
 // The wrapped objects: Device, Graph and Loader, and what they share.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <unordered_set>
@@ -54,7 +55,7 @@ class Holder {
   napi_threadsafe_function settled_ = nullptr;
   std::unordered_set<Pending*> pending_;
   Pending* newest_ = nullptr;
-  bool closing_ = false;
+  std::atomic<bool> closing_{false};  // read by the stream's thread
   std::int64_t reported_ = 0;
   std::shared_ptr<double[]> command_;
   napi_ref commandArray_ = nullptr;  // where external memory isn't allowed: the array itself is asked each time

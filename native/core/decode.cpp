@@ -82,17 +82,19 @@ std::size_t Device::decodeView(const double* command, std::size_t length, std::s
 
 void Device::decode(const double* command, std::size_t length) {
   if (length < 4) throw Error(Code::Config, "enqueue: expected a command of at least 4 numbers");
-  if (!isCount(command[0], kOpCount - 1))
-    throw Error(Code::Config, "enqueue: no op has the number " + describeNumber(command[0]));
-  call_.op = static_cast<Op>(static_cast<int>(command[0]));
+  // Each number is read once: the array's memory may be in another thread's hands when its buffer was transferred.
+  const double head[4] = {command[0], command[1], command[2], command[3]};
+  if (!isCount(head[0], kOpCount - 1))
+    throw Error(Code::Config, "enqueue: no op has the number " + describeNumber(head[0]));
+  call_.op = static_cast<Op>(static_cast<int>(head[0]));
   const double limit = static_cast<double>(length);
   for (int i = 1; i < 4; ++i)
-    if (!isCount(command[i], limit))
+    if (!isCount(head[i], limit))
       refuse(Code::Config, call_.op, "expected counts of outputs, inputs and numbers that fit the command, got " +
-                                         describeNumber(command[i]));
-  call_.outputs = static_cast<int>(command[1]);
-  call_.inputs = static_cast<int>(command[2]);
-  const auto numbers = static_cast<std::size_t>(command[3]);
+                                         describeNumber(head[i]));
+  call_.outputs = static_cast<int>(head[1]);
+  call_.inputs = static_cast<int>(head[2]);
+  const auto numbers = static_cast<std::size_t>(head[3]);
   call_.views.clear();
   call_.blocks.clear();
   call_.starts.clear();

@@ -138,7 +138,7 @@ void Device::enqueue(double* command, std::size_t length) {
   call_.fresh.assign(outputs, false);
   for (std::size_t i = 0; i < outputs; ++i) {
     if (call_.blocks[i]) continue;
-    double& handle = command[call_.at[i]];
+    double handle;
     try {
       handle = newBuffer(call_.sizes[i]);
     } catch (...) {
@@ -149,6 +149,7 @@ void Device::enqueue(double* command, std::size_t length) {
         }
       throw;
     }
+    command[call_.at[i]] = handle;
     call_.fresh[i] = true;
     call_.blocks[i] = handles_.get(handle, nameOf(op));
     call_.views[i].data = call_.blocks[i]->data + call_.starts[i];

@@ -140,7 +140,7 @@ void Loader::loop() {
       hold.unlock();
       assemble(rows.data(), slot);
       hold.lock();
-    } catch (const std::bad_alloc&) {
+    } catch (const std::exception&) {  // bad_alloc, or length_error for a batch beyond what a vector can hold
       if (!hold.owns_lock()) hold.lock();
       outOfMemory_ = true;
       changed_.notify_all();
