@@ -52,7 +52,7 @@ export async function renderSvg(chart: Chart): Promise<Html> {
   const warnings: string[] = [];
   const logger = vega.logger(vega.Error);
   const { spec } = compile({ ...chart.spec, config: CONFIG } as TopLevelSpec, {
-    logger: { ...logger, warn: (...args: unknown[]) => (warnings.push(args.join(' ')), logger) } as typeof logger,
+    logger: { ...logger, warn: (...args: unknown[]) => (warnings.push(args.join(' ')), logger) },
   });
   const refuse = {
     load: () => Promise.reject(new Error('report: charts load nothing')),

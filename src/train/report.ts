@@ -80,7 +80,10 @@ function headline(result: CompareResult, groups: RunGroup[]): Html {
   const tiles: [string, string][] = [
     ['Data', dataset.name],
     ['Training samples', `${count(dataset.trainRows)} in ${dataset.classCounts.length} classes`],
-    ['Imbalance factor', Number.isFinite(dataset.imbalanceFactor) ? String(Number(dataset.imbalanceFactor.toPrecision(4))) : 'as it is'],
+    [
+      'Imbalance factor',
+      Number.isFinite(dataset.imbalanceFactor) ? String(Number(dataset.imbalanceFactor.toPrecision(4))) : 'as it is',
+    ],
     ['Test samples', count(dataset.testRows)],
     ['Seeds', seeds],
     ['Epochs', distinct(result.runs.map((run) => String(run.epochs.at(-1)?.epoch ?? 0)))],
