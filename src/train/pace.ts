@@ -36,10 +36,12 @@ export class Pace {
     else if (took > TARGET * 2) this.#group = Math.max(1, this.#group >> 1);
   }
 
-  /** Waits until nothing is in flight. */
+  /** Waits until nothing is in flight. Rejects with the stream's error. */
   async drain(): Promise<void> {
+    const before = this.#fence;
     this.#fence = undefined;
     this.#since = 0;
+    await before;
     await this.#device.fence();
   }
 }

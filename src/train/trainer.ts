@@ -45,7 +45,10 @@ export class Trainer {
   readonly #rowsPerEpoch: number;
   readonly stepsPerEpoch: number;
   #state: TrainingState;
-  #reading = false;
+  /** The read of the sums that is under way, for a progress report. */
+  #reading: Promise<void> | undefined;
+  /** What that read was rejected with: the stream hands its error out once, to whoever reads first. */
+  #failure: { error: unknown } | undefined;
   #reported = 0;
   #started = 0;
   /** Steps taken before this session. */
@@ -214,14 +217,22 @@ export class Trainer {
       const pending = this.#callNow('onStepEnd');
       if (pending) await pending;
       await this.#pace.stepped();
+      if (this.#failure) throw this.#failure.error;
       this.#progress();
       if (signal?.aborted && state.batch < this.#loader.batches) {
-        await this.#pace.drain();
+        await this.#drain();
         return false;
       }
     }
-    await this.#pace.drain();
+    await this.#drain();
     return true;
+  }
+
+  /** Waits until nothing is in flight; throws what failed on the way. */
+  async #drain(): Promise<void> {
+    await this.#pace.drain();
+    await this.#reading;
+    if (this.#failure) throw this.#failure.error;
   }
 
   #order(e: number): Int32Array {
@@ -294,15 +305,14 @@ export class Trainer {
     const { onProgress, config, name = 'run' } = this.#options;
     const now = performance.now();
     if (!onProgress || this.#reading || now - this.#reported < PROGRESS_EVERY) return;
-    this.#reading = true;
     this.#reported = now;
     const { epoch, step, rows } = this.#state;
     const steps = this.stepsPerEpoch * config.epochs;
     const seconds = (now - this.#started) / 1000;
     const done = step - this.#firstStep;
-    void this.#totals.data().then(
+    this.#reading = this.#totals.data().then(
       ([loss, hits]) => {
-        this.#reading = false;
+        this.#reading = undefined;
         onProgress({
           name,
           seed: config.seed,
@@ -317,7 +327,10 @@ export class Trainer {
           secondsLeft: ((steps - step) * seconds) / Math.max(1, done),
         });
       },
-      () => (this.#reading = false),
+      (error: unknown) => {
+        this.#reading = undefined;
+        this.#failure = { error };
+      },
     );
   }
 

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ConfigError, device, FormatError, IOError, setThreads, threads } from '../../src/device/index.js';
 import { createDataset } from '../../src/data/index.js';
+import { oneHot } from '../../src/ops/index.js';
+import { tensor, tidy } from '../../src/tensor/index.js';
 import { type Callback, type Progress, type RunConfigInput, type RunOptions, train } from '../../src/train/index.js';
 import { bumps, fingerprint, plastic, smallData, temporaryFolder, timeless } from './support.js';
 
@@ -231,6 +233,19 @@ describe('training', () => {
     await expect(run).rejects.toThrow(
       /expected a finite loss, got (NaN|Infinity) in epoch \d; a lower optimizer.lr may help/,
     );
+  });
+
+  it('ends with the error of the stream, whoever reads it first', async () => {
+    for (const step of [1, 3, 10]) {
+      const broken: Callback = {
+        onStepEnd: (context) => {
+          if (context.step !== step) return;
+          tidy(() => oneHot(tensor(Int32Array.of(7)), 3));
+        },
+      };
+      const run = train(plastic, { data, callbacks: [broken], onProgress: () => undefined });
+      await expect(run, `step ${step}`).rejects.toThrow(/oneHot/);
+    }
   });
 
   it('throws what the device finds wrong with the data', async () => {
