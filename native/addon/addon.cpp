@@ -123,7 +123,10 @@ napi_value init(napi_env env, napi_value exports) {
     fill(env, Napi::Object(env, exports));
     // The first hook of the environment, so the last to run: the devices are gone when the pool may join its workers.
     Pool::retain();
-    must(env, napi_add_env_cleanup_hook(env, [](void*) { Pool::release(); }, nullptr), "load");
+    must(env,
+         napi_add_env_cleanup_hook(
+             env, [](void*) { Pool::release(); }, nullptr),
+         "load");
     return exports;
   });
 }

@@ -94,25 +94,24 @@ Arguments::Arguments(napi_env env, napi_callback_info info, const char* method) 
 double Arguments::number(std::size_t i, const char* name) const {
   double value = 0;
   if (napi_get_value_double(env_, values_[i], &value) != napi_ok)
-    throw Error(Code::Config, std::string(method_) + ": " + name + ": expected a number, got " +
-                                  typeName(env_, values_[i]));
+    throw Error(Code::Config,
+                std::string(method_) + ": " + name + ": expected a number, got " + typeName(env_, values_[i]));
   return value;
 }
 
 double Arguments::integer(std::size_t i, const char* name, double low, double high) const {
   const double value = number(i, name);
   if (!(value >= low && value <= high) || value != std::floor(value))
-    throw Error(Code::Config, std::string(method_) + ": " + name + ": expected an integer from " +
-                                  describeNumber(low) + " to " + describeNumber(high) + ", got " +
-                                  describeNumber(value));
+    throw Error(Code::Config, std::string(method_) + ": " + name + ": expected an integer from " + describeNumber(low) +
+                                  " to " + describeNumber(high) + ", got " + describeNumber(value));
   return value;
 }
 
 bool Arguments::boolean(std::size_t i, const char* name) const {
   bool value = false;
   if (napi_get_value_bool(env_, values_[i], &value) != napi_ok)
-    throw Error(Code::Config, std::string(method_) + ": " + name + ": expected a boolean, got " +
-                                  typeName(env_, values_[i]));
+    throw Error(Code::Config,
+                std::string(method_) + ": " + name + ": expected a boolean, got " + typeName(env_, values_[i]));
   return value;
 }
 
@@ -126,8 +125,8 @@ std::vector<double> Arguments::numbers(std::size_t i, const char* name) const {
   std::uint32_t length = 0;
   must(env_, napi_get_array_length(env_, values_[i], &length), method_);
   if (length > kLongest)
-    throw Error(Code::Config, std::string(method_) + ": " + name + ": at most 65536 numbers, got " +
-                                  std::to_string(length));
+    throw Error(Code::Config,
+                std::string(method_) + ": " + name + ": at most 65536 numbers, got " + std::to_string(length));
   std::vector<double> result;
   result.reserve(length);
   for (std::uint32_t j = 0; j < length; ++j) {

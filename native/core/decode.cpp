@@ -67,9 +67,10 @@ std::size_t Device::decodeView(const double* command, std::size_t length, std::s
     block = handles_.get(handle, nameOf(op));
     // In whole elements, so that nothing overflows.
     if (end > static_cast<std::int64_t>(block->bytes) / unit)
-      refuse(Code::Shape, op, which() + ": " + describeShape(view) + " of " + nameOf(view.dtype) + " at offset " +
-                                  describeNumber(offset) + " needs " + std::to_string(end * unit) +
-                                  " bytes, the buffer has " + std::to_string(block->bytes));
+      refuse(Code::Shape, op,
+             which() + ": " + describeShape(view) + " of " + nameOf(view.dtype) + " at offset " +
+                 describeNumber(offset) + " needs " + std::to_string(end * unit) + " bytes, the buffer has " +
+                 std::to_string(block->bytes));
     view.data = block->data + static_cast<std::int64_t>(offset) * unit;
   }
   call_.views.push_back(view);
@@ -90,8 +91,8 @@ void Device::decode(const double* command, std::size_t length) {
   const double limit = static_cast<double>(length);
   for (int i = 1; i < 4; ++i)
     if (!isCount(head[i], limit))
-      refuse(Code::Config, call_.op, "expected counts of outputs, inputs and numbers that fit the command, got " +
-                                         describeNumber(head[i]));
+      refuse(Code::Config, call_.op,
+             "expected counts of outputs, inputs and numbers that fit the command, got " + describeNumber(head[i]));
   call_.outputs = static_cast<int>(head[1]);
   call_.inputs = static_cast<int>(head[2]);
   const auto numbers = static_cast<std::size_t>(head[3]);
@@ -104,8 +105,9 @@ void Device::decode(const double* command, std::size_t length) {
   for (int i = 0; i < call_.outputs; ++i) at = decodeView(command, length, at, true);
   for (int i = 0; i < call_.inputs; ++i) at = decodeView(command, length, at, false);
   if (length - at != numbers)
-    refuse(Code::Config, call_.op, "expected " + std::to_string(numbers) + " parameters at the end of the command, got " +
-                                       std::to_string(length - at));
+    refuse(Code::Config, call_.op,
+           "expected " + std::to_string(numbers) + " parameters at the end of the command, got " +
+               std::to_string(length - at));
   call_.record.assign(command + at, command + length);
 }
 

@@ -7,10 +7,7 @@
 namespace gyrus {
 
 Device::Device(const KernelTable& table, const Stream::Options& options)
-    : table_(table),
-      allocator_([this] { stream_.drain(); }),
-      handles_(nextDeviceTag()),
-      stream_(options) {}
+    : table_(table), allocator_([this] { stream_.drain(); }), handles_(nextDeviceTag()), stream_(options) {}
 
 Device::~Device() { dispose(); }
 
@@ -245,8 +242,8 @@ MemoryInfo Device::memory() const {
   std::size_t graphBytes = recording_ ? recording_->bytes() : 0;
   for (const std::weak_ptr<Graph>& weak : graphs_)
     if (const std::shared_ptr<Graph> graph = weak.lock()) graphBytes += graph->bytes();
-  return {allocator_.bytesInUse(), allocator_.peakBytes(), allocator_.bytesReserved(),
-          handles_.alive(),        graphBytes,             stream_.queued()};
+  return {allocator_.bytesInUse(), allocator_.peakBytes(), allocator_.bytesReserved(), handles_.alive(), graphBytes,
+          stream_.queued()};
 }
 
 void Device::trim() {

@@ -60,8 +60,8 @@ void Program::run(const std::vector<char*>& bindings, ScratchArena& scratch, con
 
 void Graph::addInput(Block* block) {
   if (!inputOf_.emplace(block, static_cast<int>(inputs_.size())).second)
-    throw Error(Code::Config, "beginCapture: input " + std::to_string(inputs_.size()) + " is the same buffer as input " +
-                                  std::to_string(inputOf_[block]));
+    throw Error(Code::Config, "beginCapture: input " + std::to_string(inputs_.size()) +
+                                  " is the same buffer as input " + std::to_string(inputOf_[block]));
   // Held while recording, so that a released input can't come back as somebody else's buffer.
   allocator_.retain(block);
   inputs_.push_back({block, block->bytes, false});
@@ -127,8 +127,8 @@ void Graph::finish() {
 
 std::vector<char*> Graph::bind(const std::vector<Block*>& blocks) const {
   if (blocks.size() != inputs_.size())
-    throw Error(Code::Config, "replay: expected " + std::to_string(inputs_.size()) + " inputs, got " +
-                                  std::to_string(blocks.size()));
+    throw Error(Code::Config,
+                "replay: expected " + std::to_string(inputs_.size()) + " inputs, got " + std::to_string(blocks.size()));
   std::vector<char*> pointers;
   pointers.reserve(blocks.size());
   for (std::size_t i = 0; i < blocks.size(); ++i) {
@@ -140,7 +140,8 @@ std::vector<char*> Graph::bind(const std::vector<Block*>& blocks) const {
     // What was checked when the calls were recorded, that no output lies over an input, must still hold.
     if (written_.count(block)) throw Error(Code::Config, name + " is a buffer that the graph itself writes");
     if (inputs_[i].written) {
-      if (touched_.count(block)) throw Error(Code::Config, name + ", which the graph writes, is a buffer it also reads");
+      if (touched_.count(block))
+        throw Error(Code::Config, name + ", which the graph writes, is a buffer it also reads");
       for (std::size_t j = 0; j < blocks.size(); ++j)
         if (j != i && blocks[j] == block)
           throw Error(Code::Config, name + ", which the graph writes, is also input " + std::to_string(j));

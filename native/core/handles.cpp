@@ -42,8 +42,8 @@ double HandleTable::add(Block* block) {
   Slot& slot = slots_[index];
   slot.block = block;
   ++alive_;
-  const std::uint64_t bits = (std::uint64_t{tag_} << (kIndexBits + kGenerationBits)) |
-                             (std::uint64_t{slot.generation} << kIndexBits) | index;
+  const std::uint64_t bits =
+      (std::uint64_t{tag_} << (kIndexBits + kGenerationBits)) | (std::uint64_t{slot.generation} << kIndexBits) | index;
   return static_cast<double>(bits);
 }
 
@@ -55,8 +55,8 @@ std::uint32_t HandleTable::find(double handle, const char* what) const {
   const auto index = static_cast<std::uint32_t>(bits & kIndexMask);
   const auto generation = static_cast<std::uint32_t>(bits >> kIndexBits) & kLastGeneration;
   if ((bits >> (kIndexBits + kGenerationBits)) != tag_)
-    throw Error(Code::Device,
-                std::string(what) + ": expected a buffer of this device, got " + describeNumber(handle) + " of another");
+    throw Error(Code::Device, std::string(what) + ": expected a buffer of this device, got " + describeNumber(handle) +
+                                  " of another");
   if (index >= slots_.size() || generation > slots_[index].generation)
     throw Error(Code::Device, std::string(what) + ": expected a buffer handle, got " + describeNumber(handle) +
                                   ", which this device never gave out");

@@ -26,7 +26,8 @@ void Loader::start(std::vector<std::int32_t> order, std::int64_t batchSize, bool
     if (order[i] < 0 || order[i] >= data_.rows)
       throw Error(Code::Config, "loader: order[" + std::to_string(i) + "] is " + std::to_string(order[i]) +
                                     ", expected a row from 0 to " + std::to_string(data_.rows - 1));
-  if (batchSize < 1) throw Error(Code::Config, "loader: expected a batch size of at least 1, got " + std::to_string(batchSize));
+  if (batchSize < 1)
+    throw Error(Code::Config, "loader: expected a batch size of at least 1, got " + std::to_string(batchSize));
   Epoch epoch;
   const auto n = static_cast<std::int64_t>(order.size());
   epoch.order = std::move(order);

@@ -37,8 +37,8 @@ int threadsFromEnvironment() {
     used = 0;
   }
   if (used != text.size() || n < 1 || n > kMostThreads)
-    throw Error(Code::Config,
-                "GYRUS_THREADS: expected an integer from 1 to " + std::to_string(kMostThreads) + ", got '" + text + "'");
+    throw Error(Code::Config, "GYRUS_THREADS: expected an integer from 1 to " + std::to_string(kMostThreads) +
+                                  ", got '" + text + "'");
   return n;
 }
 

@@ -15,7 +15,7 @@ constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max() / 4;
 ScratchArena::~ScratchArena() { freeBlocks(); }
 
 void ScratchArena::freeBlocks() {
-  for (const Block& b : blocks_) ::operator delete(b.data, std::align_val_t{kAlign});
+  for (const Block& b : blocks_) ::operator delete (b.data, std::align_val_t{kAlign});
   blocks_.clear();
   used_ = 0;
 }
@@ -28,7 +28,7 @@ std::size_t ScratchArena::capacity() const {
 
 void ScratchArena::grow(std::size_t bytes) {
   const std::size_t size = std::max({bytes, kSmallest, capacity()});
-  void* data = ::operator new(size, std::align_val_t{kAlign}, std::nothrow);
+  void* data = ::operator new (size, std::align_val_t{kAlign}, std::nothrow);
   if (!data) throw Error(Code::OutOfMemory, "scratch: no memory for " + std::to_string(bytes) + " bytes");
   blocks_.push_back({static_cast<char*>(data), size});
   used_ = 0;

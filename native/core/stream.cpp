@@ -55,7 +55,8 @@ Entry& Stream::next(std::size_t stagedBytes) {
     const std::uint64_t head = head_.load(std::memory_order_acquire);
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
     const bool full = tail - head >= options_.maxCalls;
-    const bool heavy = stagedBytes > 0 && stagedBytes_.load(std::memory_order_acquire) + stagedBytes > options_.maxBytes;
+    const bool heavy =
+        stagedBytes > 0 && stagedBytes_.load(std::memory_order_acquire) + stagedBytes > options_.maxBytes;
     if (head == tail || (!full && !heavy)) break;
     drainTo(head + 1);
   }

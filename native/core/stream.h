@@ -95,7 +95,7 @@ class Stream {
   alignas(64) std::atomic<std::uint64_t> tail_{0};  // entries pushed
   std::atomic<std::size_t> stagedBytes_{0};
 
-  std::mutex executor_;  // who holds it runs entries
+  std::mutex executor_;               // who holds it runs entries
   std::atomic<bool> claimed_{false};  // the producer wants to be the executor
   std::atomic<bool> stop_{false};
   ScratchArena scratch_;

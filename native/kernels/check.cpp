@@ -162,8 +162,7 @@ double Checker::range(int i, const char* what, double low, double high) const {
 }
 
 void Checker::dtype(const View& v, const std::string& what, DType expected) const {
-  if (v.dtype != expected)
-    fail(Code::DType, what + ": expected " + nameOf(expected) + ", got " + nameOf(v.dtype));
+  if (v.dtype != expected) fail(Code::DType, what + ": expected " + nameOf(expected) + ", got " + nameOf(v.dtype));
 }
 
 void Checker::oneOf(const View& v, const std::string& what, std::initializer_list<DType> expected) const {
@@ -188,8 +187,7 @@ void Checker::shape(const View& v, const std::string& what, std::initializer_lis
 }
 
 void Checker::sameShape(const View& v, const std::string& what, const View& like) const {
-  if (!v.sameShape(like))
-    fail(Code::Shape, what + ": expected " + describeShape(like) + ", got " + describeShape(v));
+  if (!v.sameShape(like)) fail(Code::Shape, what + ": expected " + describeShape(like) + ", got " + describeShape(v));
 }
 
 void Checker::contiguous(const View& v, const std::string& what) const {

@@ -42,8 +42,8 @@ void unary(Checker& c) {
   if (kind == UnaryKind::Clamp) {
     if (std::isnan(c.number(1)) || std::isnan(c.number(2))) c.fail(Code::Config, "expected bounds, got NaN");
     if (c.number(1) > c.number(2))
-      c.fail(Code::Config, "expected low <= high, got " + std::to_string(c.number(1)) + " and " +
-                               std::to_string(c.number(2)));
+      c.fail(Code::Config,
+             "expected low <= high, got " + std::to_string(c.number(1)) + " and " + std::to_string(c.number(2)));
   }
   if (kind == UnaryKind::Affine && x.dtype == DType::I32) {
     c.finite(1, "factor");

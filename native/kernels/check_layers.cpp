@@ -79,8 +79,7 @@ void linearGradWeight(Checker& c) {
   c.floating(dw, "dw");
   c.rank(g, "g", 2);
   c.rank(x, "x", 2);
-  if (g.shape[0] != x.shape[0])
-    c.fail(Code::Shape, "rows differ: " + describeShape(g) + "^T x " + describeShape(x));
+  if (g.shape[0] != x.shape[0]) c.fail(Code::Shape, "rows differ: " + describeShape(g) + "^T x " + describeShape(x));
   c.dtype(g, "g", dw.dtype);
   c.dtype(x, "x", dw.dtype);
   c.shape(dw, "dw", {g.shape[1], x.shape[1]});

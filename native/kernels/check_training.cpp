@@ -43,8 +43,8 @@ void parameter(const Checker& c, int index, int firstOutput, int slots, const Vi
 
 void step(Checker& c, int fixed, int slots) {
   if (c.args.numbers < fixed)
-    c.fail(Code::Config, "expected at least " + std::to_string(fixed) + " parameters, got " +
-                             std::to_string(c.args.numbers));
+    c.fail(Code::Config,
+           "expected at least " + std::to_string(fixed) + " parameters, got " + std::to_string(c.args.numbers));
   const int count = c.kind(0, c.args.inputs + 1, "number of parameters");
   c.numbers(fixed + count);
   c.inputs(1 + count);

@@ -37,12 +37,14 @@ TEST_CASE("check: elementwise and movement") {
   const double relu = static_cast<double>(UnaryKind::Relu), exp = static_cast<double>(UnaryKind::Exp);
   const double add = static_cast<double>(BinaryKind::Add), less = static_cast<double>(BinaryKind::Less);
   CHECK(verdict(Op::Unary, {view(F, {4})}, {view(F, {4})}, {relu, 0, 0}) == "ok");
-  CHECK(verdict(Op::Unary, {view(I, {4})}, {view(I, {4})}, {exp, 0, 0}) == "DTYPE exp: x: expected f32 or f64, got i32");
+  CHECK(verdict(Op::Unary, {view(I, {4})}, {view(I, {4})}, {exp, 0, 0}) ==
+        "DTYPE exp: x: expected f32 or f64, got i32");
   CHECK(verdict(Op::Unary, {view(F, {4})}, {view(F, {5})}, {relu, 0, 0}) == "SHAPE relu: x: expected [4], got [5]");
   CHECK(verdict(Op::Unary, {view(F, {4})}, {view(F, {4})}, {99, 0, 0}) == "CONFIG unary: no unary kind 99");
   CHECK(verdict(Op::Unary, {view(F, {4})}, {view(F, {4})}, {relu}) == "CONFIG unary: expected 3 parameters, got 1");
   CHECK(verdict(Op::Binary, {view(B, {4})}, {view(F, {4}), view(F, {4})}, {less}) == "ok");
-  CHECK(verdict(Op::Binary, {view(F, {4})}, {view(F, {4}), view(D, {4})}, {add}) == "DTYPE add: b: expected f32, got f64");
+  CHECK(verdict(Op::Binary, {view(F, {4})}, {view(F, {4}), view(D, {4})}, {add}) ==
+        "DTYPE add: b: expected f32, got f64");
   View broadcast = view(F, {4});
   broadcast.stride[0] = 0;
   CHECK(verdict(Op::Binary, {view(F, {4})}, {view(F, {4}), broadcast}, {add}) == "ok");
@@ -87,8 +89,9 @@ TEST_CASE("check: reductions and layers") {
         "DTYPE crossEntropy: labels: expected i32, got f32");
   CHECK(verdict(Op::CrossEntropy, {view(F, {2})}, {view(F, {2, 3}), view(I, {2})}, {0, 0, 0, 2}).find("CONFIG") == 0);
   const std::vector<View> bn = {view(F, {1, 3}), view(F, {3}), view(F, {3}), view(F, {3}), view(F, {3})};
-  CHECK(verdict(Op::BatchNorm, bn, {view(F, {1, 3}), view(F, {3}), view(F, {3})}, {1e-5, 0.1}).find("SHAPE batchNorm") ==
-        0);
+  CHECK(
+      verdict(Op::BatchNorm, bn, {view(F, {1, 3}), view(F, {3}), view(F, {3})}, {1e-5, 0.1}).find("SHAPE batchNorm") ==
+      0);
 }
 
 TEST_CASE("check: training") {

@@ -1,6 +1,5 @@
 // Philox4x32-10 against the known-answer vectors that Random123 publishes (kat_vectors, philox4x32 10).
 #include "core/philox.h"
-
 #include "vendor/doctest.h"
 
 using gyrus::Philox;

@@ -1,6 +1,4 @@
 // The pool: every chunk once, exceptions, nesting, two streams at once, changes of the thread count.
-#include "core/pool.h"
-
 #include <atomic>
 #include <stdexcept>
 #include <string>
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/pool.h"
 #include "vendor/doctest.h"
 
 using namespace gyrus;

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "core/device.h"
-
 #include "vendor/doctest.h"
 
 namespace gyrus::test {
@@ -39,7 +38,7 @@ struct TestDevice : Device {
     return call(c, std::size(c));
   }
   double twice(double x, std::int64_t n, double y = 0) {
-    const double c[] = {double(int(Op::Unary)), 1, 1, 3, y, 0, 0, 1, double(n), 1, x, 0, 0, 1, double(n), 1,
+    const double c[] = {double(int(Op::Unary)),      1, 1, 3, y, 0, 0, 1, double(n), 1, x, 0, 0, 1, double(n), 1,
                         double(int(UnaryKind::Abs)), 0, 0};
     return call(c, std::size(c));
   }
