@@ -133,7 +133,9 @@ class Pending {
 function seed(output: Tensor, gradient: Tensor | undefined, createGraph: boolean): Tensor {
   if (gradient) {
     if (!sameShape(gradient.shape, output.shape)) {
-      throw new ShapeError(`backward: expected a gradient of shape ${describe(output.shape)}, got ${describe(gradient.shape)}`);
+      throw new ShapeError(
+        `backward: expected a gradient of shape ${describe(output.shape)}, got ${describe(gradient.shape)}`,
+      );
     }
     if (gradient.dtype !== output.dtype) {
       throw new DTypeError(`backward: expected a gradient of dtype ${output.dtype}, got ${gradient.dtype}`);
@@ -141,7 +143,9 @@ function seed(output: Tensor, gradient: Tensor | undefined, createGraph: boolean
     return createGraph ? identity(gradient) : gradient.detach();
   }
   if (output.size !== 1) {
-    throw new ShapeError(`backward: expected a tensor of one element or a gradient, got shape ${describe(output.shape)}`);
+    throw new ShapeError(
+      `backward: expected a tensor of one element or a gradient, got shape ${describe(output.shape)}`,
+    );
   }
   return full(output.shape, 1, { dtype: output.dtype, device: output.device });
 }
@@ -235,7 +239,8 @@ export function backward(output: Tensor, options: BackwardOptions = {}): void {
 function placeOf(op: string, output: Tensor): GradMeta {
   expectTensor(op, output);
   output.view(op);
-  if (!output.meta) throw new AutogradError(`${op}: expected a tensor that requires a gradient, got one outside the graph`);
+  if (!output.meta)
+    throw new AutogradError(`${op}: expected a tensor that requires a gradient, got one outside the graph`);
   return output.meta;
 }
 
@@ -250,12 +255,17 @@ export function gradients(
 ): (Tensor | undefined)[] {
   const root = placeOf('gradients', output);
   const metas = inputs.map((input, i) => {
-    if (!input.meta) throw new AutogradError(`gradients: expected inputs that require a gradient, got input ${i} outside the graph`);
+    if (!input.meta)
+      throw new AutogradError(`gradients: expected inputs that require a gradient, got input ${i} outside the graph`);
     return input.meta;
   });
   const createGraph = options.createGraph ?? false;
   const start = (): Tensor[] => [seed(output, options.gradient, createGraph)];
-  const found = walk([root], start, { createGraph, retain: options.retainGraph ?? createGraph, wanted: new Set(metas) });
+  const found = walk([root], start, {
+    createGraph,
+    retain: options.retainGraph ?? createGraph,
+    wanted: new Set(metas),
+  });
   return metas.map((meta) => found.get(meta));
 }
 
@@ -263,7 +273,11 @@ setEngine((outputs, grads, inputs, createGraph) => {
   const metas = inputs.map((input) => input.meta as GradMeta);
   const start = (): Tensor[] => grads.map((grad) => (createGraph ? identity(grad) : grad.detach()));
   const options = { createGraph, retain: createGraph, wanted: new Set(metas), stop: true };
-  const found = walk(outputs.map((output) => output.meta as GradMeta), start, options);
+  const found = walk(
+    outputs.map((output) => output.meta as GradMeta),
+    start,
+    options,
+  );
   return metas.map((meta) => found.get(meta));
 });
 

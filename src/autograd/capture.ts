@@ -39,7 +39,10 @@ function tensorsOf(value: unknown): Tensor[] {
 /** Recordings differ by what the recorded calls have fixed: shape, layout and dtype of each input. */
 function keyOf(inputs: readonly Tensor[]): string {
   const layout = inputs
-    .map((t) => `${t.dtype}[${t.shape.join()}]${t.strides.join()}+${t.offset}/${t.storage.bytes}${t.requiresGrad ? 'g' : ''}`)
+    .map(
+      (t) =>
+        `${t.dtype}[${t.shape.join()}]${t.strides.join()}+${t.offset}/${t.storage.bytes}${t.requiresGrad ? 'g' : ''}`,
+    )
     .join(' ');
   return gradEnabled() ? layout : `${layout} noGrad`;
 }
@@ -77,7 +80,8 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     try {
       const result = tidy(() => {
         const made = tracking(dependencies, written, () => tidy(() => fn(...inputs)));
-        if (made instanceof Promise) throw new ConfigError('capture: expected a synchronous function, got one that returns a promise');
+        if (made instanceof Promise)
+          throw new ConfigError('capture: expected a synchronous function, got one that returns a promise');
         graph = device.endCapture();
         // What keep() finds in this scope was made by fn; an input or a parameter among the results was not.
         owned = tensorsOf(made).filter((tensor) => inScope(tensor));
@@ -101,7 +105,8 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
   const run = (...inputs: A): R => {
     if (disposed) throw new DisposedError('capture: this captured function was disposed of');
     if (inputs.length === 0) throw new ConfigError('capture: expected at least one input tensor, got none');
-    if (capturing) throw new ConfigError('capture: expected no capture around this one; captured functions do not nest');
+    if (capturing)
+      throw new ConfigError('capture: expected no capture around this one; captured functions do not nest');
     for (const input of inputs) expectTensor('capture', input);
     const key = keyOf(inputs);
     const known = recordings.get(key);

@@ -22,7 +22,11 @@ export function valueAndGrad(
   f: (...args: Tensor[]) => Tensor,
   options: GradOptions = {},
 ): (...args: Tensor[]) => { value: Tensor; grads: Tensor[] } {
-  const run = (args: Tensor[], argnums: readonly number[], createGraph: boolean): { value: Tensor; grads: Tensor[] } => {
+  const run = (
+    args: Tensor[],
+    argnums: readonly number[],
+    createGraph: boolean,
+  ): { value: Tensor; grads: Tensor[] } => {
     const inputs = args.map((arg, i) => {
       if (!argnums.includes(i) || arg.requiresGrad) return arg;
       const leaf = arg.detach();

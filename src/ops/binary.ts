@@ -50,8 +50,10 @@ function define(
   return defineOp<undefined>({
     name: kind,
     forward: ([a, b]) => {
-      if (a.dtype !== b.dtype) throw new DTypeError(`${kind}: expected operands of one dtype, got ${a.dtype} and ${b.dtype}`);
-      if (!allowed.includes(a.dtype)) throw new DTypeError(`${kind}: expected dtype ${allowed.join(' or ')}, got ${a.dtype}`);
+      if (a.dtype !== b.dtype)
+        throw new DTypeError(`${kind}: expected operands of one dtype, got ${a.dtype} and ${b.dtype}`);
+      if (!allowed.includes(a.dtype))
+        throw new DTypeError(`${kind}: expected dtype ${allowed.join(' or ')}, got ${a.dtype}`);
       const shape = broadcastShapes(kind, a.shape, b.shape);
       views[0] = viewAs(kind, a, shape);
       views[1] = viewAs(kind, b, shape);
@@ -60,7 +62,8 @@ function define(
     },
     backward,
     saves,
-    flops: ([a, b]) => (out === 'bool' ? 0 : broadcastShapes(kind, a.shape, b.shape).reduce((n, extent) => n * extent, 1)),
+    flops: ([a, b]) =>
+      out === 'bool' ? 0 : broadcastShapes(kind, a.shape, b.shape).reduce((n, extent) => n * extent, 1),
   });
 }
 
@@ -149,7 +152,10 @@ const ops = {
   reluGrad: define(
     'reluGrad',
     floats,
-    ({ inputs: [, y], shapes, needs }, [h]) => [h && needs[0] ? sumTo(reluGrad(h, y), shapes[0]) : undefined, undefined],
+    ({ inputs: [, y], shapes, needs }, [h]) => [
+      h && needs[0] ? sumTo(reluGrad(h, y), shapes[0]) : undefined,
+      undefined,
+    ],
     { inputs: SECOND },
   ),
   tanhGrad: define(
@@ -222,7 +228,8 @@ function general(name: string, op: BinaryOp, a: Operand, b: Operand): Tensor {
     expectTensor(name, a);
     return op([a, scalarLike(name, b, a)], undefined)[0];
   }
-  if (typeof b !== 'object') throw new ConfigError(`${name}: expected at least one tensor, got ${typeof a} and ${typeof b}`);
+  if (typeof b !== 'object')
+    throw new ConfigError(`${name}: expected at least one tensor, got ${typeof a} and ${typeof b}`);
   expectTensor(name, b);
   return op([scalarLike(name, a, b), b], undefined)[0];
 }

@@ -40,7 +40,10 @@ export function identity(x: Tensor): Tensor {
  * It must read only inputs that the op saves.
  */
 export function compositeRule<P>(formula: (inputs: readonly Tensor[], params: P) => Tensor[]) {
-  return ({ inputs, params, needs, dtypes }: GradContext<P>, grads: readonly (Tensor | undefined)[]): (Tensor | undefined)[] => {
+  return (
+    { inputs, params, needs, dtypes }: GradContext<P>,
+    grads: readonly (Tensor | undefined)[],
+  ): (Tensor | undefined)[] => {
     if (!engine) throw new AutogradError('backward: the gradient engine is not loaded; import autograd/');
     const createGraph = gradEnabled();
     const before = setGradMode(true);

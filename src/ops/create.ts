@@ -14,7 +14,7 @@ import {
   Tensor,
   type TensorOptions,
 } from '../tensor/index.js';
-import { defineOp, enqueue, enqueueOne, enqueueUnary, expectNumber, expectTensor } from './define.js';
+import { defineOp, enqueue, enqueueOne, enqueueUnary, expectNumber, expectOptions, expectTensor } from './define.js';
 
 const NO_INPUTS: readonly never[] = [];
 const NO_RECORD: readonly never[] = [];
@@ -25,12 +25,15 @@ export function expectValue(op: string, value: number, dtype: DType): void {
   if (!isFloat(dtype) && !Number.isInteger(value)) {
     throw new DTypeError(`${op}: expected a whole number for dtype ${dtype}, got ${value}`);
   }
-  if (dtype === 'i32' && (value | 0) !== value) throw new DTypeError(`${op}: expected a number of 32 bits for dtype i32, got ${value}`);
-  if (dtype === 'u8' && (value < 0 || value > 255)) throw new DTypeError(`${op}: expected 0..255 for dtype u8, got ${value}`);
+  if (dtype === 'i32' && (value | 0) !== value)
+    throw new DTypeError(`${op}: expected a number of 32 bits for dtype i32, got ${value}`);
+  if (dtype === 'u8' && (value < 0 || value > 255))
+    throw new DTypeError(`${op}: expected 0..255 for dtype u8, got ${value}`);
 }
 
 export function expectOptionDType(op: string, dtype: DType, allowed: readonly DType[] = DTYPES): void {
-  if (!(dtype in DTYPE_CODE)) throw new ConfigError(`${op}: expected dtype ${allowed.join(', ')}, got ${String(dtype)}`);
+  if (!(dtype in DTYPE_CODE))
+    throw new ConfigError(`${op}: expected dtype ${allowed.join(', ')}, got ${String(dtype)}`);
   if (!allowed.includes(dtype)) throw new DTypeError(`${op}: expected dtype ${allowed.join(' or ')}, got ${dtype}`);
 }
 
@@ -44,6 +47,7 @@ function finish(out: Tensor, options: TensorOptions): Tensor {
  * @throws ShapeError, DTypeError (a fraction for an integer dtype)
  */
 export function full(shape: Shape, value: number | boolean, options: TensorOptions = {}): Tensor {
+  expectOptions('full', options);
   checkShape('full', shape);
   const dtype = options.dtype ?? (typeof value === 'boolean' ? 'bool' : 'f32');
   expectOptionDType('full', dtype);
@@ -55,26 +59,31 @@ export function full(shape: Shape, value: number | boolean, options: TensorOptio
 
 /** A tensor of zeros. Default dtype f32. */
 export function zeros(shape: Shape, options: TensorOptions = {}): Tensor {
+  expectOptions('zeros', options);
   return full(shape, 0, options);
 }
 
 /** A tensor of ones. Default dtype f32. */
 export function ones(shape: Shape, options: TensorOptions = {}): Tensor {
+  expectOptions('ones', options);
   return full(shape, 1, options);
 }
 
 /** A tensor of one value with the shape, dtype and device of another. */
 export function fullLike(x: Tensor, value: number | boolean, options: TensorOptions = {}): Tensor {
+  expectOptions('fullLike', options);
   expectTensor('fullLike', x);
   x.view('fullLike');
   return full(x.shape, value, { dtype: x.dtype, device: x.device, ...options });
 }
 
 export function zerosLike(x: Tensor, options: TensorOptions = {}): Tensor {
+  expectOptions('zerosLike', options);
   return fullLike(x, 0, options);
 }
 
 export function onesLike(x: Tensor, options: TensorOptions = {}): Tensor {
+  expectOptions('onesLike', options);
   return fullLike(x, 1, options);
 }
 
@@ -85,6 +94,7 @@ const rangeTypes: readonly DType[] = ['f32', 'f64', 'i32'];
  * @throws ConfigError when the step is 0 or a bound is not finite
  */
 export function arange(start: number, end?: number, step = 1, options: TensorOptions = {}): Tensor {
+  expectOptions('arange', options);
   const from = end === undefined ? 0 : start;
   const to = end === undefined ? start : end;
   if (!Number.isFinite(from) || !Number.isFinite(to) || !Number.isFinite(step) || step === 0) {
@@ -103,6 +113,7 @@ export function arange(start: number, end?: number, step = 1, options: TensorOpt
 
 /** `count` numbers evenly spaced from start to stop, both included. */
 export function linspace(start: number, stop: number, count: number, options: TensorOptions = {}): Tensor {
+  expectOptions('linspace', options);
   if (!Number.isFinite(start) || !Number.isFinite(stop)) {
     throw new ConfigError(`linspace: expected finite bounds, got ${start}, ${stop}`);
   }
@@ -116,6 +127,7 @@ export function linspace(start: number, stop: number, count: number, options: Te
 
 /** The identity matrix [rows, columns]; columns defaults to rows. */
 export function eye(rows: number, columns = rows, options: TensorOptions = {}): Tensor {
+  expectOptions('eye', options);
   const out = full([rows, columns], 0, { ...options, dtype: options.dtype ?? 'f32' });
   const n = Math.min(rows, columns);
   const diagonal = new Tensor(out.storage, out.dtype, [n], [columns + 1]);

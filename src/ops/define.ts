@@ -47,8 +47,7 @@ export interface OpDef<P> {
    * used. Made of differentiable ops, so that it can be differentiated again. Never returns a saved tensor itself (backward frees
    * what it gets). null: the op has no gradient.
    */
-  readonly backward:
-    ((ctx: GradContext<P>, grads: readonly (Tensor | undefined)[]) => (Tensor | undefined)[]) | null;
+  readonly backward: ((ctx: GradContext<P>, grads: readonly (Tensor | undefined)[]) => (Tensor | undefined)[]) | null;
   /** Which inputs and outputs the gradient rule reads. Default none. */
   readonly saves?: { readonly inputs?: Saves<P>; readonly outputs?: Saves<P> };
   /** Floating-point operations of the forward pass. Data movement has 0. */
@@ -109,7 +108,12 @@ class Node<P> implements GradNode {
     }
     this.#inputs = this.#save(inputs, def.saves?.inputs);
     this.#outputs = this.#save(outputs, def.saves?.outputs);
-    if (this.#saved.length > 0) forgotten.register(this, this.#saved.map((tensor) => tensor.storage), this);
+    if (this.#saved.length > 0)
+      forgotten.register(
+        this,
+        this.#saved.map((tensor) => tensor.storage),
+        this,
+      );
   }
 
   /** Other tensor objects on what the rule reads, so that the user may dispose of his. They don't count as references to a node. */
@@ -122,7 +126,15 @@ class Node<P> implements GradNode {
       const at = list === 'all' ? i : list[i];
       const from = tensors[at];
       if (!from) continue;
-      const copy = new Tensor(from.storage, from.dtype, from.shape, from.strides, from.offset, null, from.view(this.name));
+      const copy = new Tensor(
+        from.storage,
+        from.dtype,
+        from.shape,
+        from.strides,
+        from.offset,
+        null,
+        from.view(this.name),
+      );
       copy.meta = from.meta;
       out[at] = copy;
       this.#saved.push(copy);
@@ -193,7 +205,16 @@ class Node<P> implements GradNode {
 /** Throws ConfigError unless x is a tensor. For arguments that JavaScript callers got wrong. */
 export function expectTensor(op: string, x: unknown): asserts x is Tensor {
   if (!(x instanceof Tensor)) {
-    throw new ConfigError(`${op}: expected a tensor, got ${x === null ? 'null' : Array.isArray(x) ? 'an array' : typeof x}`);
+    throw new ConfigError(
+      `${op}: expected a tensor, got ${x === null ? 'null' : Array.isArray(x) ? 'an array' : typeof x}`,
+    );
+  }
+}
+
+/** Throws ConfigError unless options is an object. */
+export function expectOptions(op: string, options: unknown): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new ConfigError(`${op}: expected options to be an object, got ${options === null ? 'null' : typeof options}`);
   }
 }
 
@@ -216,7 +237,9 @@ export function defineOp<P>(def: OpDef<P>): (inputs: readonly Tensor[], params: 
       input.view(name);
       if (input.meta !== undefined) wanted = true;
       if (input.storage.device !== inputs[0].storage.device) {
-        throw new DeviceError(`${name}: expected tensors of one device, got ${inputs[0].device.name} and ${input.device.name}`);
+        throw new DeviceError(
+          `${name}: expected tensors of one device, got ${inputs[0].device.name} and ${input.device.name}`,
+        );
       }
     }
     const recording = setGradMode(false);
@@ -286,7 +309,12 @@ export function enqueue(
   });
   const made = outs.length;
   for (const tensor of inPlace) outs.push(tensor.view(op));
-  device.enqueue(op, outs, inputs.map((t) => t.view(op)), record);
+  device.enqueue(
+    op,
+    outs,
+    inputs.map((t) => t.view(op)),
+    record,
+  );
   for (const tensor of inPlace) wrote(tensor.storage);
   const tensors = new Array<Tensor>(made);
   for (let i = 0; i < made; i++) tensors[i] = wrap(device, outs[i], fresh[i].dtype);

@@ -1,19 +1,7 @@
 export * from './binary.js';
 export { sumTo } from './broadcast.js';
 export { identity, setEngine, type VectorJacobian } from './composite.js';
-export {
-  arange,
-  cast,
-  clone,
-  eye,
-  full,
-  fullLike,
-  linspace,
-  ones,
-  onesLike,
-  zeros,
-  zerosLike,
-} from './create.js';
+export { arange, cast, clone, eye, full, fullLike, linspace, ones, onesLike, zeros, zerosLike } from './create.js';
 export * from './define.js';
 export * from './indexing.js';
 export * from './inplace.js';

@@ -2,9 +2,17 @@
  * Reading and adding by index. Indices are i32; one out of range is found by the kernel and thrown where a value is next read.
  */
 import { ConfigError, DTypeError, ShapeError } from '../device/index.js';
-import { checkShape, describe, type DType, expectDType, MAX_RANK, normalizeAxis, type Tensor } from '../tensor/index.js';
+import {
+  checkShape,
+  describe,
+  type DType,
+  expectDType,
+  MAX_RANK,
+  normalizeAxis,
+  type Tensor,
+} from '../tensor/index.js';
 import { clone, expectOptionDType, expectValue, full } from './create.js';
-import { defineOp, enqueue, enqueueOne, expectTensor } from './define.js';
+import { defineOp, enqueue, enqueueOne, expectOptions, expectTensor } from './define.js';
 
 const numeric: readonly DType[] = ['f32', 'f64', 'i32'];
 const indexType: readonly DType[] = ['i32'];
@@ -21,11 +29,13 @@ function expectAlong(op: string, x: Tensor, index: Tensor, axis: number): void {
 
 function expectVector(op: string, index: Tensor): void {
   expectDType(op, index.dtype, indexType);
-  if (index.rank !== 1) throw new ShapeError(`${op}: expected an index of one axis, got shape ${describe(index.shape)}`);
+  if (index.rank !== 1)
+    throw new ShapeError(`${op}: expected an index of one axis, got shape ${describe(index.shape)}`);
 }
 
 function expectSame(op: string, x: Tensor, source: Tensor, shape: readonly number[]): void {
-  if (source.dtype !== x.dtype) throw new DTypeError(`${op}: expected a source of dtype ${x.dtype}, got ${source.dtype}`);
+  if (source.dtype !== x.dtype)
+    throw new DTypeError(`${op}: expected a source of dtype ${x.dtype}, got ${source.dtype}`);
   if (describe(source.shape) !== describe(shape)) {
     throw new ShapeError(`${op}: expected a source of shape ${describe(shape)}, got ${describe(source.shape)}`);
   }
@@ -92,6 +102,7 @@ const indexSelectOp = defineOp<{ axis: number; fill: number }>({
 
 /** Slices of x along the axis, in the order of the index [k]; -1 gives slices of `fill` (default 0). */
 export function indexSelect(x: Tensor, index: Tensor, axis = 0, options: { fill?: number } = {}): Tensor {
+  expectOptions('indexSelect', options);
   expectTensor('indexSelect', x);
   const fill = options.fill ?? 0;
   expectValue('indexSelect', fill, x.dtype);
@@ -103,7 +114,12 @@ const indexAddOp = defineOp<number>({
   forward: ([x, index, source], axis) => {
     expectDType('indexAdd', x.dtype, numeric);
     expectVector('indexAdd', index);
-    expectSame('indexAdd', x, source, x.shape.map((extent, i) => (i === axis ? index.shape[0] : extent)));
+    expectSame(
+      'indexAdd',
+      x,
+      source,
+      x.shape.map((extent, i) => (i === axis ? index.shape[0] : extent)),
+    );
     const out = clone(x);
     enqueue('indexAdd', x.device, [], [index, source], [axis], [out]);
     return [out];
@@ -136,11 +152,17 @@ const oneHotOp = defineOp<{ depth: number; on: number; off: number; dtype: DType
 });
 
 /** `on` where the index points along a new last axis of extent `depth`, else `off`. Default dtype f32, 1 and 0. */
-export function oneHot(index: Tensor, depth: number, options: { on?: number; off?: number; dtype?: DType } = {}): Tensor {
+export function oneHot(
+  index: Tensor,
+  depth: number,
+  options: { on?: number; off?: number; dtype?: DType } = {},
+): Tensor {
+  expectOptions('oneHot', options);
   expectTensor('oneHot', index);
   const { on = 1, off = 0, dtype = 'f32' } = options;
   if (!Number.isInteger(depth) || depth < 0) throw new ConfigError(`oneHot: expected a whole depth >= 0, got ${depth}`);
-  if (index.rank === MAX_RANK) throw new ShapeError(`oneHot: expected fewer than ${MAX_RANK} axes, got ${describe(index.shape)}`);
+  if (index.rank === MAX_RANK)
+    throw new ShapeError(`oneHot: expected fewer than ${MAX_RANK} axes, got ${describe(index.shape)}`);
   expectOptionDType('oneHot', dtype);
   expectValue('oneHot', on, dtype);
   expectValue('oneHot', off, dtype);

@@ -14,13 +14,19 @@ function expectWritable(op: string, target: Tensor): void {
   expectTensor(op, target);
   target.view(op);
   if (target.meta?.node) {
-    throw new AutogradError(`${op}: expected a target outside the graph, got the result of ${target.meta.node.name}; detach it first`);
+    throw new AutogradError(
+      `${op}: expected a target outside the graph, got the result of ${target.meta.node.name}; detach it first`,
+    );
   }
   if (target.meta && gradEnabled()) {
-    throw new AutogradError(`${op}: expected a target that needs no gradient, got a leaf of shape ${describe(target.shape)}; use noGrad`);
+    throw new AutogradError(
+      `${op}: expected a target that needs no gradient, got a leaf of shape ${describe(target.shape)}; use noGrad`,
+    );
   }
   if (target.shape.some((extent, i) => extent > 1 && target.strides[i] === 0)) {
-    throw new ShapeError(`${op}: expected a target with memory for each element, got an expanded view of shape ${describe(target.shape)}`);
+    throw new ShapeError(
+      `${op}: expected a target with memory for each element, got an expanded view of shape ${describe(target.shape)}`,
+    );
   }
 }
 
@@ -33,7 +39,9 @@ export function assign(target: Tensor, source: Tensor): Tensor {
   expectTensor('assign', source);
   const lead = target.rank - source.rank;
   if (lead < 0 || source.shape.some((extent, i) => extent !== 1 && extent !== target.shape[i + lead])) {
-    throw new ShapeError(`assign: expected a source that fits ${describe(target.shape)}, got ${describe(source.shape)}`);
+    throw new ShapeError(
+      `assign: expected a source that fits ${describe(target.shape)}, got ${describe(source.shape)}`,
+    );
   }
   const from = stretched(source, target.shape);
   enqueue('copy', target.device, NONE, [from], NONE, [target]);

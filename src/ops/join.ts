@@ -2,7 +2,7 @@
  * Tensors put together: pad, concat, stack. A fresh tensor whose parts are filled by strided copies.
  */
 import { ConfigError, DTypeError, ShapeError } from '../device/index.js';
-import { checkShape, describe, empty, MAX_RANK, normalizeAxis, type Shape, Tensor } from '../tensor/index.js';
+import { checkShape, describe, empty, MAX_RANK, normalizeAxis, type Shape, type Tensor } from '../tensor/index.js';
 import { expectValue, full } from './create.js';
 import { defineOp, enqueue, expectTensor } from './define.js';
 import { narrow, slice, unsqueeze, viewOf } from './movement.js';
@@ -31,7 +31,12 @@ const padOp = defineOp<PadParams>({
     return [out];
   },
   backward: ({ params, shapes }, [g]) => [
-    g && slice(g, params.starts, params.starts.map((start, i) => start + shapes[0][i])),
+    g &&
+      slice(
+        g,
+        params.starts,
+        params.starts.map((start, i) => start + shapes[0][i]),
+      ),
   ],
   flops: () => 0,
 });
@@ -49,12 +54,20 @@ export function pad(x: Tensor, widths: readonly (readonly [number, number])[], v
   expectTensor('pad', x);
   expectValue('pad', value, x.dtype);
   const fits = Array.isArray(widths) && widths.length === x.rank;
-  if (!fits || widths.some((pair) => !Array.isArray(pair) || pair.length !== 2 || pair.some((n) => !Number.isInteger(n) || n < 0))) {
-    throw new ShapeError(`pad: expected ${x.rank} pairs of whole numbers >= 0, got ${JSON.stringify(widths)}`);
+  if (
+    !fits ||
+    widths.some((pair) => !Array.isArray(pair) || pair.length !== 2 || pair.some((n) => !Number.isInteger(n) || n < 0))
+  ) {
+    throw new ShapeError(`pad: expected ${x.rank} pairs of whole numbers >= 0, got ${describe(widths as never)}`);
   }
   const shape = x.shape.map((extent, i) => extent + widths[i][0] + widths[i][1]);
   checkShape('pad', shape);
-  return padStarts(x, widths.map(([before]) => before), shape, value);
+  return padStarts(
+    x,
+    widths.map(([before]) => before),
+    shape,
+    value,
+  );
 }
 
 const concatOp = defineOp<number>({
@@ -91,7 +104,9 @@ export function concat(xs: readonly Tensor[], axis = 0): Tensor {
   const at = normalizeAxis('concat', axis, first.rank);
   for (const x of xs as Tensor[]) {
     if (x.rank !== first.rank || x.shape.some((extent, i) => i !== at && extent !== first.shape[i])) {
-      throw new ShapeError(`concat: shapes differ beside axis ${axis}: ${describe(first.shape)} and ${describe(x.shape)}`);
+      throw new ShapeError(
+        `concat: shapes differ beside axis ${axis}: ${describe(first.shape)} and ${describe(x.shape)}`,
+      );
     }
     if (x.dtype !== first.dtype) throw new DTypeError(`concat: expected one dtype, got ${first.dtype} and ${x.dtype}`);
   }
@@ -108,7 +123,11 @@ export function stack(xs: readonly Tensor[], axis = 0): Tensor {
     }
   }
   const rank = (xs[0] as Tensor).rank;
-  if (rank === MAX_RANK) throw new ShapeError(`stack: expected fewer than ${MAX_RANK} axes, got ${describe(xs[0].shape)}`);
+  if (rank === MAX_RANK)
+    throw new ShapeError(`stack: expected fewer than ${MAX_RANK} axes, got ${describe(xs[0].shape)}`);
   const at = normalizeAxis('stack', axis, rank + 1);
-  return concat((xs as Tensor[]).map((x) => unsqueeze(x, at)), at);
+  return concat(
+    (xs as Tensor[]).map((x) => unsqueeze(x, at)),
+    at,
+  );
 }

@@ -5,7 +5,7 @@
 import { type ActivationKind, ConfigError, DTypeError, KIND_CODE, ShapeError } from '../device/index.js';
 import { describe, type DType, expectDType, sizeOf, type Tensor } from '../tensor/index.js';
 import { reluGrad, sigmoidGrad, tanhGrad } from './binary.js';
-import { defineOp, enqueue, expectTensor } from './define.js';
+import { defineOp, enqueue, expectOptions, expectTensor } from './define.js';
 import { expand, reshape, viewOf } from './movement.js';
 
 /**
@@ -23,7 +23,12 @@ export interface Gate {
 const floats: readonly DType[] = ['f32', 'f64'];
 
 /** Labels and sums of a gate that is at work, checked against the activations [M, K]. */
-function working(op: string, gate: Gate | undefined, rows: number, units: number): { labels: Tensor; stats: Tensor } | undefined {
+function working(
+  op: string,
+  gate: Gate | undefined,
+  rows: number,
+  units: number,
+): { labels: Tensor; stats: Tensor } | undefined {
   if (!gate?.active || !gate.labels || !gate.stats) return undefined;
   const { labels, stats } = gate;
   expectDType(op, labels.dtype, ['i32']);
@@ -133,16 +138,21 @@ export interface LinearOptions {
  * @throws ShapeError, DTypeError; ConfigError for an unknown activation
  */
 export function linear(x: Tensor, w: Tensor, bias?: Tensor | null, options: LinearOptions = {}): Tensor {
+  expectOptions('linear', options);
   expectTensor('linear', x);
   expectTensor('linear', w);
   expectDType('linear', x.dtype, floats);
   const { activation = 'none', gate } = options;
   if (!Object.hasOwn(KIND_CODE.activation, activation)) {
-    throw new ConfigError(`linear: expected activation ${Object.keys(KIND_CODE.activation).join(', ')}, got ${String(activation)}`);
+    throw new ConfigError(
+      `linear: expected activation ${Object.keys(KIND_CODE.activation).join(', ')}, got ${String(activation)}`,
+    );
   }
   if (w.dtype !== x.dtype) throw new DTypeError(`linear: expected weights of dtype ${x.dtype}, got ${w.dtype}`);
   if (x.rank === 0 || w.rank !== 2 || x.shape[x.rank - 1] !== w.shape[1]) {
-    throw new ShapeError(`linear: expected x [...,K] and weights [N,K], got ${describe(x.shape)} and ${describe(w.shape)}`);
+    throw new ShapeError(
+      `linear: expected x [...,K] and weights [N,K], got ${describe(x.shape)} and ${describe(w.shape)}`,
+    );
   }
   const k = w.shape[1];
   const lead = x.shape.slice(0, -1);

@@ -5,7 +5,7 @@ import { AutogradError, ConfigError, DTypeError, ShapeError } from '../device/in
 import { describe, type DType, expectDType, noGrad, sameShape, type Tensor } from '../tensor/index.js';
 import { add, div, mul, sub } from './binary.js';
 import { compositeRule } from './composite.js';
-import { defineOp, enqueue, expectTensor } from './define.js';
+import { defineOp, enqueue, expectOptions, expectTensor } from './define.js';
 import { indexSelect, oneHot } from './indexing.js';
 import { reshape, unsqueeze } from './movement.js';
 import { mean, sum } from './reduce.js';
@@ -31,7 +31,13 @@ const crossEntropyGrad = defineOp<Flags>({
   name: 'crossEntropyGrad',
   forward: (inputs, flags) => {
     const [g, logits] = inputs;
-    return enqueue('crossEntropyGrad', g.device, [{ shape: logits.shape, dtype: logits.dtype }], inputs, recordOf(flags));
+    return enqueue(
+      'crossEntropyGrad',
+      g.device,
+      [{ shape: logits.shape, dtype: logits.dtype }],
+      inputs,
+      recordOf(flags),
+    );
   },
   backward: compositeRule(([g, logits, labels, ...rest], { weights, offsets, margins, smoothing }) => {
     const classes = logits.shape[1];
@@ -51,7 +57,13 @@ const crossEntropyOp = defineOp<Flags>({
   name: 'crossEntropy',
   forward: (inputs, flags) => {
     const [logits] = inputs;
-    return enqueue('crossEntropy', logits.device, [{ shape: [logits.shape[0]], dtype: logits.dtype }], inputs, recordOf(flags));
+    return enqueue(
+      'crossEntropy',
+      logits.device,
+      [{ shape: [logits.shape[0]], dtype: logits.dtype }],
+      inputs,
+      recordOf(flags),
+    );
   },
   backward: ({ inputs, params }, [g]) => [g && crossEntropyGrad([g, ...inputs], params)[0]],
   saves: { inputs: 'all' },
@@ -77,6 +89,7 @@ export interface CrossEntropyOptions {
  * @throws ShapeError, DTypeError, ConfigError; a label outside 0..C-1 is thrown where a value is next read
  */
 export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Tensor {
+  expectOptions('crossEntropy', options);
   expectTensor('crossEntropy', logits);
   expectTensor('crossEntropy', labels);
   expectDType('crossEntropy', logits.dtype, floats);
@@ -94,7 +107,8 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
     );
   }
   const classes = logits.shape[logits.rank - 1];
-  if (classes === 0) throw new ShapeError(`crossEntropy: expected at least one class, got logits ${describe(logits.shape)}`);
+  if (classes === 0)
+    throw new ShapeError(`crossEntropy: expected at least one class, got logits ${describe(logits.shape)}`);
   const flat = logits.rank === 2 ? logits : reshape(logits, [labels.size, classes]);
   const flatLabels = labels.rank === 1 ? labels : reshape(labels, [labels.size]);
   const inputs = [flat, flatLabels];
@@ -113,7 +127,9 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
       throw new ShapeError(`crossEntropy: expected ${what} of shape [${classes}], got ${describe(tensor.shape)}`);
     }
     if (tensor.requiresGrad) {
-      throw new AutogradError(`crossEntropy: expected ${what} that need no gradient; there is none with respect to them`);
+      throw new AutogradError(
+        `crossEntropy: expected ${what} that need no gradient; there is none with respect to them`,
+      );
     }
     inputs.push(tensor);
   }
@@ -122,5 +138,8 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   if (reduction === 'none') return labels.rank === 1 ? losses : reshape(losses, labels.shape);
   if (reduction === 'sum') return sum(losses);
   if (!classWeights) return mean(losses);
-  return div(sum(losses), noGrad(() => sum(indexSelect(classWeights, flatLabels))));
+  return div(
+    sum(losses),
+    noGrad(() => sum(indexSelect(classWeights, flatLabels))),
+  );
 }

@@ -2,7 +2,15 @@
  * Matrix products, batched, of any strides: a transpose is a view and costs nothing.
  */
 import { DTypeError, ShapeError } from '../device/index.js';
-import { broadcastShapes, describe, type DType, expectDType, type Shape, sizeOf, type Tensor } from '../tensor/index.js';
+import {
+  broadcastShapes,
+  describe,
+  type DType,
+  expectDType,
+  type Shape,
+  sizeOf,
+  type Tensor,
+} from '../tensor/index.js';
 import { sumTo } from './broadcast.js';
 import { defineOp, enqueueOne, expectTensor } from './define.js';
 import { reshape, stretched, swapAxes, unsqueeze, viewStrides } from './movement.js';
@@ -22,7 +30,14 @@ const matmulOp = defineOp<undefined>({
     const n = b.shape[b.rank - 1];
     const left = stretched(a, [...batch, m, a.shape[a.rank - 1]]);
     const right = stretched(b, [...batch, b.shape[b.rank - 2], n]);
-    const out = enqueueOne('matmul', a.device, [...batch, m, n], a.dtype, [left.view('matmul'), right.view('matmul')], []);
+    const out = enqueueOne(
+      'matmul',
+      a.device,
+      [...batch, m, n],
+      a.dtype,
+      [left.view('matmul'), right.view('matmul')],
+      [],
+    );
     if (left !== a) left.dispose();
     if (right !== b) right.dispose();
     return [out];
@@ -32,7 +47,8 @@ const matmulOp = defineOp<undefined>({
     g && needs[1] ? sumTo(matmul(swapAxes(a, -1, -2), g), shapes[1]) : undefined,
   ],
   saves: { inputs: (needs) => (needs[0] ? (needs[1] ? [0, 1] : [1]) : [0]) },
-  flops: ([a, b]) => 2 * sizeOf(batchShape(a.shape, b.shape)) * a.shape[a.rank - 2] * a.shape[a.rank - 1] * b.shape[b.rank - 1],
+  flops: ([a, b]) =>
+    2 * sizeOf(batchShape(a.shape, b.shape)) * a.shape[a.rank - 2] * a.shape[a.rank - 1] * b.shape[b.rank - 1],
 });
 
 /**
@@ -44,7 +60,8 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   expectTensor('matmul', a);
   expectTensor('matmul', b);
   expectDType('matmul', a.dtype, floats);
-  if (a.dtype !== b.dtype) throw new DTypeError(`matmul: expected operands of one dtype, got ${a.dtype} and ${b.dtype}`);
+  if (a.dtype !== b.dtype)
+    throw new DTypeError(`matmul: expected operands of one dtype, got ${a.dtype} and ${b.dtype}`);
   if (a.rank === 0 || b.rank === 0) {
     throw new ShapeError(`matmul: expected at least one axis, got ${describe(a.shape)} x ${describe(b.shape)}`);
   }

@@ -232,5 +232,10 @@ for (const [name, op] of Object.entries(methods)) {
       : function (this: Tensor, ...rest: unknown[]): unknown {
           return run(this, ...rest);
         };
-  Object.defineProperty(Tensor.prototype, name, { value: method, writable: true, configurable: true, enumerable: false });
+  Object.defineProperty(Tensor.prototype, name, {
+    value: method,
+    writable: true,
+    configurable: true,
+    enumerable: false,
+  });
 }

@@ -68,7 +68,8 @@ const reshapeOp = defineOp<Shape>({
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   expectTensor('reshape', x);
-  if (!Array.isArray(shape)) throw new ShapeError(`reshape: expected a shape (an array of numbers), got ${String(shape)}`);
+  if (!Array.isArray(shape))
+    throw new ShapeError(`reshape: expected a shape (an array of numbers), got ${String(shape)}`);
   const free = shape.indexOf(-1);
   const to = [...shape] as number[];
   if (free >= 0) {
@@ -76,12 +77,16 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
     const rest = sizeOf(to);
     to[free] = rest === 0 ? 0 : x.size / rest;
     if (!Number.isInteger(to[free])) {
-      throw new ShapeError(`reshape: expected ${describe(shape)} to fit the ${x.size} elements of ${describe(x.shape)}`);
+      throw new ShapeError(
+        `reshape: expected ${describe(shape)} to fit the ${x.size} elements of ${describe(x.shape)}`,
+      );
     }
   }
   checkShape('reshape', to);
   if (sizeOf(to) !== x.size) {
-    throw new ShapeError(`reshape: expected a shape of ${x.size} elements as ${describe(x.shape)} has, got ${describe(shape)}`);
+    throw new ShapeError(
+      `reshape: expected a shape of ${x.size} elements as ${describe(x.shape)} has, got ${describe(shape)}`,
+    );
   }
   return reshapeOp([x], to)[0];
 }
@@ -102,7 +107,13 @@ export function contiguous(x: Tensor): Tensor {
 
 const transposeOp = defineOp<readonly number[]>({
   name: 'transpose',
-  forward: ([x], axes) => [viewOf(x, axes.map((a) => x.shape[a]), axes.map((a) => x.strides[a]))],
+  forward: ([x], axes) => [
+    viewOf(
+      x,
+      axes.map((a) => x.shape[a]),
+      axes.map((a) => x.strides[a]),
+    ),
+  ],
   backward: ({ params }, [g]) => {
     const inverse = new Array<number>(params.length);
     params.forEach((axis, i) => (inverse[axis] = i));
@@ -114,7 +125,10 @@ const transposeOp = defineOp<readonly number[]>({
 /** Axes in another order; default reversed. A view. */
 export function transpose(x: Tensor, axes?: readonly number[]): Tensor {
   expectTensor('transpose', x);
-  const order = axes ? [...axes].map((a) => normalizeAxis('transpose', a, x.rank)) : x.shape.map((_, i) => x.rank - 1 - i);
+  if (axes !== undefined && !Array.isArray(axes)) throw new ShapeError('transpose: expected a list of axes');
+  const order = axes
+    ? [...axes].map((a) => normalizeAxis('transpose', a, x.rank))
+    : x.shape.map((_, i) => x.rank - 1 - i);
   if (order.length !== x.rank || new Set(order).size !== x.rank) {
     throw new ShapeError(`transpose: expected each of the ${x.rank} axes once, got ${describe(axes ?? [])}`);
   }
@@ -135,17 +149,26 @@ export function swapAxes(x: Tensor, a: number, b: number): Tensor {
 /** Without axes of extent 1: the given one, or all. */
 export function squeeze(x: Tensor, axis?: number): Tensor {
   expectTensor('squeeze', x);
-  if (axis === undefined) return reshape(x, x.shape.filter((extent) => extent !== 1));
+  if (axis === undefined)
+    return reshape(
+      x,
+      x.shape.filter((extent) => extent !== 1),
+    );
   const at = normalizeAxis('squeeze', axis, x.rank);
-  if (x.shape[at] !== 1) throw new ShapeError(`squeeze: expected extent 1 at axis ${axis}, got shape ${describe(x.shape)}`);
-  return reshape(x, x.shape.filter((_, i) => i !== at));
+  if (x.shape[at] !== 1)
+    throw new ShapeError(`squeeze: expected extent 1 at axis ${axis}, got shape ${describe(x.shape)}`);
+  return reshape(
+    x,
+    x.shape.filter((_, i) => i !== at),
+  );
 }
 
 /** With a new axis of extent 1 before `axis` (-1: at the end). */
 export function unsqueeze(x: Tensor, axis: number): Tensor {
   expectTensor('unsqueeze', x);
   const at = normalizeAxis('unsqueeze', axis, x.rank + 1);
-  if (x.rank === MAX_RANK) throw new ShapeError(`unsqueeze: expected fewer than ${MAX_RANK} axes, got ${describe(x.shape)}`);
+  if (x.rank === MAX_RANK)
+    throw new ShapeError(`unsqueeze: expected fewer than ${MAX_RANK} axes, got ${describe(x.shape)}`);
   return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
 }
 
@@ -162,7 +185,9 @@ export function expand(x: Tensor, shape: Shape): Tensor {
   checkShape('expand', shape);
   const lead = shape.length - x.rank;
   if (lead < 0 || x.shape.some((extent, i) => extent !== 1 && extent !== shape[i + lead])) {
-    throw new ShapeError(`expand: expected a shape that ${describe(x.shape)} can be stretched to, got ${describe(shape)}`);
+    throw new ShapeError(
+      `expand: expected a shape that ${describe(x.shape)} can be stretched to, got ${describe(shape)}`,
+    );
   }
   return expandOp([x], [...shape])[0];
 }
@@ -190,11 +215,17 @@ export function slice(x: Tensor, starts: readonly number[], ends?: readonly numb
     throw new ConfigError('slice: expected arrays of starts and ends');
   }
   if (starts.length > x.rank || (ends?.length ?? 0) > x.rank) {
-    throw new ShapeError(`slice: expected at most ${x.rank} starts and ends, got ${starts.length} and ${ends?.length ?? 0}`);
+    throw new ShapeError(
+      `slice: expected at most ${x.rank} starts and ends, got ${starts.length} and ${ends?.length ?? 0}`,
+    );
   }
   const from = x.shape.map((extent, i) => place(starts[i] ?? 0, extent));
   const shape = x.shape.map((extent, i) => place(ends?.[i] ?? extent, extent) - from[i]);
-  if (shape.some((extent, i) => !(extent >= 0 && from[i] >= 0 && from[i] + extent <= x.shape[i] && Number.isInteger(extent)))) {
+  if (
+    shape.some(
+      (extent, i) => !(extent >= 0 && from[i] >= 0 && from[i] + extent <= x.shape[i] && Number.isInteger(extent)),
+    )
+  ) {
     const range = `[${starts.join(',')}]..[${(ends ?? x.shape).join(',')}]`;
     throw new ShapeError(`slice: expected bounds within shape ${describe(x.shape)}, got ${range}`);
   }
@@ -209,7 +240,13 @@ function place(at: number, extent: number): number {
 export function narrow(x: Tensor, axis: number, start: number, length: number): Tensor {
   expectTensor('narrow', x);
   const at = normalizeAxis('narrow', axis, x.rank);
-  if (!Number.isInteger(start) || !Number.isInteger(length) || start < 0 || length < 0 || start + length > x.shape[at]) {
+  if (
+    !Number.isInteger(start) ||
+    !Number.isInteger(length) ||
+    start < 0 ||
+    length < 0 ||
+    start + length > x.shape[at]
+  ) {
     throw new ShapeError(`narrow: expected a range within 0..${x.shape[at]}, got ${start}..${start + length}`);
   }
   const starts = x.shape.map((_, i) => (i === at ? start : 0));
@@ -222,7 +259,11 @@ export function split(x: Tensor, parts: number | readonly number[], axis = 0): T
   const at = normalizeAxis('split', axis, x.rank);
   const extent = x.shape[at];
   const sizes = typeof parts === 'number' ? new Array<number>(validCount(parts, extent)).fill(extent / parts) : parts;
-  if (!Array.isArray(sizes) || sizes.reduce((sum, n) => sum + n, 0) !== extent || sizes.some((n) => !Number.isInteger(n) || n < 0)) {
+  if (
+    !Array.isArray(sizes) ||
+    sizes.reduce((sum, n) => sum + n, 0) !== extent ||
+    sizes.some((n) => !Number.isInteger(n) || n < 0)
+  ) {
     throw new ShapeError(`split: expected parts that fill the ${extent} of axis ${axis}, got ${String(parts)}`);
   }
   let start = 0;

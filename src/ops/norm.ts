@@ -44,7 +44,10 @@ const layerNormOp = defineOp<number>({
   forward: (inputs, eps) => {
     const [x] = inputs;
     const row = { shape: [x.shape[0]], dtype: x.dtype };
-    return enqueue('layerNorm', x.device, [{ shape: x.shape, dtype: x.dtype }, row, row], inputs, [Number(inputs.length > 1), eps]);
+    return enqueue('layerNorm', x.device, [{ shape: x.shape, dtype: x.dtype }, row, row], inputs, [
+      Number(inputs.length > 1),
+      eps,
+    ]);
   },
   backward: ({ inputs: [x, gamma], outputs: [, centre, rstd], params: eps }, [g]) => {
     if (!g) return [];
@@ -162,7 +165,8 @@ export function batchNorm(
     const scale = mul(gamma, rsqrt(addScalar(runningVar, eps)));
     return add(mul(x, scale), sub(beta, mul(runningMean, scale)));
   }
-  if (rows < 2) throw new ShapeError(`batchNorm: expected at least two rows in training, got shape ${describe(x.shape)}`);
+  if (rows < 2)
+    throw new ShapeError(`batchNorm: expected at least two rows in training, got shape ${describe(x.shape)}`);
   const flat = x.rank === 2 ? x : reshape(x, [rows, channels]);
   const [y, centre, rstd] = batchNormOp([flat, gamma, beta], { runningMean, runningVar, momentum, eps });
   centre.dispose();

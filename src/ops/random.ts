@@ -17,7 +17,7 @@ import {
 } from '../tensor/index.js';
 import { mul } from './binary.js';
 import { expectOptionDType } from './create.js';
-import { defineOp, enqueue, expectNumber, expectTensor } from './define.js';
+import { defineOp, enqueue, expectNumber, expectOptions, expectTensor } from './define.js';
 import { identity } from './composite.js';
 import { reshape } from './movement.js';
 
@@ -55,7 +55,7 @@ export class Generator {
   /** Goes on from a state that {@link stateSync} gave. */
   setState(numbers: readonly number[]): this {
     if (!Array.isArray(numbers) || numbers.length !== 4 || numbers.some((n) => (n | 0) !== n)) {
-      throw new ConfigError(`Generator.setState: expected four 32-bit integers, got ${JSON.stringify(numbers)}`);
+      throw new ConfigError(`Generator.setState: expected four 32-bit integers, got ${describe(numbers)}`);
     }
     this.#seed = (numbers[0] >>> 0) + (numbers[1] >>> 0) * 2 ** 32;
     return this.#write(Int32Array.from(numbers));
@@ -72,11 +72,12 @@ export class Generator {
 }
 
 function checkSeed(seed: number): void {
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new ConfigError(`Generator: expected a seed that is a whole number >= 0, got ${seed}`);
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new ConfigError(`Generator: expected a seed that is a whole number >= 0, got ${seed}`);
 }
 
 function stateOf(seed: number): Int32Array {
-  return Int32Array.of(seed % 2 ** 32 | 0, Math.floor(seed / 2 ** 32) | 0, 0, 0);
+  return Int32Array.of((seed % 2 ** 32) | 0, Math.floor(seed / 2 ** 32) | 0, 0, 0);
 }
 
 const defaults = new WeakMap<Device, Generator>();
@@ -105,20 +106,23 @@ export interface RandomOptions extends TensorOptions {
 
 function generatorOf(op: string, options: { generator?: Generator; device?: Device | string }): Generator {
   const { generator } = options;
-  if (generator !== undefined && !(generator instanceof Generator)) throw new ConfigError(`${op}: expected a Generator`);
+  if (generator !== undefined && !(generator instanceof Generator))
+    throw new ConfigError(`${op}: expected a Generator`);
   const found = generator ?? defaultGenerator(options.device);
   if (found.state.disposed) throw new DisposedError(`${op}: the generator was disposed of`);
   return found;
 }
 
 /** Creation ops have no tensor inputs but the generator's state, which is written. */
-const randomOp = defineOp<{ kind: RandomKind; a: number; b: number; shape: Shape; dtype: DType; generator: Generator }>({
-  name: 'random',
-  forward: (_, { kind, a, b, shape, dtype, generator }) =>
-    enqueue('random', generator.device, [{ shape, dtype }], [], [KIND_CODE.random[kind], a, b], [generator.state]),
-  backward: null,
-  flops: (_, { shape }) => 10 * shape.reduce((n, extent) => n * extent, 1),
-});
+const randomOp = defineOp<{ kind: RandomKind; a: number; b: number; shape: Shape; dtype: DType; generator: Generator }>(
+  {
+    name: 'random',
+    forward: (_, { kind, a, b, shape, dtype, generator }) =>
+      enqueue('random', generator.device, [{ shape, dtype }], [], [KIND_CODE.random[kind], a, b], [generator.state]),
+    backward: null,
+    flops: (_, { shape }) => 10 * shape.reduce((n, extent) => n * extent, 1),
+  },
+);
 
 function draw(op: string, kind: RandomKind, a: number, b: number, shape: Shape, options: RandomOptions): Tensor {
   checkShape(op, shape);
@@ -131,15 +135,18 @@ function draw(op: string, kind: RandomKind, a: number, b: number, shape: Shape, 
 
 /** Evenly distributed in [low, high); default [0, 1). */
 export function uniform(shape: Shape, options: RandomOptions & { low?: number; high?: number } = {}): Tensor {
+  expectOptions('uniform', options);
   const { low = 0, high = 1 } = options;
   expectNumber('uniform', 'low', low);
   expectNumber('uniform', 'high', high);
-  if (!(low <= high && high - low < Infinity)) throw new ConfigError(`uniform: expected finite low <= high, got ${low} and ${high}`);
+  if (!(low <= high && high - low < Infinity))
+    throw new ConfigError(`uniform: expected finite low <= high, got ${low} and ${high}`);
   return draw('uniform', 'uniform', low, high, shape, options);
 }
 
 /** Normally distributed; default mean 0, standard deviation 1. */
 export function normal(shape: Shape, options: RandomOptions & { mean?: number; std?: number } = {}): Tensor {
+  expectOptions('normal', options);
   const { mean = 0, std = 1 } = options;
   if (!Number.isFinite(mean) || !(std >= 0 && std < Infinity)) {
     throw new ConfigError(`normal: expected a finite mean and std >= 0, got ${mean} and ${std}`);
@@ -149,6 +156,7 @@ export function normal(shape: Shape, options: RandomOptions & { mean?: number; s
 
 /** 1 with probability p, else 0. */
 export function bernoulli(shape: Shape, p: number, options: RandomOptions = {}): Tensor {
+  expectOptions('bernoulli', options);
   if (!(p >= 0 && p <= 1)) throw new ConfigError(`bernoulli: expected p in 0..1, got ${p}`);
   return draw('bernoulli', 'bernoulli', p, 1, shape, options);
 }
@@ -163,6 +171,7 @@ const permutationOp = defineOp<{ n: number; generator: Generator }>({
 
 /** The numbers 0..n-1 in random order: i32 [n]. */
 export function permutation(n: number, options: { generator?: Generator; device?: Device | string } = {}): Tensor {
+  expectOptions('permutation', options);
   checkShape('permutation', [n]);
   return permutationOp([], { n, generator: generatorOf('permutation', options) })[0];
 }
@@ -182,6 +191,7 @@ const categoricalOp = defineOp<{ samples: number; generator: Generator }>({
  * thrown where a value is next read.
  */
 export function categorical(weights: Tensor, samples: number, options: { generator?: Generator } = {}): Tensor {
+  expectOptions('categorical', options);
   expectTensor('categorical', weights);
   expectDType('categorical', weights.dtype, ['f32', 'f64']);
   if (weights.rank === 0 || weights.shape[weights.rank - 1] === 0) {
@@ -199,6 +209,7 @@ export function categorical(weights: Tensor, samples: number, options: { generat
  * the device's generator, so a captured step draws a new one each time. (Srivastava et al. 2014)
  */
 export function dropout(x: Tensor, p: number, options: { training?: boolean; generator?: Generator } = {}): Tensor {
+  expectOptions('dropout', options);
   expectTensor('dropout', x);
   expectDType('dropout', x.dtype, ['f32', 'f64']);
   if (!(p >= 0 && p <= 1)) throw new ConfigError(`dropout: expected p in 0..1, got ${p}`);

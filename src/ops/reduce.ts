@@ -13,7 +13,7 @@ import {
   type Tensor,
 } from '../tensor/index.js';
 import { constant } from './create.js';
-import { defineOp, enqueueOne, expectNumber, expectTensor } from './define.js';
+import { defineOp, enqueueOne, expectNumber, expectOptions, expectTensor } from './define.js';
 import { concat } from './join.js';
 import { expand, narrow, reshape, transpose, unsqueeze } from './movement.js';
 import { div, equal, mul, sub } from './binary.js';
@@ -157,7 +157,7 @@ const varianceOp = defineOp<ReduceParams>({
   backward: ({ inputs: [x], params: { axes, correction } }, [g]) => {
     if (!g) return [undefined];
     const scaled = mulScalar(g, 2 / (countOf(x.shape, axes) - correction));
-    return [mul(sub(x, mean(x, axes as number[], { keepDims: true })), spread(scaled, x.shape, axes))];
+    return [mul(sub(x, mean(x, axes, { keepDims: true })), spread(scaled, x.shape, axes))];
   },
   saves: { inputs: [0] },
   flops: ([x]) => 4 * x.size,
@@ -196,7 +196,14 @@ const allOp = defineOp<ReduceParams>({
   flops: () => 0,
 });
 
-function params(op: string, x: Tensor, axes: Axes | undefined, options: ReduceOptions, allowed: readonly DType[], correction = 0): ReduceParams {
+function params(
+  op: string,
+  x: Tensor,
+  axes: Axes | undefined,
+  options: ReduceOptions,
+  allowed: readonly DType[],
+  correction = 0,
+): ReduceParams {
   expectTensor(op, x);
   expectDType(op, x.dtype, allowed);
   return { axes: normalizeAxes(op, axes, x.rank), keepDims: options.keepDims ?? false, correction };
@@ -204,31 +211,37 @@ function params(op: string, x: Tensor, axes: Axes | undefined, options: ReduceOp
 
 /** Sum over axes; default all. Dtypes: f32, f64, i32. The sum of nothing is 0. */
 export function sum(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  expectOptions('sum', options);
   return sumOp([x], params('sum', x, axes, options, numeric))[0];
 }
 
 /** Mean over axes; default all. Dtypes: f32, f64. The mean of nothing is NaN. */
 export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  expectOptions('mean', options);
   return meanOp([x], params('mean', x, axes, options, floats))[0];
 }
 
 /** Largest element over axes; NaN is handed on; equal ones share the gradient. Throws ShapeError when there is nothing to reduce. */
 export function max(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  expectOptions('max', options);
   return maxOp([x], params('max', x, axes, options, numeric))[0];
 }
 
 /** Smallest element over axes, as {@link max}. */
 export function min(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  expectOptions('min', options);
   return minOp([x], params('min', x, axes, options, numeric))[0];
 }
 
 /** Product over axes; default all. The product of nothing is 1. */
 export function prod(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  expectOptions('prod', options);
   return prodOp([x], params('prod', x, axes, options, numeric))[0];
 }
 
 /** Variance over axes, divided by n - correction (default 1, unbiased). */
 export function variance(x: Tensor, axes?: Axes, options: ReduceOptions & { correction?: number } = {}): Tensor {
+  expectOptions('variance', options);
   const correction = options.correction ?? 1;
   expectNumber('variance', 'correction', correction);
   return varianceOp([x], params('variance', x, axes, options, floats, correction))[0];
@@ -236,21 +249,25 @@ export function variance(x: Tensor, axes?: Axes, options: ReduceOptions & { corr
 
 /** Standard deviation: the root of {@link variance}. */
 export function std(x: Tensor, axes?: Axes, options: ReduceOptions & { correction?: number } = {}): Tensor {
+  expectOptions('std', options);
   return sqrt(variance(x, axes, options));
 }
 
 /** Euclidean norm over axes; default all. Its gradient at 0 is 0. */
 export function norm(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  expectOptions('norm', options);
   return normOp([x], params('norm', x, axes, options, floats))[0];
 }
 
 /** Whether any element over the axes is true. Dtype bool. */
 export function any(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  expectOptions('any', options);
   return anyOp([x], params('any', x, axes, options, ['bool']))[0];
 }
 
 /** Whether all elements over the axes are true. Dtype bool. */
 export function all(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  expectOptions('all', options);
   return allOp([x], params('all', x, axes, options, ['bool']))[0];
 }
 
@@ -268,10 +285,12 @@ function defineArg(kind: 'argmax' | 'argmin'): (x: Tensor, axis?: number) => Ten
   });
   return (x, axis) => {
     expectTensor(kind, x);
-    if (!numeric.includes(x.dtype)) throw new DTypeError(`${kind}: expected dtype ${numeric.join(' or ')}, got ${x.dtype}`);
+    if (!numeric.includes(x.dtype))
+      throw new DTypeError(`${kind}: expected dtype ${numeric.join(' or ')}, got ${x.dtype}`);
     const from = axis === undefined ? reshape(x, [-1]) : x.rank === 0 ? unsqueeze(x, 0) : x;
     const at = normalizeAxis(kind, axis ?? 0, from.rank);
-    if (from.shape[at] === 0) throw new ShapeError(`${kind}: expected at least one element to reduce, got shape ${describe(x.shape)}`);
+    if (from.shape[at] === 0)
+      throw new ShapeError(`${kind}: expected at least one element to reduce, got shape ${describe(x.shape)}`);
     return op([from], at)[0];
   };
 }

@@ -252,4 +252,3 @@ export function siluCurvature(x: Tensor): Tensor {
   const slope = sub(s, square(s));
   return mul(slope, addScalar(mul(x, affine(s, -2, 1)), 2));
 }
-

@@ -16,7 +16,14 @@ const whereOp = defineOp<undefined>({
     if (a.dtype !== b.dtype) throw new DTypeError(`where: expected one dtype, got ${a.dtype} and ${b.dtype}`);
     const shape = broadcastShapes('where', broadcastShapes('where', condition.shape, a.shape), b.shape);
     const inputs = [condition, a, b].map((x) => stretched(x, shape));
-    const out = enqueueOne('where', a.device, shape, a.dtype, inputs.map((x) => x.view('where')), []);
+    const out = enqueueOne(
+      'where',
+      a.device,
+      shape,
+      a.dtype,
+      inputs.map((x) => x.view('where')),
+      [],
+    );
     inputs.forEach((x, i) => {
       if (x !== [condition, a, b][i]) x.dispose();
     });

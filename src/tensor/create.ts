@@ -76,21 +76,19 @@ function flatten(data: Nested, shape: Shape, depth: number, into: AnyHostArray, 
  * @param shape for typed arrays and flat lists: the shape; default [data.length]
  * @throws ShapeError when the arrays are ragged or don't fill the shape; DTypeError for other element types
  */
-export function tensor(
-  data: Nested | NodeJS.TypedArray,
-  options: TensorOptions & { shape?: Shape } = {},
-): Tensor {
+export function tensor(data: Nested | NodeJS.TypedArray, options: TensorOptions & { shape?: Shape } = {}): Tensor {
   let host: AnyHostArray;
   let shape: Shape;
   let dtype: DType;
   if (ArrayBuffer.isView(data)) {
-    const typed = data as NodeJS.TypedArray;
+    const typed = data;
     const from = dtypeOf(typed);
     dtype = options.dtype ?? from;
     shape = options.shape ?? [typed.length];
     const same = dtype === from || (dtype === 'bool' && from === 'u8');
     host = same && dtype !== 'bool' ? (typed as AnyHostArray) : hostArray(dtype, typed.length);
-    if (host !== typed) for (let i = 0; i < typed.length; i++) host[i] = dtype === 'bool' ? +(typed[i] !== 0) : Number(typed[i]);
+    if (host !== typed)
+      for (let i = 0; i < typed.length; i++) host[i] = dtype === 'bool' ? +(typed[i] !== 0) : Number(typed[i]);
   } else {
     const nested = shapeOf(data);
     let first: Nested | undefined = data;

@@ -40,19 +40,23 @@ export function sameShape(a: Shape, b: Shape): boolean {
 
 /** "[128,784]" */
 export function describe(shape: Shape): string {
-  return `[${shape.join(',')}]`;
+  return Array.isArray(shape)
+    ? `[${shape.map((n) => (Array.isArray(n) ? describe(n) : String(n))).join(',')}]`
+    : String(shape);
 }
 
 /** Throws ShapeError unless every extent is a whole number >= 0, the rank is at most 8 and the size is below 2^31. */
 export function checkShape(op: string, shape: Shape): void {
-  if (!Array.isArray(shape)) throw new ShapeError(`${op}: expected a shape (an array of numbers), got ${String(shape)}`);
+  if (!Array.isArray(shape))
+    throw new ShapeError(`${op}: expected a shape (an array of numbers), got ${String(shape)}`);
   if (shape.length > MAX_RANK) throw new ShapeError(`${op}: expected at most ${MAX_RANK} axes, got ${describe(shape)}`);
   for (const extent of shape) {
     if (!Number.isInteger(extent) || extent < 0) {
       throw new ShapeError(`${op}: expected extents that are whole numbers >= 0, got ${describe(shape)}`);
     }
   }
-  if (sizeOf(shape) >= 2 ** 31) throw new ShapeError(`${op}: expected fewer than 2^31 elements, got ${describe(shape)}`);
+  if (sizeOf(shape) >= 2 ** 31)
+    throw new ShapeError(`${op}: expected fewer than 2^31 elements, got ${describe(shape)}`);
 }
 
 /** An axis in 0..rank-1 from one that may count from the end. Throws ShapeError. */
@@ -66,7 +70,12 @@ export function normalizeAxis(op: string, axis: number, rank: number): number {
 /** Distinct axes in ascending order; undefined means all. Throws ShapeError. */
 export function normalizeAxes(op: string, axes: number | readonly number[] | undefined, rank: number): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
-  const list = (typeof axes === 'number' ? [axes] : [...axes]).map((axis) => normalizeAxis(op, axis, rank));
+  if (typeof axes !== 'number' && !Array.isArray(axes)) {
+    throw new ShapeError(`${op}: expected an axis or a list of axes, got ${axes === null ? 'null' : typeof axes}`);
+  }
+  const list = (typeof axes === 'number' ? [axes] : [...(axes as readonly number[])]).map((axis) =>
+    normalizeAxis(op, axis, rank),
+  );
   if (new Set(list).size !== list.length) throw new ShapeError(`${op}: expected distinct axes, got ${describe(list)}`);
   return list.sort((a, b) => a - b);
 }

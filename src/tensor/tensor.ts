@@ -2,14 +2,7 @@
  * Tensor: a strided view on a counted device buffer, with its place in the differentiation graph. Arithmetic is added by ops/,
  * `backward` by autograd/ (declaration merging), so that this file knows nothing of either.
  */
-import {
-  AutogradError,
-  type Device,
-  DTypeError,
-  DisposedError,
-  ShapeError,
-  type TensorView,
-} from '../device/index.js';
+import { AutogradError, type Device, DTypeError, DisposedError, ShapeError, type TensorView } from '../device/index.js';
 import { type AnyHostArray, BYTES, DTYPE_CODE, type DType, hostArray, isFloat } from './dtype.js';
 import { enterScope, leaveScope } from './scope.js';
 import { describe, isContiguous, type Shape, sizeOf, stridesOf } from './shape.js';

@@ -252,7 +252,10 @@ describe('gradients', () => {
 
   clean('a penalty on the gradient trains through it', () => {
     const x = leaf([1, -2]);
-    const w = leaf([[0.5, 1], [-1, 2]]);
+    const w = leaf([
+      [0.5, 1],
+      [-1, 2],
+    ]);
     const y = ops.sum(ops.linear(ops.reshape(x, [1, 2]), w, undefined, { activation: 'tanh' }));
     const [g] = gradients(y, [x], { createGraph: true }) as Tensor[];
     ops.sum(ops.square(g)).backward();
@@ -270,7 +273,10 @@ describe('grad and valueAndGrad', () => {
     const { value, grads } = f(a, b, i);
     expect(value.itemSync()).toBe(19);
     expect(value.requiresGrad).toBe(false);
-    expect(grads.map(values)).toEqual([[3, 8], [1, 4]]);
+    expect(grads.map(values)).toEqual([
+      [3, 8],
+      [1, 4],
+    ]);
     expect(a.requiresGrad).toBe(false);
   });
 

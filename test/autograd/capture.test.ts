@@ -34,7 +34,13 @@ test('replays with new inputs and records once per shape', () => {
 test('a captured training step equals the eager one', () => {
   const train = (captured: boolean): number[] =>
     tidy(() => {
-      const w = tensor([[0.1, -0.2], [0.3, 0.4]], { requiresGrad: true });
+      const w = tensor(
+        [
+          [0.1, -0.2],
+          [0.3, 0.4],
+        ],
+        { requiresGrad: true },
+      );
       const step = (x: Tensor, y: Tensor): Tensor => {
         const loss = ops.crossEntropy(ops.linear(x, w), y);
         loss.backward();
@@ -47,7 +53,15 @@ test('a captured training step equals the eager one', () => {
       const losses: number[] = [];
       for (let i = 0; i < 6; i++) {
         tidy(() => {
-          losses.push(run(tensor([[i, 1], [1, -i]]), tensor(Int32Array.of(i % 2, 1))).itemSync());
+          losses.push(
+            run(
+              tensor([
+                [i, 1],
+                [1, -i],
+              ]),
+              tensor(Int32Array.of(i % 2, 1)),
+            ).itemSync(),
+          );
         });
       }
       if ('dispose' in run) (run as { dispose(): void }).dispose();

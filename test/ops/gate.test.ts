@@ -18,7 +18,12 @@ function setUp(): { a: Tensor; w: Tensor; gate: ops.Gate } {
   a.requiresGrad = true;
   const w = ops.normal([4, units], { generator, requiresGrad: true });
   generator.dispose();
-  const gate = { active: true, labels: tensor(Int32Array.from(labelList)), stats: ops.zeros([classes + 3, units]), scale: rows };
+  const gate = {
+    active: true,
+    labels: tensor(Int32Array.from(labelList)),
+    stats: ops.zeros([classes + 3, units]),
+    scale: rows,
+  };
   return { a, w, gate };
 }
 
@@ -67,7 +72,10 @@ test('it adds up over steps, and rests when inactive or without labels', () => {
     gate.labels = labels;
     const g = step();
     step();
-    check(gate, expected(a, g).map((value) => 2 * value));
+    check(
+      gate,
+      expected(a, g).map((value) => 2 * value),
+    );
   });
 });
 

@@ -78,7 +78,14 @@ test('permutation and categorical', () => {
     const p = values(ops.permutation(1000, { generator }));
     expect([...p].sort((a, b) => a - b)).toEqual(Array.from({ length: 1000 }, (_, i) => i));
     expect(p).not.toEqual([...p].sort((a, b) => a - b));
-    const c = ops.categorical(tensor([[0, 1, 3], [1, 0, 0]]), 4000, { generator });
+    const c = ops.categorical(
+      tensor([
+        [0, 1, 3],
+        [1, 0, 0],
+      ]),
+      4000,
+      { generator },
+    );
     expect(c.shape).toEqual([2, 4000]);
     const drawn = values(c);
     expect(mean(drawn.slice(0, 4000))).toBeCloseTo(1.75, 1);

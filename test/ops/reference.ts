@@ -62,7 +62,10 @@ export function reduce(x: Ref, axes: readonly number[], keepDims: boolean, f: (v
   const kept = x.shape.map((extent, i) => (axes.includes(i) ? 1 : extent));
   const out = build(kept, (index) => {
     const values = indices(x.shape.map((extent, i) => (axes.includes(i) ? extent : 1))).map((inner) =>
-      at(x, inner.map((n, i) => (axes.includes(i) ? n : index[i]))),
+      at(
+        x,
+        inner.map((n, i) => (axes.includes(i) ? n : index[i])),
+      ),
     );
     return f(values);
   });
@@ -97,7 +100,14 @@ export function alongAxis(x: Ref, axis: number, f: (row: number[]) => number[]):
     const key = index.map((i, a) => (a === axis ? '*' : i)).join();
     let row = cache.get(key);
     if (!row) {
-      row = f(Array.from({ length: n }, (_, i) => at(x, index.map((own, a) => (a === axis ? i : own)))));
+      row = f(
+        Array.from({ length: n }, (_, i) =>
+          at(
+            x,
+            index.map((own, a) => (a === axis ? i : own)),
+          ),
+        ),
+      );
       cache.set(key, row);
     }
     return row[index[axis]];

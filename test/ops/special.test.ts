@@ -61,7 +61,10 @@ describe.each(['f32', 'f64'] as const)('%s', (dtype) => {
       held.forEach((x, i) => {
         const want = f(x);
         const rounded = got instanceof Float32Array ? Math.fround(want) : as(want);
-        expect(close(got[i], rounded, tolerance) || close(got[i], want, tolerance), `f(${x}) = ${want}, got ${got[i]}`).toBe(true);
+        expect(
+          close(got[i], rounded, tolerance) || close(got[i], want, tolerance),
+          `f(${x}) = ${want}, got ${got[i]}`,
+        ).toBe(true);
       });
     });
   });
@@ -115,7 +118,14 @@ describe.each(['f32', 'f64'] as const)('%s', (dtype) => {
 
   test('softmax and cross-entropy of extreme logits', () => {
     tidy(() => {
-      const x = tensor([[1e4, 0, -1e4], [-1e30, -1e30, -1e30], [-Infinity, 0, 0]], { dtype });
+      const x = tensor(
+        [
+          [1e4, 0, -1e4],
+          [-1e30, -1e30, -1e30],
+          [-Infinity, 0, 0],
+        ],
+        { dtype },
+      );
       const y = [...ops.softmax(x).dataSync()];
       [1, 0, 0, 1 / 3, 1 / 3, 1 / 3, 0, 0.5, 0.5].forEach((want, i) => expect(y[i]).toBeCloseTo(want, 6));
       const labels = tensor(Int32Array.of(1, 0, 2));

@@ -7,7 +7,11 @@ import * as ref from './reference.js';
 import { type Ref } from './reference.js';
 import { every, i32, type Input, numeric, row, sigmoid } from './table.js';
 
-const of = (shape: number[], layout: Input['layout'] = 'plain', values: Input['values'] = 'any'): Input => ({ shape, layout, values });
+const of = (shape: number[], layout: Input['layout'] = 'plain', values: Input['values'] = 'any'): Input => ({
+  shape,
+  layout,
+  values,
+});
 
 // ---- movement -------------------------------------------------------------------------------------------
 
@@ -17,23 +21,99 @@ function move(name: string, input: Input, run: (x: Tensor) => Tensor, reference:
 const reshaped = (x: Ref, shape: number[]): Ref => ({ shape, data: x.data });
 
 for (const layout of ['plain', 'transposed', 'sliced', 'expanded'] as const) {
-  move(`reshape ${layout}`, of([4, 6], layout), (x) => ops.reshape(x, [2, -1, 3]), (x) => reshaped(x, [2, 4, 3]));
-  move(`flatten ${layout}`, of([2, 3, 4], layout), (x) => ops.flatten(x, 1), (x) => reshaped(x, [2, 12]));
-  move(`slice ${layout}`, of([4, 5], layout), (x) => ops.slice(x, [1, -3], [3]), (x) => ref.build([2, 3], ([i, j]) => ref.at(x, [i + 1, j + 2])));
-  move(`pad ${layout}`, of([2, 3], layout), (x) => ops.pad(x, [[1, 0], [2, 1]], 1), (x) =>
-    ref.build([3, 6], ([i, j]) => (i >= 1 && j >= 2 && j < 5 ? ref.at(x, [i - 1, j - 2]) : 1)),
+  move(
+    `reshape ${layout}`,
+    of([4, 6], layout),
+    (x) => ops.reshape(x, [2, -1, 3]),
+    (x) => reshaped(x, [2, 4, 3]),
+  );
+  move(
+    `flatten ${layout}`,
+    of([2, 3, 4], layout),
+    (x) => ops.flatten(x, 1),
+    (x) => reshaped(x, [2, 12]),
+  );
+  move(
+    `slice ${layout}`,
+    of([4, 5], layout),
+    (x) => ops.slice(x, [1, -3], [3]),
+    (x) => ref.build([2, 3], ([i, j]) => ref.at(x, [i + 1, j + 2])),
+  );
+  move(
+    `pad ${layout}`,
+    of([2, 3], layout),
+    (x) =>
+      ops.pad(
+        x,
+        [
+          [1, 0],
+          [2, 1],
+        ],
+        1,
+      ),
+    (x) => ref.build([3, 6], ([i, j]) => (i >= 1 && j >= 2 && j < 5 ? ref.at(x, [i - 1, j - 2]) : 1)),
   );
 }
-move('reshape of nothing', of([0, 3]), (x) => ops.reshape(x, [3, 0, 2]), () => ({ shape: [3, 0, 2], data: [] }));
-move('reshape of a scalar', of([]), (x) => ops.reshape(x, [1, 1]), (x) => reshaped(x, [1, 1]));
-move('transpose', of([2, 3, 4]), (x) => ops.transpose(x), (x) => ref.build([4, 3, 2], ([i, j, k]) => ref.at(x, [k, j, i])));
-move('transpose by axes', of([2, 3, 4], 'sliced'), (x) => ops.transpose(x, [1, -1, 0]), (x) => ref.build([3, 4, 2], ([i, j, k]) => ref.at(x, [k, i, j])));
-move('swapAxes', of([2, 3]), (x) => ops.swapAxes(x, 0, -1), (x) => ref.build([3, 2], ([i, j]) => ref.at(x, [j, i])));
-move('squeeze', of([2, 1, 3, 1]), (x) => ops.squeeze(x), (x) => reshaped(x, [2, 3]));
-move('squeeze an axis', of([2, 1, 3, 1]), (x) => ops.squeeze(x, 1), (x) => reshaped(x, [2, 3, 1]));
-move('unsqueeze', of([2, 3], 'transposed'), (x) => ops.unsqueeze(x, -1), (x) => reshaped(x, [2, 3, 1]));
-move('expand', of([3, 1]), (x) => ops.expand(x, [2, 3, 4]), (x) => ref.build([2, 3, 4], ([, j]) => ref.at(x, [j, 0])));
-move('narrow', of([3, 6], 'transposed'), (x) => ops.narrow(x, 1, 2, 3), (x) => ref.build([3, 3], ([i, j]) => ref.at(x, [i, j + 2])));
+move(
+  'reshape of nothing',
+  of([0, 3]),
+  (x) => ops.reshape(x, [3, 0, 2]),
+  () => ({ shape: [3, 0, 2], data: [] }),
+);
+move(
+  'reshape of a scalar',
+  of([]),
+  (x) => ops.reshape(x, [1, 1]),
+  (x) => reshaped(x, [1, 1]),
+);
+move(
+  'transpose',
+  of([2, 3, 4]),
+  (x) => ops.transpose(x),
+  (x) => ref.build([4, 3, 2], ([i, j, k]) => ref.at(x, [k, j, i])),
+);
+move(
+  'transpose by axes',
+  of([2, 3, 4], 'sliced'),
+  (x) => ops.transpose(x, [1, -1, 0]),
+  (x) => ref.build([3, 4, 2], ([i, j, k]) => ref.at(x, [k, i, j])),
+);
+move(
+  'swapAxes',
+  of([2, 3]),
+  (x) => ops.swapAxes(x, 0, -1),
+  (x) => ref.build([3, 2], ([i, j]) => ref.at(x, [j, i])),
+);
+move(
+  'squeeze',
+  of([2, 1, 3, 1]),
+  (x) => ops.squeeze(x),
+  (x) => reshaped(x, [2, 3]),
+);
+move(
+  'squeeze an axis',
+  of([2, 1, 3, 1]),
+  (x) => ops.squeeze(x, 1),
+  (x) => reshaped(x, [2, 3, 1]),
+);
+move(
+  'unsqueeze',
+  of([2, 3], 'transposed'),
+  (x) => ops.unsqueeze(x, -1),
+  (x) => reshaped(x, [2, 3, 1]),
+);
+move(
+  'expand',
+  of([3, 1]),
+  (x) => ops.expand(x, [2, 3, 4]),
+  (x) => ref.build([2, 3, 4], ([, j]) => ref.at(x, [j, 0])),
+);
+move(
+  'narrow',
+  of([3, 6], 'transposed'),
+  (x) => ops.narrow(x, 1, 2, 3),
+  (x) => ref.build([3, 3], ([i, j]) => ref.at(x, [i, j + 2])),
+);
 row({
   name: 'split',
   samples: [[of([5, 2], 'transposed')]],
@@ -102,7 +182,8 @@ row({
   run: ([x, index, source]) => ops.indexAdd(x, index, source, 0),
   reference: ([x, index, source]) => {
     const out = [...x.data];
-    for (const [k, j] of ref.indices([4, 4])) if (index.data[k] >= 0) out[index.data[k] * 4 + j] += ref.at(source, [k, j]);
+    for (const [k, j] of ref.indices([4, 4]))
+      if (index.data[k] >= 0) out[index.data[k] * 4 + j] += ref.at(source, [k, j]);
     return { shape: [3, 4], data: out };
   },
   dtypes: numeric,
@@ -181,7 +262,14 @@ for (const [name, run, f] of [
 ] as const) {
   row({
     name,
-    samples: [[of([3, 5])], [of([7])], [of([0, 4])], [of([2, 3, 9], 'transposed')], [of([4, 33], 'sliced')], [of([3, 5], 'expanded')]],
+    samples: [
+      [of([3, 5])],
+      [of([7])],
+      [of([0, 4])],
+      [of([2, 3, 9], 'transposed')],
+      [of([4, 33], 'sliced')],
+      [of([3, 5], 'expanded')],
+    ],
     run: ([x]) => run(x),
     reference: ([x]) => ref.alongAxis(x, x.shape.length - 1, f),
   });
@@ -230,7 +318,10 @@ for (const options of [
       const [logits, labels] = xs;
       const s = options.smoothing ?? 0;
       const losses = labels.data.map((label, r) => {
-        const z = Array.from({ length: 6 }, (_, c) => logits.data[r * 6 + c] + (offset?.data[c] ?? 0) - (c === label ? (margin?.data[c] ?? 0) : 0));
+        const z = Array.from(
+          { length: 6 },
+          (_, c) => logits.data[r * 6 + c] + (offset?.data[c] ?? 0) - (c === label ? (margin?.data[c] ?? 0) : 0),
+        );
         const logp = ref.softmaxRow(z).map(Math.log);
         return (w?.data[label] ?? 1) * (-(1 - s) * logp[label] - (s / 6) * logp.reduce((a, b) => a + b, 0));
       });
@@ -252,7 +343,12 @@ function unit(values: number[], eps = 1e-5): number[] {
 }
 row({
   name: 'layerNorm',
-  samples: [[of([3, 6]), of([6]), of([6])], [of([2, 3, 5], 'transposed'), of([5]), of([5])], [of([4, 33], 'sliced')], [of([6])]],
+  samples: [
+    [of([3, 6]), of([6]), of([6])],
+    [of([2, 3, 5], 'transposed'), of([5]), of([5])],
+    [of([4, 33], 'sliced')],
+    [of([6])],
+  ],
   run: ([x, gamma, beta]) => ops.layerNorm(x, gamma, beta),
   reference: ([x, gamma, beta]) => {
     const y = ref.alongAxis(x, x.shape.length - 1, (r) => unit(r));
@@ -263,7 +359,11 @@ row({
 const stats = (n: number): Input[] => [of([n]), of([n]), of([n]), of([n], 'plain', 'positive')];
 row({
   name: 'batchNorm in training',
-  samples: [[of([5, 3]), ...stats(3)], [of([4, 2, 3], 'transposed'), ...stats(3)], [of([6, 17], 'sliced'), ...stats(17)]],
+  samples: [
+    [of([5, 3]), ...stats(3)],
+    [of([4, 2, 3], 'transposed'), ...stats(3)],
+    [of([6, 17], 'sliced'), ...stats(17)],
+  ],
   run: ([x, gamma, beta, mean, variance]) => {
     const running = [ops.clone(mean.detach()), ops.clone(variance.detach())];
     return [ops.batchNorm(x, gamma, beta, running[0], running[1], { training: true, momentum: 0.2 }), ...running];
@@ -272,11 +372,20 @@ row({
     const channels = x.shape[x.shape.length - 1];
     const n = ref.count(x.shape) / channels;
     const flat = { shape: [n, channels], data: x.data };
-    const y = ref.zip((v, a, b) => v * a + b, ref.alongAxis(flat, 0, (r) => unit(r)), gamma, beta);
+    const y = ref.zip(
+      (v, a, b) => v * a + b,
+      ref.alongAxis(flat, 0, (r) => unit(r)),
+      gamma,
+      beta,
+    );
     return [
       { shape: x.shape, data: y.data },
       ref.zip((old, batch) => 0.8 * old + 0.2 * batch, mean, ref.reduce(flat, [0], false, ref.mean)),
-      ref.zip((old, batch) => 0.8 * old + 0.2 * batch, variance, ref.reduce(flat, [0], false, (v) => ref.variance(v, 1))),
+      ref.zip(
+        (old, batch) => 0.8 * old + 0.2 * batch,
+        variance,
+        ref.reduce(flat, [0], false, (v) => ref.variance(v, 1)),
+      ),
     ];
   },
   differentiable: [0, 1, 2],
@@ -284,7 +393,10 @@ row({
 });
 row({
   name: 'batchNorm in evaluation',
-  samples: [[of([5, 3]), ...stats(3)], [of([1, 3]), ...stats(3)]],
+  samples: [
+    [of([5, 3]), ...stats(3)],
+    [of([1, 3]), ...stats(3)],
+  ],
   run: ([x, gamma, beta, mean, variance]) => ops.batchNorm(x, gamma, beta, mean, variance, { training: false }),
   reference: ([x, gamma, beta, mean, variance]) =>
     ref.zip((v, a, b, m, s) => ((v - m) / Math.sqrt(s + 1e-5)) * a + b, x, gamma, beta, mean, variance),

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gradients } from '../../src/autograd/index.js';
 import { device, DTypeError, OPS, type OpName } from '../../src/device/index.js';
 import * as ops from '../../src/ops/index.js';
-import { type DType, isFloat, tensor, Tensor, tidy } from '../../src/tensor/index.js';
+import { type DType, isFloat, tensor, type Tensor, tidy } from '../../src/tensor/index.js';
 import * as ref from './reference.js';
 import type { Ref } from './reference.js';
 import { every, floats, type Input, type Row, rows, type Values } from './table.js';
@@ -55,7 +55,8 @@ function hostOf(input: Input, dtype: DType, next: () => number): Ref {
 /** A tensor of those values in the layout asked for. */
 function place(host: Ref, layout: Input['layout'], dtype: DType): Tensor {
   const { shape, data } = host;
-  const plain = (s: readonly number[], d: readonly number[]): Tensor => tensor(Float64Array.from(d), { dtype, shape: s });
+  const plain = (s: readonly number[], d: readonly number[]): Tensor =>
+    tensor(Float64Array.from(d), { dtype, shape: s });
   if (layout === 'transposed') {
     const reversed = [...shape].reverse();
     const base = ref.build(reversed, (index) => ref.at(host, [...index].reverse()));
@@ -67,7 +68,11 @@ function place(host: Ref, layout: Input['layout'], dtype: DType): Tensor {
       const inner = index.map((i) => i - 1);
       return inner.every((i, axis) => i >= 0 && i < shape[axis]) ? ref.at(host, inner) : 77;
     });
-    return ops.slice(plain(larger, base.data), shape.map(() => 1), shape.map((extent) => extent + 1));
+    return ops.slice(
+      plain(larger, base.data),
+      shape.map(() => 1),
+      shape.map((extent) => extent + 1),
+    );
   }
   if (layout === 'expanded') {
     const one = [1, ...shape.slice(1)];
@@ -76,7 +81,8 @@ function place(host: Ref, layout: Input['layout'], dtype: DType): Tensor {
   return plain(shape, data);
 }
 
-const dtypeOf = (input: Input, under: DType): DType => (input.dtype === undefined || input.dtype === 'float' ? under : input.dtype);
+const dtypeOf = (input: Input, under: DType): DType =>
+  input.dtype === undefined || input.dtype === 'float' ? under : input.dtype;
 const underTest = (input: Input): boolean => input.dtype === undefined || input.dtype === 'float';
 const listOf = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
 
@@ -85,7 +91,13 @@ function differentiable(entry: Row, sample: readonly Input[]): number[] {
   return (entry.differentiable ?? sample.map((_, i) => i)).filter((i) => i < sample.length && underTest(sample[i]));
 }
 
-function expectClose(what: string, got: ArrayLike<number>, want: ArrayLike<number>, relative: number, absolute = relative): void {
+function expectClose(
+  what: string,
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  relative: number,
+  absolute = relative,
+): void {
   expect(got.length, what).toBe(want.length);
   for (let i = 0; i < want.length; i++) {
     if (Object.is(got[i], want[i]) || got[i] === want[i]) continue;
@@ -131,14 +143,21 @@ describe('forward', () => {
         for (const sample of entry.samples) {
           tidy(() => {
             const hosts = sample.map((input) => hostOf(input, dtypeOf(input, dtype), next));
-            const got = listOf(entry.run(hosts.map((host, i) => place(host, sample[i].layout, dtypeOf(sample[i], dtype)))));
+            const got = listOf(
+              entry.run(hosts.map((host, i) => place(host, sample[i].layout, dtypeOf(sample[i], dtype)))),
+            );
             const want = listOf(entry.reference(hosts));
             expect(got.length).toBe(want.length);
             got.forEach((out, i) => {
               expect(out.shape, `${dtype} shape`).toEqual(want[i].shape);
               const f32 = [dtype, out.dtype].includes('f32');
               const tolerance = f32 ? (entry.tolerance ?? 2e-5) : isFloat(out.dtype) ? 1e-11 : 0;
-              expectClose(`${dtype} [${sample.map((s) => s.shape.join()).join('] [')}]`, out.dataSync(), want[i].data, tolerance);
+              expectClose(
+                `${dtype} [${sample.map((s) => s.shape.join()).join('] [')}]`,
+                out.dataSync(),
+                want[i].data,
+                tolerance,
+              );
             });
           });
         }
@@ -155,7 +174,13 @@ function weighted(outs: Tensor | Tensor[], next: () => number): Tensor {
   return parts.reduce((a, b) => ops.add(a, b));
 }
 
-function analytic(entry: Row, sample: readonly Input[], hosts: Ref[], by: number[], second: boolean): { value: number; grads: Float64Array[] } {
+function analytic(
+  entry: Row,
+  sample: readonly Input[],
+  hosts: Ref[],
+  by: number[],
+  second: boolean,
+): { value: number; grads: Float64Array[] } {
   return tidy(() => {
     const xs = hosts.map((host, i) => {
       const x = place(host, sample[i].layout, dtypeOf(sample[i], 'f64'));
@@ -171,7 +196,9 @@ function analytic(entry: Row, sample: readonly Input[], hosts: Ref[], by: number
       if (parts.length === 0) return { value: 0, grads: by.map((i) => new Float64Array(ref.count(hosts[i].shape))) };
       value = weighted(parts.length === 1 ? parts[0] : parts, random(8));
     }
-    const grads = gradients(value, wanted).map((g, i) => Float64Array.from(g ? g.dataSync() : new Float64Array(wanted[i].size)));
+    const grads = gradients(value, wanted).map((g, i) =>
+      Float64Array.from(g ? g.dataSync() : new Float64Array(wanted[i].size)),
+    );
     return { value: value.itemSync(), grads };
   });
 }
@@ -192,12 +219,22 @@ function checkGradient(entry: Row, second: boolean): void {
         // Elements that share memory move together; an expanded input is checked by its plain twin.
         const step = 1e-5;
         const moved = (delta: number): number => {
-          const changed = hosts.map((host, i) => (i === at ? { shape: host.shape, data: host.data.map((v, j) => (j === e ? v + delta : v)) } : host));
-          const plain = sample.map((input, i) => (i === at && input.layout === 'expanded' ? { ...input, layout: 'plain' as const } : input));
+          const changed = hosts.map((host, i) =>
+            i === at ? { shape: host.shape, data: host.data.map((v, j) => (j === e ? v + delta : v)) } : host,
+          );
+          const plain = sample.map((input, i) =>
+            i === at && input.layout === 'expanded' ? { ...input, layout: 'plain' as const } : input,
+          );
           return analytic(entry, plain, changed, by, second).value;
         };
         const numeric = (moved(step) - moved(-step)) / (2 * step);
-        expectClose(`input ${at} [${sample[at].shape.join()}] ${sample[at].layout ?? ''}, element ${e}`, [grads[k][e]], [numeric], 2e-5, 2e-6);
+        expectClose(
+          `input ${at} [${sample[at].shape.join()}] ${sample[at].layout ?? ''}, element ${e}`,
+          [grads[k][e]],
+          [numeric],
+          2e-5,
+          2e-6,
+        );
       }
     });
   }
@@ -211,7 +248,9 @@ describe('gradient', () => {
 
 describe('second derivative', () => {
   for (const entry of withGradient) {
-    test(entry.name, () => checkGradient({ ...entry, samples: entry.samples.filter((s) => s.every((i) => ref.count(i.shape) < 40)) }, true));
+    test(entry.name, () =>
+      checkGradient({ ...entry, samples: entry.samples.filter((s) => s.every((i) => ref.count(i.shape) < 40)) }, true),
+    );
   }
 });
 
@@ -230,7 +269,8 @@ describe('support matrix', () => {
           });
           if (accepted.includes(dtype)) entry.run(xs);
           // Division takes integers by casting them to f32.
-          else if (dtype === 'i32' && /^(div|divide)\b/.test(entry.name)) expect(listOf(entry.run(xs))[0].dtype).toBe('f32');
+          else if (dtype === 'i32' && /^(div|divide)\b/.test(entry.name))
+            expect(listOf(entry.run(xs))[0].dtype).toBe('f32');
           else expect(() => entry.run(xs), dtype).toThrow(DTypeError);
         });
       }

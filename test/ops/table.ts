@@ -92,28 +92,103 @@ unary('tanh', ops.tanh, Math.tanh);
 unary('sigmoid', ops.sigmoid, sigmoid);
 unary('softplus', ops.softplus, (x) => Math.log1p(Math.exp(-Math.abs(x))) + Math.max(x, 0));
 unary('relu', ops.relu, (x) => Math.max(x, 0), { dtypes: numeric, values: 'away' });
-unary('leakyRelu', (x) => ops.leakyRelu(x, 0.1), (x) => (x < 0 ? 0.1 * x : x), { values: 'away' });
-unary('elu', (x) => ops.elu(x, 1.3), (x) => (x < 0 ? 1.3 * Math.expm1(x) : x), { values: 'away' });
+unary(
+  'leakyRelu',
+  (x) => ops.leakyRelu(x, 0.1),
+  (x) => (x < 0 ? 0.1 * x : x),
+  { values: 'away' },
+);
+unary(
+  'elu',
+  (x) => ops.elu(x, 1.3),
+  (x) => (x < 0 ? 1.3 * Math.expm1(x) : x),
+  { values: 'away' },
+);
 unary('gelu', ops.gelu, (x) => x * phi(x));
 unary('silu', ops.silu, (x) => x * sigmoid(x));
 unary('erf', ops.erf, ref.erf);
 unary('floor', ops.floor, Math.floor, { differentiable: false });
 unary('ceil', ops.ceil, Math.ceil, { differentiable: false });
 unary('round', ops.round, ref.roundHalfEven, { differentiable: false });
-unary('clamp', (x) => ops.clamp(x, -1, 1), (x) => Math.min(Math.max(x, -1), 1), { dtypes: numeric });
-unary('add a number', (x) => ops.add(x, 2), (x) => x + 2, { dtypes: numeric });
-unary('subtract from a number', (x) => ops.sub(3, x), (x) => 3 - x, { dtypes: numeric });
-unary('subtract a number', (x) => ops.sub(x, 3), (x) => x - 3, { dtypes: numeric });
-unary('multiply by a number', (x) => ops.mul(-3, x), (x) => -3 * x, { dtypes: numeric });
-unary('divide by a number', (x) => ops.div(x, 3), (x) => x / 3);
-unary('divide by a power of two', (x) => ops.div(x, 8), (x) => x / 8);
-unary('divide a number', (x) => ops.div(2, x), (x) => 2 / x, { values: 'away' });
-unary('powScalar', (x) => ops.pow(x, 2.5), (x) => x ** 2.5, { values: 'positive' });
-unary('cube', (x) => ops.pow(x, 3), (x) => x ** 3, { values: 'away' });
-unary('power of a number', (x) => ops.pow(1.5, x), (x) => 1.5 ** x);
-unary('maximum with a number', (x) => ops.maximum(x, 0.3), (x) => Math.max(x, 0.3));
-unary('minimum with a number', (x) => ops.minimum(0.3, x), (x) => Math.min(x, 0.3));
-unary('compare with a number', (x) => ops.greater(x, 1), (x) => +(x > 1), { dtypes: every, differentiable: false });
+unary(
+  'clamp',
+  (x) => ops.clamp(x, -1, 1),
+  (x) => Math.min(Math.max(x, -1), 1),
+  { dtypes: numeric },
+);
+unary(
+  'add a number',
+  (x) => ops.add(x, 2),
+  (x) => x + 2,
+  { dtypes: numeric },
+);
+unary(
+  'subtract from a number',
+  (x) => ops.sub(3, x),
+  (x) => 3 - x,
+  { dtypes: numeric },
+);
+unary(
+  'subtract a number',
+  (x) => ops.sub(x, 3),
+  (x) => x - 3,
+  { dtypes: numeric },
+);
+unary(
+  'multiply by a number',
+  (x) => ops.mul(-3, x),
+  (x) => -3 * x,
+  { dtypes: numeric },
+);
+unary(
+  'divide by a number',
+  (x) => ops.div(x, 3),
+  (x) => x / 3,
+);
+unary(
+  'divide by a power of two',
+  (x) => ops.div(x, 8),
+  (x) => x / 8,
+);
+unary(
+  'divide a number',
+  (x) => ops.div(2, x),
+  (x) => 2 / x,
+  { values: 'away' },
+);
+unary(
+  'powScalar',
+  (x) => ops.pow(x, 2.5),
+  (x) => x ** 2.5,
+  { values: 'positive' },
+);
+unary(
+  'cube',
+  (x) => ops.pow(x, 3),
+  (x) => x ** 3,
+  { values: 'away' },
+);
+unary(
+  'power of a number',
+  (x) => ops.pow(1.5, x),
+  (x) => 1.5 ** x,
+);
+unary(
+  'maximum with a number',
+  (x) => ops.maximum(x, 0.3),
+  (x) => Math.max(x, 0.3),
+);
+unary(
+  'minimum with a number',
+  (x) => ops.minimum(0.3, x),
+  (x) => Math.min(x, 0.3),
+);
+unary(
+  'compare with a number',
+  (x) => ops.greater(x, 1),
+  (x) => +(x > 1),
+  { dtypes: every, differentiable: false },
+);
 unary('isNaN', ops.isNaN, (x) => +Number.isNaN(x), { differentiable: false });
 unary('isFinite', ops.isFinite, (x) => +Number.isFinite(x), { differentiable: false });
 unary('isInf', ops.isInf, (x) => +(Math.abs(x) === Infinity), { differentiable: false });
@@ -121,11 +196,32 @@ unary('logicalNot', ops.logicalNot, (x) => +!x, { dtypes: ['bool'], differentiab
 unary('clone', ops.clone, (x) => x, { dtypes: every });
 unary('contiguous', ops.contiguous, (x) => x, { dtypes: every });
 unary('identity', ops.identity, (x) => x, { dtypes: every });
-unary('cast to f64', (x) => ops.cast(x, 'f64'), (x) => x, { dtypes: every });
+unary(
+  'cast to f64',
+  (x) => ops.cast(x, 'f64'),
+  (x) => x,
+  { dtypes: every },
+);
 unary('cast to i32', (x) => ops.cast(x, 'i32'), Math.trunc, { dtypes: every, differentiable: false });
-unary('cast to bool', (x) => ops.cast(x, 'bool'), (x) => +(x !== 0), { dtypes: every, differentiable: false });
-unary('dropout outside training', (x) => ops.dropout(x, 0.5, { training: false }), (x) => x);
-unary('gate', (x) => ops.gate(ops.reshape(x, [-1, 1]), { active: false, labels: undefined, stats: undefined, scale: 1 }).reshape(x.shape), (x) => x);
+unary(
+  'cast to bool',
+  (x) => ops.cast(x, 'bool'),
+  (x) => +(x !== 0),
+  { dtypes: every, differentiable: false },
+);
+unary(
+  'dropout outside training',
+  (x) => ops.dropout(x, 0.5, { training: false }),
+  (x) => x,
+);
+unary(
+  'gate',
+  (x) =>
+    ops
+      .gate(ops.reshape(x, [-1, 1]), { active: false, labels: undefined, stats: undefined, scale: 1 })
+      .reshape(x.shape),
+  (x) => x,
+);
 
 // ---- binary ---------------------------------------------------------------------------------------------
 
@@ -206,7 +302,12 @@ row({
 
 type Reduced = (x: Tensor, axes?: number | number[], options?: ops.ReduceOptions) => Tensor;
 
-function reduction(name: string, run: Reduced, f: (values: number[]) => number, options: UnaryOptions & { least?: number } = {}): void {
+function reduction(
+  name: string,
+  run: Reduced,
+  f: (values: number[]) => number,
+  options: UnaryOptions & { least?: number } = {},
+): void {
   const { values = 'any', least = 0, ...rest } = options;
   const cases: [string, number[], number[] | undefined, boolean, Layout][] = [
     ['all', [3, 5], undefined, false, 'plain'],
@@ -250,7 +351,12 @@ reduction('max', ops.max, (v) => Math.max(...v), { dtypes: numeric, values: 'dis
 reduction('min', ops.min, (v) => Math.min(...v), { dtypes: numeric, values: 'distinct', least: 1 });
 reduction('prod', ops.prod, (v) => v.reduce((p, x) => p * x, 1), { dtypes: numeric });
 reduction('variance', ops.variance, (v) => ref.variance(v, 1), { least: 2 });
-reduction('population variance', (x, axes, o) => ops.variance(x, axes, { ...o, correction: 0 }), (v) => ref.variance(v, 0), { least: 1 });
+reduction(
+  'population variance',
+  (x, axes, o) => ops.variance(x, axes, { ...o, correction: 0 }),
+  (v) => ref.variance(v, 0),
+  { least: 1 },
+);
 reduction('std', ops.std, (v) => Math.sqrt(ref.variance(v, 1)), { least: 2 });
 reduction('norm', ops.norm, (v) => Math.sqrt(total(v.map((x) => x * x))), { least: 1, values: 'away' });
 reduction('any', ops.any, (v) => +v.some(Boolean), { dtypes: ['bool'], differentiable: false });
@@ -284,7 +390,13 @@ for (const [name, run, best] of [
       ...arg,
     });
   }
-  row({ name, samples: [[{ shape: [3, 5] }], [{ shape: [] }]], run: ([x]) => run(x), reference: ([x]) => ({ shape: [], data: [best([...x.data])] }), ...arg });
+  row({
+    name,
+    samples: [[{ shape: [3, 5] }], [{ shape: [] }]],
+    run: ([x]) => run(x),
+    reference: ([x]) => ({ shape: [], data: [best([...x.data])] }),
+    ...arg,
+  });
 }
 
 export { i32, sigmoid };

@@ -110,7 +110,10 @@ test('a plain function that returns a promise is refused', () => {
 });
 
 test('views share the buffer, the last one frees it; dispose twice is fine', () => {
-  const x = tensor([[1, 2], [3, 4]]);
+  const x = tensor([
+    [1, 2],
+    [3, 4],
+  ]);
   const row = ops.slice(x, [1]);
   x.dispose();
   x.dispose();
@@ -131,4 +134,3 @@ test('a disposed tensor is refused by name', async () => {
   expect(() => x.detach()).toThrow(DisposedError);
   y.dispose();
 });
-

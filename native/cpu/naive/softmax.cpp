@@ -68,12 +68,16 @@ struct Problem {
     if (margins_ && c == y) value -= Line<T>(*margins_)[c];
     return value;
   }
-  // log(sum_c exp(z_c))
-  double logSum(std::int64_t r, std::int64_t y) const {
+  // log(sum_c exp(z_c)) as top + log: apart, since the sum of the two would lose the logarithm of huge logits
+  struct LogSum {
+    double top, log;
+    double minus(double z) const { return (top - z) + log; }
+  };
+  LogSum logSum(std::int64_t r, std::int64_t y) const {
     double top = -std::numeric_limits<double>::infinity(), sum = 0;
     for (std::int64_t c = 0; c < logits.cols; ++c) top = std::fmax(top, z(r, c, y));
     for (std::int64_t c = 0; c < logits.cols; ++c) sum += std::exp(z(r, c, y) - top);
-    return top + std::log(sum);
+    return {top, std::log(sum)};
   }
 
   const CrossEntropyParams& p;
@@ -96,10 +100,10 @@ struct CrossEntropy {
     const double s = q.p.smoothing;
     for (std::int64_t r = 0; r < loss.n; ++r) {
       const std::int64_t y = q.label(r);
-      const double logSum = q.logSum(r, y);
-      double value = (1 - s) * (logSum - q.z(r, y, y));
+      const auto logSum = q.logSum(r, y);
+      double value = (1 - s) * logSum.minus(q.z(r, y, y));
       if (s != 0)
-        for (std::int64_t c = 0; c < q.logits.cols; ++c) value += s / q.logits.cols * (logSum - q.z(r, c, y));
+        for (std::int64_t c = 0; c < q.logits.cols; ++c) value += s / q.logits.cols * logSum.minus(q.z(r, c, y));
       loss[r] = T(q.weight(y) * value);
     }
   }
@@ -115,9 +119,10 @@ struct CrossEntropyGrad {
     const double s = q.p.smoothing;
     for (std::int64_t r = 0; r < d.rows; ++r) {
       const std::int64_t y = q.label(r);
-      const double logSum = q.logSum(r, y), factor = g[r] * q.weight(y);
+      const auto logSum = q.logSum(r, y);
+      const double factor = g[r] * q.weight(y);
       for (std::int64_t c = 0; c < d.cols; ++c)
-        d(r, c) = T(factor * (std::exp(q.z(r, c, y) - logSum) - (c == y ? 1 - s : 0) - s / d.cols));
+        d(r, c) = T(factor * (std::exp(-logSum.minus(q.z(r, c, y))) - (c == y ? 1 - s : 0) - s / d.cols));
     }
   }
 };
