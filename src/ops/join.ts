@@ -2,7 +2,16 @@
  * Tensors put together: pad, concat, stack. A fresh tensor whose parts are filled by strided copies.
  */
 import { ConfigError, DTypeError, ShapeError } from '../device/index.js';
-import { checkShape, describe, empty, MAX_RANK, normalizeAxis, type Shape, type Tensor } from '../tensor/index.js';
+import {
+  checkShape,
+  describe,
+  empty,
+  MAX_RANK,
+  normalizeAxis,
+  type Shape,
+  type Tensor,
+  isList,
+} from '../tensor/index.js';
 import { expectValue, full } from './create.js';
 import { defineOp, enqueue, expectTensor } from './define.js';
 import { narrow, slice, unsqueeze, viewOf } from './movement.js';
@@ -53,10 +62,10 @@ export function padStarts(x: Tensor, starts: readonly number[], shape: Shape, va
 export function pad(x: Tensor, widths: readonly (readonly [number, number])[], value = 0): Tensor {
   expectTensor('pad', x);
   expectValue('pad', value, x.dtype);
-  const fits = Array.isArray(widths) && widths.length === x.rank;
+  const fits = isList(widths) && widths.length === x.rank;
   if (
     !fits ||
-    widths.some((pair) => !Array.isArray(pair) || pair.length !== 2 || pair.some((n) => !Number.isInteger(n) || n < 0))
+    widths.some((pair) => !isList(pair) || pair.length !== 2 || pair.some((n) => !Number.isInteger(n) || n < 0))
   ) {
     throw new ShapeError(`pad: expected ${x.rank} pairs of whole numbers >= 0, got ${describe(widths as never)}`);
   }
@@ -98,7 +107,7 @@ const concatOp = defineOp<number>({
 
 /** Tensors behind each other along an axis. Throws ShapeError when they differ elsewhere, DTypeError when their dtypes do. */
 export function concat(xs: readonly Tensor[], axis = 0): Tensor {
-  if (!Array.isArray(xs) || xs.length === 0) throw new ConfigError('concat: expected a list of at least one tensor');
+  if (!isList(xs) || xs.length === 0) throw new ConfigError('concat: expected a list of at least one tensor');
   for (const x of xs) expectTensor('concat', x);
   const [first] = xs as Tensor[];
   const at = normalizeAxis('concat', axis, first.rank);
@@ -115,14 +124,14 @@ export function concat(xs: readonly Tensor[], axis = 0): Tensor {
 
 /** Tensors of one shape along a new axis. */
 export function stack(xs: readonly Tensor[], axis = 0): Tensor {
-  if (!Array.isArray(xs) || xs.length === 0) throw new ConfigError('stack: expected a list of at least one tensor');
+  if (!isList(xs) || xs.length === 0) throw new ConfigError('stack: expected a list of at least one tensor');
   for (const x of xs as Tensor[]) {
     expectTensor('stack', x);
     if (describe(x.shape) !== describe(xs[0].shape)) {
       throw new ShapeError(`stack: expected one shape, got ${describe(xs[0].shape)} and ${describe(x.shape)}`);
     }
   }
-  const rank = (xs[0] as Tensor).rank;
+  const rank = xs[0].rank;
   if (rank === MAX_RANK)
     throw new ShapeError(`stack: expected fewer than ${MAX_RANK} axes, got ${describe(xs[0].shape)}`);
   const at = normalizeAxis('stack', axis, rank + 1);

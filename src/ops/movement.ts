@@ -14,6 +14,7 @@ import {
   sizeOf,
   stridesOf,
   Tensor,
+  isList,
 } from '../tensor/index.js';
 import { sumTo } from './broadcast.js';
 import { clone } from './create.js';
@@ -68,8 +69,7 @@ const reshapeOp = defineOp<Shape>({
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   expectTensor('reshape', x);
-  if (!Array.isArray(shape))
-    throw new ShapeError(`reshape: expected a shape (an array of numbers), got ${String(shape)}`);
+  if (!isList(shape)) throw new ShapeError(`reshape: expected a shape (an array of numbers), got ${String(shape)}`);
   const free = shape.indexOf(-1);
   const to = [...shape] as number[];
   if (free >= 0) {
@@ -125,7 +125,7 @@ const transposeOp = defineOp<readonly number[]>({
 /** Axes in another order; default reversed. A view. */
 export function transpose(x: Tensor, axes?: readonly number[]): Tensor {
   expectTensor('transpose', x);
-  if (axes !== undefined && !Array.isArray(axes)) throw new ShapeError('transpose: expected a list of axes');
+  if (axes !== undefined && !isList(axes)) throw new ShapeError('transpose: expected a list of axes');
   const order = axes
     ? [...axes].map((a) => normalizeAxis('transpose', a, x.rank))
     : x.shape.map((_, i) => x.rank - 1 - i);
@@ -211,7 +211,7 @@ const sliceOp = defineOp<SliceParams>({
 /** The elements starts[i] <= index < ends[i] of each axis; negative numbers count from the end. Missing ends: to the end. A view. */
 export function slice(x: Tensor, starts: readonly number[], ends?: readonly number[]): Tensor {
   expectTensor('slice', x);
-  if (!Array.isArray(starts) || (ends !== undefined && !Array.isArray(ends))) {
+  if (!isList(starts) || (ends !== undefined && !isList(ends))) {
     throw new ConfigError('slice: expected arrays of starts and ends');
   }
   if (starts.length > x.rank || (ends?.length ?? 0) > x.rank) {
@@ -260,7 +260,7 @@ export function split(x: Tensor, parts: number | readonly number[], axis = 0): T
   const extent = x.shape[at];
   const sizes = typeof parts === 'number' ? new Array<number>(validCount(parts, extent)).fill(extent / parts) : parts;
   if (
-    !Array.isArray(sizes) ||
+    !isList(sizes) ||
     sizes.reduce((sum, n) => sum + n, 0) !== extent ||
     sizes.some((n) => !Number.isInteger(n) || n < 0)
   ) {

@@ -38,6 +38,11 @@ export function sameShape(a: Shape, b: Shape): boolean {
   return true;
 }
 
+/** Array.isArray as a plain boolean: narrowing a readonly array by the guard would give any[]. */
+export function isList(x: unknown): boolean {
+  return Array.isArray(x);
+}
+
 /** "[128,784]" */
 export function describe(shape: Shape): string {
   return Array.isArray(shape)

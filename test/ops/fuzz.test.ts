@@ -61,9 +61,7 @@ const argument: fc.Arbitrary<{ tensor?: Spec; value?: unknown; list?: Spec[] }> 
   { weight: 1, arbitrary: fc.array(spec, { maxLength: 3 }).map((list) => ({ list })) },
   {
     weight: 1,
-    arbitrary: fc
-      .array(fc.array(number, { maxLength: 3 }), { maxLength: 3 })
-      .map((value) => ({ value: value })),
+    arbitrary: fc.array(fc.array(number, { maxLength: 3 }), { maxLength: 3 }).map((value) => ({ value: value })),
   },
   {
     weight: 1,
