@@ -5,7 +5,7 @@
  * `ratio_to` holds, by peer, our value over theirs. Entries of an engine that is absent have value null and say why in `absent`.
  */
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, realpathSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
 
@@ -19,13 +19,31 @@ export const median = (values) => {
 export function torchAbsent() {
   const found = spawnSync('/usr/bin/python3', ['-c', 'import torch'], { encoding: 'utf8' });
   if (found.error) return 'no /usr/bin/python3';
-  return found.status === 0 ? '' : 'no module torch (Debian: apt-get install python3-torch)';
+  if (found.status !== 0) return 'no module torch (Debian: apt-get install python3-torch)';
+  warnOfReferenceBlas();
+  return '';
+}
+
+/** Debian's PyTorch multiplies with whatever libblas.so.3 is; with the reference one it runs some twenty times slower. */
+function warnOfReferenceBlas() {
+  const dirs = ['x86_64', 'aarch64'].map((cpu) => `/usr/lib/${cpu}-linux-gnu/libblas.so.3`);
+  const blas = dirs.find(existsSync);
+  if (blas && /\/blas\/libblas/.test(realpathSync(blas))) {
+    console.error(
+      'bench: PyTorch uses the reference BLAS here and is no fair peer; Debian: apt-get install libopenblas0-pthread',
+    );
+  }
 }
 
 /** The rate that bench/peer_torch.py measures for a case. */
 export function torchRate(name, threads, seconds) {
   const script = fileURLToPath(new URL('peer_torch.py', import.meta.url));
-  const run = spawnSync('/usr/bin/python3', [script, name, String(threads), String(seconds)], { encoding: 'utf8' });
+  // PyTorch's OpenMP threads spin by default and starve each other where cores are few: this is its better setting.
+  const env = { OMP_WAIT_POLICY: 'passive', ...process.env };
+  const run = spawnSync('/usr/bin/python3', [script, name, String(threads), String(seconds)], {
+    encoding: 'utf8',
+    env,
+  });
   const value = Number(run.stdout);
   if (run.status !== 0 || !(value > 0)) throw new Error(`peer_torch.py ${name}: ${run.stderr || run.stdout}`);
   return value;
