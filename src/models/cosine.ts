@@ -24,6 +24,11 @@ export class CosineLinear extends Module {
     if (input instanceof Width) input.mixers.push(this);
   }
 
+  protected override unbind(): void {
+    const { input } = this.inner;
+    if (input instanceof Width) input.forget(this);
+  }
+
   override forward(x: Tensor): Tensor {
     const { input, weight } = this.inner;
     const scores = input instanceof Width && !input.gated ? input.gate : undefined;

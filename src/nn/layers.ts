@@ -66,6 +66,10 @@ export class Linear extends Module implements Producer, Consumer {
     return this.#output;
   }
 
+  protected override unbind(): void {
+    for (const axis of [this.#input, this.#output]) if (axis instanceof Width) axis.forget(this);
+  }
+
   override forward(x: Tensor): Tensor {
     const input = this.#input;
     const gate = input instanceof Width && !input.gated ? input.gate : undefined;
@@ -82,6 +86,11 @@ export class UnitGate extends Module {
     super();
     this.#width = width;
     width.gated = true;
+  }
+
+  protected override unbind(): void {
+    this.#width.gated = false;
+    this.#width.touch();
   }
 
   override forward(x: Tensor): Tensor {

@@ -127,8 +127,14 @@ export abstract class Module {
     for (const parameter of this.parameters()) if (parameter.grad) parameter.grad = null;
   }
 
-  /** Frees parameters and buffers. */
+  /** For modules that widths know of: takes them out. Called on each module when it, or one above it, is disposed of. */
+  protected unbind(): void {
+    // Most modules are known to no width.
+  }
+
+  /** Frees parameters and buffers; widths forget the layers. */
   dispose(): void {
+    for (const module of this.modules()) module.unbind();
     for (const parameter of this.parameters()) parameter.dispose();
     for (const buffer of this.buffers()) buffer.dispose();
   }

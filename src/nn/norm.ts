@@ -44,6 +44,10 @@ export class BatchNorm extends Module {
     if (width instanceof Width) width.means.push(this.runningMean.array);
   }
 
+  protected override unbind(): void {
+    for (const width of this.runningMean.array.widths) width.forget(this.runningMean.array);
+  }
+
   override forward(x: Tensor): Tensor {
     const { training, momentum, eps } = this;
     return ops.batchNorm(x, this.gamma.value, this.beta.value, this.runningMean.value, this.runningVar.value, {
@@ -72,6 +76,10 @@ export class LayerNorm extends Module {
     this.beta = new Parameter(carried(0), { name: 'beta' });
     this.eps = options.eps ?? 1e-5;
     if (width instanceof Width) width.mixers.push(this);
+  }
+
+  protected override unbind(): void {
+    for (const width of this.gamma.array.widths) width.forget(this);
   }
 
   override forward(x: Tensor): Tensor {

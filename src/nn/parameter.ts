@@ -2,7 +2,7 @@
  * Parameter and Buffer: what a module owns on the device. Both are carried arrays seen at their active size; a parameter is a
  * leaf of the differentiation graph, a buffer is not.
  */
-import { type DType, keep, sizeOf, type Shape, Tensor, track } from '../tensor/index.js';
+import { type DType, keep, sizeOf, type Shape, Tensor, track, type Versioned } from '../tensor/index.js';
 import type { CarriedArray } from './carried.js';
 
 export interface ParameterOptions {
@@ -12,18 +12,19 @@ export interface ParameterOptions {
   decay?: boolean;
 }
 
-export class Parameter {
+export class Parameter implements Versioned {
   readonly name: string;
   readonly array: CarriedArray;
-  /** Whether optimisers apply weight decay to it. */
-  decay: boolean;
+  /** Changes whenever captured graphs that use this parameter have to be recorded again, beside changes of its widths. */
+  version = 0;
+  #decay: boolean;
   #value: Tensor | undefined;
   #requiresGrad = true;
 
   constructor(array: CarriedArray, options: ParameterOptions = {}) {
     this.array = array;
     this.name = options.name ?? 'parameter';
-    this.decay = options.decay ?? true;
+    this.#decay = options.decay ?? true;
     array.onMove.push(() => this.#forget());
   }
 
@@ -32,6 +33,7 @@ export class Parameter {
    * was there, since it belongs to other neurons; optimiser slots are carried.
    */
   get value(): Tensor {
+    track(this);
     for (const width of this.array.widths) track(width);
     if (!this.#value) {
       const { storage, dtype, shape, strides, offset } = this.array.active;
@@ -52,15 +54,27 @@ export class Parameter {
     value.grad = grad ? keep(grad) : null;
   }
 
+  /** Whether optimisers apply weight decay to it. */
+  get decay(): boolean {
+    track(this);
+    return this.#decay;
+  }
+  set decay(on: boolean) {
+    if (on === this.#decay) return;
+    this.#decay = on;
+    this.version++;
+  }
+
   /** Whether backward collects a gradient and optimisers move it. Default true. */
   get requiresGrad(): boolean {
+    track(this);
     return this.#requiresGrad;
   }
   set requiresGrad(on: boolean) {
     if (on === this.#requiresGrad) return;
     this.#requiresGrad = on;
     this.#forget();
-    for (const width of this.array.widths) width.touch();
+    this.version++;
   }
 
   /** Active extents. */

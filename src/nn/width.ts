@@ -156,6 +156,14 @@ export class Width implements Versioned {
     this.#arrays.delete(array);
   }
 
+  /** For layers that are disposed of: this width no longer belongs to them. */
+  forget(member: object): void {
+    for (const list of [this.producers, this.consumers, this.mixers, this.means] as object[][]) {
+      for (let at = list.indexOf(member); at >= 0; at = list.indexOf(member)) list.splice(at, 1);
+    }
+    this.touch();
+  }
+
   /** Calls `listener` after each change. Returns a function that ends this. */
   onChange(listener: (change: WidthChange) => void): () => void {
     this.#listeners.add(listener);
@@ -258,7 +266,9 @@ export class Width implements Versioned {
     const what = `Width '${this.name}': load`;
     const { ids, births } = state;
     wholeNumber(what, state.size, 1);
-    wholeNumber(what, state.now, 0);
+    wholeNumber(`${what}: capacity`, state.capacity, state.size);
+    wholeNumber(`${what}: now`, state.now, 0);
+    wholeNumber(`${what}: nextId`, state.nextId, state.size);
     const whole = (list: unknown): list is number[] =>
       Array.isArray(list) && list.length === state.size && list.every((id) => Number.isInteger(id) && id >= 0);
     if (!whole(ids) || !whole(births) || new Set(ids).size !== state.size || Math.max(...ids) >= state.nextId) {

@@ -26,7 +26,8 @@ import {
   Tanh,
   Width,
 } from '../../src/nn/index.js';
-import { add, Generator, normal, zeros } from '../../src/ops/index.js';
+import { add, Generator, normal, sum, zeros } from '../../src/ops/index.js';
+import { SGD } from '../../src/optim/index.js';
 import { type Tensor, tensor } from '../../src/tensor/index.js';
 import { distance, makeNet, values } from './helpers.js';
 
@@ -290,4 +291,38 @@ test('bad sizes and contents', () => {
   expect(() => new CarriedArray([-1])).toThrow(ConfigError);
   expect(() => new Linear(4, 3).forward(x)).toThrow(/linear/);
   expect(new Parameter(new CarriedArray([2])).decay).toBe(true);
+});
+
+describe('what captured steps and widths know of layers', () => {
+  test('freezing a parameter, also one without a width, makes a captured step record again', () => {
+    const layer = new Linear(2, 2);
+    const optimizer = new SGD(layer.parameters(), { lr: 0.1 });
+    const step = capture((x: Tensor) => {
+      optimizer.zeroGrad();
+      sum(layer.forward(x)).backward();
+      optimizer.step();
+    });
+    const x = tensor([[1, 2]]);
+    const bias = (): number[] => [...(layer.bias as Parameter).array.active.dataSync()];
+    step(x);
+    const before = bias();
+    expect(before).not.toEqual([0, 0]);
+    (layer.bias as Parameter).requiresGrad = false;
+    step(x);
+    expect(bias()).toEqual(before);
+    step.dispose();
+  });
+
+  test('a width forgets the layers that were disposed of', () => {
+    const hidden = new Width(3, { name: 'hidden' });
+    const body = new Sequential(new Linear(2, hidden), new BatchNorm(hidden));
+    const head = new Sequential(new LayerNorm(hidden), new Linear(hidden, 2));
+    head.dispose();
+    expect([hidden.consumers.length, hidden.mixers.length]).toEqual([0, 0]);
+    expect([hidden.producers.length, hidden.means.length]).toEqual([1, 1]);
+    const next = new Linear(hidden, 4);
+    expect(hidden.consumers).toEqual([next]);
+    body.dispose();
+    expect([hidden.producers.length, hidden.means.length]).toEqual([0, 0]);
+  });
 });

@@ -366,3 +366,12 @@ test('any sequence of changes keeps ids, sizes and weights together', () => {
     { numRuns: 40 },
   );
 });
+
+test('load refuses a state without capacity or next id', () => {
+  const width = new Width(2);
+  const state = width.state();
+  for (const change of [{ capacity: NaN }, { capacity: 1 }, { nextId: undefined as unknown as number }]) {
+    expect(() => width.load({ ...state, ...change })).toThrow(ConfigError);
+  }
+  expect(width.units.map(({ id }) => id)).toEqual([0, 1]);
+});
