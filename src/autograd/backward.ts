@@ -266,7 +266,15 @@ export function gradients(
     retain: options.retainGraph ?? createGraph,
     wanted: new Set(metas),
   });
-  return metas.map((meta) => found.get(meta));
+  // Two inputs may have got the same tensor (the operands of an add): each needs one that can be freed by itself.
+  const given = new Set<Tensor>();
+  return metas.map((meta) => {
+    const grad = found.get(meta);
+    if (!grad) return undefined;
+    if (given.has(grad)) return withGradMode(createGraph, () => clone(grad));
+    given.add(grad);
+    return grad;
+  });
 }
 
 setEngine((outputs, grads, inputs, createGraph) => {

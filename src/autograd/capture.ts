@@ -53,8 +53,10 @@ function keyOf(inputs: readonly Tensor[]): string {
  *
  * The result (tensors, in arrays or plain objects) is the same objects every time; the next call overwrites their elements, so
  * read or copy what you need before. Tensors that `fn` uses without getting them as inputs (parameters) are used where they
- * were when it was recorded. `fn` must be synchronous and must not read values back.
- * @throws ConfigError for nested captures; whatever `fn` throws while it is recorded
+ * were when it was recorded. A step that differentiates does all of it inside: zeroGrad, backward and the optimiser's step, since
+ * a replay runs no JavaScript that could put a gradient into `grad`. `fn` must be synchronous and must not read values back.
+ * @throws ConfigError for nested captures, and for two inputs on one buffer at a recording; whatever `fn` throws while it is
+ * recorded
  */
 export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R): Captured<A, R> {
   const recordings = new Map<string, Recording<R>>();

@@ -297,3 +297,11 @@ describe('grad and valueAndGrad', () => {
     expect(() => grad(() => 1 as unknown as Tensor)(x)).toThrow(ConfigError);
   });
 });
+
+clean('gradients that are equal are tensors of their own', () => {
+  const a = leaf([1, 2]);
+  const b = leaf([3, 4]);
+  const [da, db] = gradients(ops.sum(ops.add(a, b)), [a, b]);
+  da?.dispose();
+  expect(values(db)).toEqual([1, 1]);
+});
