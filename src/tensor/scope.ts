@@ -17,7 +17,10 @@ let asyncScopes = 0;
 const asyncCurrent = new AsyncLocalStorage<Scope>();
 
 function activeScope(): Scope | undefined {
-  return current ?? (asyncScopes > 0 ? asyncCurrent.getStore() : undefined);
+  let scope = current ?? (asyncScopes > 0 ? asyncCurrent.getStore() : undefined);
+  // Work that an async function started but didn't await may outlive its scope.
+  while (scope?.closed) scope = scope.outer;
+  return scope;
 }
 
 /** Called by Tensor's constructor. True when a scope will dispose of the tensor. */

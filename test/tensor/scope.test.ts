@@ -4,7 +4,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ConfigError, device, DisposedError } from '../../src/device/index.js';
 import * as ops from '../../src/ops/index.js';
-import { keep, tensor, type Tensor, tidy } from '../../src/tensor/index.js';
+import { inScope, keep, tensor, type Tensor, tidy } from '../../src/tensor/index.js';
 
 const buffers = (): number => device().memory().buffers;
 let before = 0;
@@ -133,4 +133,23 @@ test('a disposed tensor is refused by name', async () => {
   await expect(x.data()).rejects.toThrow(DisposedError);
   expect(() => x.detach()).toThrow(DisposedError);
   y.dispose();
+});
+
+test('work that outlives its async scope does not leave its tensors there', async () => {
+  let go = (): void => undefined;
+  const gate = new Promise<void>((resolve) => (go = resolve));
+  let late: Promise<boolean> | undefined;
+  await tidy(async () => {
+    late = gate.then(() => {
+      const made = tensor([1]);
+      const caught = inScope(made);
+      made.dispose();
+      return caught;
+    });
+    await pause();
+  });
+  await tidy(async () => {
+    go();
+    expect(await late).toBe(false);
+  });
 });
