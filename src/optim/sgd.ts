@@ -26,15 +26,17 @@ export class SGD extends Optimizer {
   /** @throws ConfigError for options out of range */
   constructor(params: Iterable<Parameter>, options: SgdOptions) {
     const momentum = checkNumber('SGD: momentum', options.momentum ?? 0, 0, 1);
-    super('SGD', 'sgdStep', params, momentum === 0 ? [] : ['momentum'], options);
-    this.momentum = momentum;
-    this.nesterov = options.nesterov ?? false;
-    this.dampening = checkNumber('SGD: dampening', options.dampening ?? 0, 0);
-    if (this.nesterov && (momentum === 0 || this.dampening !== 0)) {
+    const nesterov = options.nesterov ?? false;
+    const dampening = checkNumber('SGD: dampening', options.dampening ?? 0, 0);
+    if (nesterov && (momentum === 0 || dampening !== 0)) {
       throw new ConfigError(
-        `SGD: expected a momentum > 0 and dampening 0 with nesterov, got ${momentum} and ${this.dampening}`,
+        `SGD: expected a momentum > 0 and dampening 0 with nesterov, got ${momentum} and ${dampening}`,
       );
     }
+    super('SGD', 'sgdStep', params, momentum === 0 ? [] : ['momentum'], options);
+    this.momentum = momentum;
+    this.nesterov = nesterov;
+    this.dampening = dampening;
   }
 
   protected override record(count: number): number[] {

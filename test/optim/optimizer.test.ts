@@ -283,3 +283,12 @@ test('schedules', () => {
     expect(run).toThrow(ConfigError);
   }
 });
+
+test('a refused SGD leaves nothing on the widths', () => {
+  const width = new Width(3);
+  const layer = new Linear(2, width);
+  const before = width.arrays.length;
+  expect(() => new SGD(layer.parameters(), { lr: 1, nesterov: true })).toThrow(ConfigError);
+  expect(() => new SGD(layer.parameters(), { lr: 1, momentum: 0.9, dampening: -1 })).toThrow(ConfigError);
+  expect(width.arrays.length).toBe(before);
+});
