@@ -50,13 +50,15 @@ export class ConfusionMatrix {
       );
     }
     const check = (what: string, value: number): void => {
-      if (!(value >= 0 && value < this.classes)) {
+      if (!(Number.isInteger(value) && value >= 0 && value < this.classes)) {
         throw new ConfigError(`ConfusionMatrix.add: expected a ${what} from 0 to ${this.classes - 1}, got ${value}`);
       }
     };
     for (let i = 0; i < labels.length; i++) {
       check('label', labels[i]);
       check('prediction', predictions[i]);
+    }
+    for (let i = 0; i < labels.length; i++) {
       this.#counts[labels[i] * this.classes + predictions[i]]++;
     }
   }
@@ -95,15 +97,27 @@ export class ConfusionMatrix {
  * @param confidences highest probability of each sample
  * @param correct whether it was right (0 or 1)
  * @param bins default 15
+ * @throws ConfigError for lists of unequal length, fewer than one bin, or a confidence outside 0..1 (a diverged model gives NaN)
  */
 export function expectedCalibrationError(
   confidences: ArrayLike<number>,
   correct: ArrayLike<number | boolean>,
   bins = 15,
 ): number {
+  if (confidences.length !== correct.length || !(Number.isInteger(bins) && bins >= 1)) {
+    throw new ConfigError(
+      `expectedCalibrationError: expected as many outcomes as confidences (${confidences.length}) and at least one bin, ` +
+        `got ${correct.length} and ${bins}`,
+    );
+  }
   const confidence = new Float64Array(bins);
   const hits = new Float64Array(bins);
   for (let i = 0; i < confidences.length; i++) {
+    if (!(confidences[i] >= 0 && confidences[i] <= 1 + 1e-6)) {
+      throw new ConfigError(
+        `expectedCalibrationError: expected confidences from 0 to 1, got ${confidences[i]} at ${i}`,
+      );
+    }
     // Bins are (low, high], so that a confidence of exactly 1 falls into the last.
     const bin = Math.min(bins - 1, Math.max(0, Math.ceil(confidences[i] * bins) - 1));
     confidence[bin] += confidences[i];

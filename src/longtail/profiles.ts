@@ -50,7 +50,7 @@ export function classCounts(labels: ArrayLike<number>, classes: number): number[
   const counts = new Array<number>(classes).fill(0);
   for (let i = 0; i < labels.length; i++) {
     const label = labels[i];
-    if (!(label >= 0 && label < classes)) {
+    if (!(Number.isInteger(label) && label >= 0 && label < classes)) {
       throw new ConfigError(`classCounts: expected labels from 0 to ${classes - 1}, got ${label} in row ${i}`);
     }
     counts[label]++;

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { ConfigError } from '../../src/device/index.js';
+import { classCounts } from '../../src/longtail/profiles.js';
 import {
   classGroups,
   classificationMetrics,
@@ -49,5 +51,21 @@ describe('metrics', () => {
     expect(expectedCalibrationError([1, 1, 1, 1], [1, 0, 0, 0])).toBeCloseTo(0.75, 12);
     expect(expectedCalibrationError([0.95, 0.15], [1, 1])).toBeCloseTo((0.05 + 0.85) / 2, 12);
     expect(expectedCalibrationError([], [])).toBe(0);
+  });
+});
+
+describe('metrics of bad numbers', () => {
+  it('refuses NaN confidences and unequal lengths', () => {
+    expect(() => expectedCalibrationError([0.5, NaN], [1, 0])).toThrow(ConfigError);
+    expect(() => expectedCalibrationError([0.5, 0.5], [1])).toThrow(ConfigError);
+    expect(() => expectedCalibrationError([0.5], [1], 0)).toThrow(ConfigError);
+  });
+
+  it('refuses labels that are no whole numbers, and then adds nothing', () => {
+    const matrix = new ConfusionMatrix(2);
+    expect(() => matrix.add([0, 0.5], [0, 1])).toThrow(ConfigError);
+    expect(() => matrix.add([0, 1], [0, 2])).toThrow(ConfigError);
+    expect(matrix.total).toBe(0);
+    expect(() => classCounts([0.5], 2)).toThrow(ConfigError);
   });
 });
