@@ -19,18 +19,6 @@ export interface RunStart {
   data: PreparedData;
 }
 
-/** A run of a comparison that is about to begin. */
-export interface RunStart {
-  name: string;
-  seed: number;
-  /** From 0. */
-  index: number;
-  /** Runs of the comparison. */
-  total: number;
-  epochs: number;
-  data: PreparedData;
-}
-
 export interface CompareOptions {
   signal?: AbortSignal;
   /** Called as each run starts; what it returns hears of its progress. */

@@ -16,7 +16,7 @@ export interface RunOptions extends RunHooks {
   signal?: AbortSignal;
   /** Appends one JSON line per epoch and per event. */
   metricsPath?: string;
-  /** Go on from this checkpoint; it must be of the same configuration (epochs, threads and paths may differ). */
+  /** Go on from this checkpoint; it must be of the same configuration (threads, evalEvery and checkpoint may differ). */
   resume?: string;
   callbacks?: readonly Callback[];
   /** Data prepared already for the same `dataset` and seed, e.g. for several runs of a comparison. */
@@ -31,9 +31,9 @@ export async function train(config: RunConfigInput | RunConfig, options: RunOpti
   const full = parseConfig(config);
   if (full.threads !== null) setThreads(full.threads);
   const data = options.data ?? (await prepareData(full.dataset));
-  const metrics = options.metricsPath === undefined ? undefined : new JsonlWriter(options.metricsPath);
   const name = options.name ?? 'run';
   const run = prepareRun(full, data);
+  let metrics: JsonlWriter | undefined;
   const trainer = new Trainer({
     ...run,
     name,
@@ -51,6 +51,7 @@ export async function train(config: RunConfigInput | RunConfig, options: RunOpti
     },
   });
   try {
+    if (options.metricsPath !== undefined) metrics = new JsonlWriter(options.metricsPath);
     if (options.resume !== undefined) await trainer.resume(options.resume);
     return await trainer.run();
   } finally {

@@ -56,8 +56,6 @@ export function longTailed(
     // Shares of the profile, from a size at which rounding doesn't matter.
     const unit = 2 ** 40;
     const shares = profileOf(unit, train.classes, imbalanceFactor).map((n) => n / unit);
-    if (counts.includes(0))
-      throw new ConfigError(`dataset: expected samples of every class, got [${counts.join(', ')}]`);
     counts = profileOf(largestFor(counts, shares), train.classes, imbalanceFactor);
     train = subset(train, longTailSubset(train.labels, counts, subsetSeed));
   } else {
