@@ -2,7 +2,7 @@
  * capture: records the calls a function enqueues and replays them with one native call. A training step is captured once; a new
  * input shape, a width that changed or a switch between train and eval makes the next call record again, by itself.
  */
-import { ConfigError, DisposedError, type Graph } from '../device/index.js';
+import { ConfigError, DisposedError, type Graph, shown } from '../device/index.js';
 import { expectTensor } from '../ops/index.js';
 import { gradEnabled, inScope, keep, Tensor, tidy, tracking, unchanged, type Versioned } from '../tensor/index.js';
 
@@ -59,6 +59,7 @@ function keyOf(inputs: readonly Tensor[]): string {
  * recorded
  */
 export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R): Captured<A, R> {
+  if (typeof fn !== 'function') throw new ConfigError(`capture: expected a function, got ${shown(fn)}`);
   const recordings = new Map<string, Recording<R>>();
   let count = 0;
   let disposed = false;
@@ -81,9 +82,15 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     let owned: Tensor[] = [];
     try {
       const result = tidy(() => {
-        const made = tracking(dependencies, written, () => tidy(() => fn(...inputs)));
-        if (made instanceof Promise)
-          throw new ConfigError('capture: expected a synchronous function, got one that returns a promise');
+        const made = tracking(dependencies, written, () =>
+          tidy(() => {
+            const value = fn(...inputs);
+            if (!(value instanceof Promise)) return value;
+            // What it rejects with is not the caller's to catch any more.
+            value.catch(() => undefined);
+            throw new ConfigError('capture: expected a synchronous function, got one that returns a promise');
+          }),
+        );
         graph = device.endCapture();
         // What keep() finds in this scope was made by fn; an input or a parameter among the results was not.
         owned = tensorsOf(made).filter((tensor) => inScope(tensor));

@@ -7,7 +7,7 @@ import { ConfigError } from '../device/index.js';
 import { compare, type RunConfigInput, preset, presets } from '../train/index.js';
 import { groupRuns, outcome } from '../train/report-summary.js';
 import { readConfig, toSeeds } from './config.js';
-import { colorsFor, commandLine, EXIT, say, writeJson } from './output.js';
+import { colorsFor, commandLine, EXIT, expectWritable, say, writeJson } from './output.js';
 import { duration, runProgress, type RunProgress } from './progress.js';
 import { interruptible } from './signals.js';
 import { comparisonTable } from './tables.js';
@@ -86,6 +86,8 @@ function reportPath(flags: CompareFlags): string | undefined {
 
 async function run(files: string[], flags: CompareFlags): Promise<void> {
   const { runs, seeds } = await namedRuns(files, flags);
+  const report = reportPath(flags);
+  expectWritable(flags.json, report);
   const color = colorsFor(process.stderr);
   const began = performance.now();
   let progress: RunProgress | undefined;
@@ -127,7 +129,6 @@ async function run(files: string[], flags: CompareFlags): Promise<void> {
   }
   const results = { ...result, command: commandLine() };
   if (flags.json !== undefined) await writeJson(flags.json, results);
-  const report = reportPath(flags);
   if (report !== undefined) {
     const { writeReport } = await import('../train/report.js');
     await writeReport(results, report);

@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parse as parseYaml } from 'yaml';
-import { ConfigError, FormatError } from '../device/index.js';
+import { ConfigError, FormatError, shown } from '../device/index.js';
 import { configFields } from '../train/index.js';
 
 type Tree = Record<string, unknown>;
@@ -148,6 +148,11 @@ export function applyFlags(base: Tree, options: Record<string, unknown>): Tree {
   return config;
 }
 
+/** What the parser says, without its picture of the place. */
+function firstLine(error: unknown): string {
+  return (error as Error).message.split('\n', 1)[0].replace(/:$/, '');
+}
+
 /** Reads a JSON or YAML configuration file, not yet checked. Throws ConfigError, FormatError. */
 export async function readConfig(path: string): Promise<Tree> {
   let text: string;
@@ -161,14 +166,11 @@ export async function readConfig(path: string): Promise<Tree> {
     value = path.endsWith('.json') ? JSON.parse(text) : parseYaml(text);
   } catch (error) {
     throw new ConfigError(
-      `config: expected ${path.endsWith('.json') ? 'JSON' : 'YAML'} in ${path}: ${(error as Error).message}`,
-      {
-        cause: error,
-      },
+      `config: expected ${path.endsWith('.json') ? 'JSON' : 'YAML'} in ${path}: ${firstLine(error)}`,
+      { cause: error },
     );
   }
-  if (!isTree(value))
-    throw new ConfigError(`config: expected an object of fields in ${path}, got ${JSON.stringify(value) ?? 'nothing'}`);
+  if (!isTree(value)) throw new ConfigError(`config: expected an object of fields in ${path}, got ${shown(value)}`);
   return value;
 }
 

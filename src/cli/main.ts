@@ -58,6 +58,8 @@ async function main(): Promise<void> {
     if (error.code === 'EPIPE') process.exit(EXIT.ok);
     throw error;
   });
+  // Progress is a courtesy: a training whose terminal has gone still ends with its checkpoint.
+  process.stderr.on('error', () => undefined);
   try {
     await makeProgram().parseAsync(process.argv);
   } catch (error) {

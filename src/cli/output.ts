@@ -1,10 +1,12 @@
 /**
  * What every command shares: exit codes, colours, files written for machines and for people.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import pc from 'picocolors';
 import { ConfigError, IOError } from '../device/index.js';
+import { makeFolder } from '../io/index.js';
 
 export const EXIT = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;
 
@@ -19,6 +21,20 @@ export function say(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
+/** Makes the folders of these files, so that a path that can't be written ends a command before its work. Throws IOError. */
+export function expectWritable(...paths: (string | undefined)[]): void {
+  for (const path of paths) {
+    if (path === undefined || path === '-') continue;
+    try {
+      makeFolder(dirname(path));
+      if (existsSync(path) && statSync(path).isDirectory()) throw new Error('expected a file, got a folder');
+      accessSync(existsSync(path) ? path : dirname(path), constants.W_OK);
+    } catch (error) {
+      throw new IOError(`write: ${path} can't be written: ${(error as Error).message}`, { cause: error });
+    }
+  }
+}
+
 /** Writes JSON to a file, making its folder, or to stdout for '-'. Throws IOError. */
 export async function writeJson(path: string, value: unknown): Promise<void> {
   const text = `${JSON.stringify(value, null, 2)}\n`;
@@ -29,7 +45,7 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
     return;
   }
   try {
-    await mkdir(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     await writeFile(path, text);
   } catch (error) {
     throw new IOError(`write: ${path} can't be written: ${(error as Error).message}`, { cause: error });

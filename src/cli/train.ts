@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 import { loadCheckpoint } from '../io/index.js';
 import { compareResult, parseConfig, train } from '../train/index.js';
 import { addConfigOptions, applyFlags, configOf, fieldsHelp, readConfig } from './config.js';
-import { commandLine, EXIT, say, shellWord, writeJson } from './output.js';
+import { commandLine, EXIT, expectWritable, say, shellWord, writeJson } from './output.js';
 import { duration, runProgress } from './progress.js';
 import { interruptible } from './signals.js';
 import { comparisonTable } from './tables.js';
@@ -53,6 +53,7 @@ async function run(options: TrainOptions): Promise<void> {
     },
   };
   const folder = out ?? join(config.checkpoint.path, '..');
+  expectWritable(options.json, options.report);
   const progress = runProgress(name, config.epochs, options.quiet);
   const result = await interruptible(async (signal) => {
     try {

@@ -69,6 +69,34 @@ export class AutogradError extends GyrusError {
   }
 }
 
+/** A value as a message shows it: strings in quotes, objects by their kind, long ones cut. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}...` : value}'`;
+  if (value === null || (typeof value !== 'object' && typeof value !== 'function')) return String(value);
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  return typeof value === 'function' ? 'a function' : `a ${value.constructor?.name ?? 'plain'} object`;
+}
+
+/** A message of the schema library without its preamble and without what came, which our messages show themselves. */
+export function expectation(message: string): string {
+  return message
+    .replace(/^(Invalid input|Invalid option|Too small|Too big): /, '')
+    .replace(/, received .*$/, '')
+    .replace(/^expected int\b/, 'expected a whole number')
+    .replace(/"\|"/g, '", "');
+}
+
+/** Throws ConfigError unless `options` is an object whose keys are all among `known`. */
+export function expectKeys(op: string, options: unknown, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new ConfigError(`${op}: expected options to be an object, got ${shown(options)}`);
+  }
+  const strange = Object.keys(options).find((key) => !known.includes(key));
+  if (strange !== undefined) {
+    throw new ConfigError(`${op}: expected options among ${known.join(', ')}, got '${strange}'`);
+  }
+}
+
 const CLASSES: Partial<Record<ErrorCode, new (message: string, options?: ErrorOptions) => GyrusError>> = {
   SHAPE: ShapeError,
   DTYPE: DTypeError,

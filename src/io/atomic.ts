@@ -3,9 +3,30 @@
  * flushed to the disk, then renamed over the old one.
  */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { IOError } from '../device/index.js';
+
+/**
+ * Makes a folder and those above it. Node's own `recursive` never returns where the system answers ENOENT inside a folder that
+ * is there: under /proc, or when the working folder was deleted.
+ * @throws the system's error when it can't be made, or when a file is in its place
+ */
+export function makeFolder(path: string): void {
+  const missing: string[] = [];
+  for (let folder = resolve(path); !existsSync(folder) && dirname(folder) !== folder; folder = dirname(folder)) {
+    missing.push(folder);
+  }
+  // The path itself when nothing is missing: mkdir then tells a folder from a file.
+  for (const folder of missing.length > 0 ? missing.reverse() : [path]) {
+    try {
+      mkdirSync(folder);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !statSync(folder).isDirectory()) throw error;
+    }
+  }
+}
 
 async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) {
@@ -33,7 +54,7 @@ export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>
   const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
   let made = false;
   try {
-    await mkdir(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     const file = await open(temporary, 'wx');
     made = true;
     try {

@@ -49,6 +49,9 @@ export interface NewbornOptions {
   generator?: Generator;
 }
 
+/** Names of the options, for refusing others. */
+export const NEWBORN_OPTIONS = ['init', 'spread', 'scores', 'donors', 'noise', 'shares', 'generator'] as const;
+
 /** What CarriedArray asks while it makes room for the newborn. */
 export interface Newborn {
   /** Reset only: leave the outgoing weights of the reborn as they are. */

@@ -1,7 +1,7 @@
 /**
  * Layers with parameters that don't normalise: Linear. And those without: activations, dropout, shape, containers.
  */
-import { type ActivationKind, ConfigError, type Device } from '../device/index.js';
+import { type ActivationKind, ConfigError, type Device, expectKeys, KINDS, shown } from '../device/index.js';
 import * as ops from '../ops/index.js';
 import type { Generator } from '../ops/index.js';
 import { type DType, noGrad, type Tensor, tidy } from '../tensor/index.js';
@@ -33,12 +33,19 @@ export class Linear extends Module implements Producer, Consumer {
   readonly #input: Axis;
   readonly #output: Axis;
 
-  /** @throws ShapeError for a size that is no Width and no whole number >= 1; ConfigError for an unknown init */
+  /** @throws ShapeError for a size that is no Width and no whole number >= 1; ConfigError for an unknown init, activation or option */
   constructor(input: Axis, output: Axis, options: LinearOptions = {}) {
     super();
+    expectKeys('Linear', options, ['bias', 'init', 'generator', 'activation', 'dtype', 'device']);
+    const { activation = 'none' } = options;
+    if (!KINDS.activation.includes(activation)) {
+      throw new ConfigError(
+        `Linear: expected activation among ${KINDS.activation.join(', ')}, got ${shown(activation)}`,
+      );
+    }
     this.#input = input;
     this.#output = output;
-    this.activation = options.activation ?? 'none';
+    this.activation = activation;
     const { generator, dtype = 'f32', device } = options;
     const shape = [extentOf(output), extentOf(input)];
     const init = initializer(options.init ?? 'kaiming-uniform');

@@ -2,7 +2,7 @@
  * Module: something with parameters and a forward pass. Parameters, buffers and submodules are found among the public fields, in
  * the order of their definition, and named by field: 'weight', 'layers.0.bias'. A list of modules counts as well.
  */
-import { ConfigError, ShapeError } from '../device/index.js';
+import { ConfigError, ShapeError, shown } from '../device/index.js';
 import { assign } from '../ops/index.js';
 import { describe, noGrad, sameShape, type Tensor, track, type Versioned } from '../tensor/index.js';
 import { Buffer, Parameter } from './parameter.js';
@@ -100,6 +100,9 @@ export abstract class Module {
    * @throws ConfigError for missing or unknown names; ShapeError naming the parameter whose shape differs. Nothing is copied then.
    */
   loadStateDict(state: ReadonlyMap<string, Tensor>): void {
+    if (!((state as unknown) instanceof Map)) {
+      throw new ConfigError(`loadStateDict: expected a Map of tensors, as stateDict() gives, got ${shown(state)}`);
+    }
     const entries = this.#entries();
     const missing = [...entries.keys()].filter((name) => !state.has(name));
     const unknown = [...state.keys()].filter((name) => !entries.has(name));

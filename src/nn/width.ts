@@ -3,11 +3,11 @@
  * that consume them. Growing, pruning, resetting and reordering change all of these at once, optimiser state included. Every
  * neuron has an id that stays with it and a step at which it was born.
  */
-import { type ActivationKind, ConfigError, ShapeError } from '../device/index.js';
+import { type ActivationKind, ConfigError, expectKeys, ShapeError, shown } from '../device/index.js';
 import type { Gate } from '../ops/index.js';
 import { noGrad, tidy, track, type Versioned } from '../tensor/index.js';
 import type { CarriedArray } from './carried.js';
-import { newborn, type Newborn, type NewbornOptions } from './growth.js';
+import { newborn, NEWBORN_OPTIONS, type Newborn, type NewbornOptions } from './growth.js';
 import type { Parameter } from './parameter.js';
 
 /** A neuron: its stable id, the step at which it was born and how many steps it has lived. */
@@ -61,9 +61,13 @@ export interface ResetOptions extends NewbornOptions {
   keepOutgoing?: boolean;
 }
 
-function wholeNumber(what: string, value: unknown, least: number): number {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < least) {
-    throw new ConfigError(`${what}: expected a whole number >= ${least}, got ${String(value)}`);
+/** Neurons of one width. Far above what fits a weight matrix; without it a slip of the pen fills the heap with ids. */
+const MOST = 2 ** 22;
+
+function wholeNumber(what: string, value: unknown, least: number, most = Infinity): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
+    const range = value !== Infinity && (value as number) > most ? `<= ${most}` : `>= ${least}`;
+    throw new ConfigError(`${what}: expected a whole number ${range}, got ${shown(value)}`);
   }
   return value;
 }
@@ -94,11 +98,12 @@ export class Width implements Versioned {
   #arrays = new Set<CarriedArray>();
   #listeners = new Set<(change: WidthChange) => void>();
 
-  /** @throws ConfigError for a size below 1 or a capacity below the size */
+  /** @throws ConfigError for a size below 1 or above 2^22, a capacity below the size, an unknown option */
   constructor(size: number, options: WidthOptions = {}) {
+    expectKeys('Width', options, ['capacity', 'name']);
     this.name = options.name ?? 'width';
-    this.#size = wholeNumber(`Width '${this.name}': size`, size, 1);
-    this.#capacity = wholeNumber(`Width '${this.name}': capacity`, options.capacity ?? size, size);
+    this.#size = wholeNumber(`Width '${this.name}': size`, size, 1, MOST);
+    this.#capacity = wholeNumber(`Width '${this.name}': capacity`, options.capacity ?? size, size, MOST);
     this.#ids = Array.from({ length: size }, (_, i) => i);
     this.#births = this.#ids.map(() => 0);
     this.#nextId = size;
@@ -175,11 +180,12 @@ export class Width implements Versioned {
    * the newborn start at 0, everybody else's stay bit for bit. Gradients of the parameters concerned are dropped.
    * Growing past the capacity moves the arrays to half as much again.
    * @returns the ids of the newborn
-   * @throws ConfigError for n that is no whole number >= 1 or options that make no sense
+   * @throws ConfigError for n that is no whole number >= 1, more than 2^22 neurons in all, or options that make no sense
    */
   grow(n: number, options: NewbornOptions = {}): number[] {
     const op = `grow '${this.name}'`;
-    wholeNumber(op, n, 1);
+    wholeNumber(op, n, 1, MOST - this.#size);
+    expectKeys(op, options, NEWBORN_OPTIONS);
     const order = new Int32Array(this.#size + n).fill(-1);
     order.set(identity(this.#size));
     const ids = Array.from({ length: n }, (_, i) => this.#nextId + i);
@@ -218,6 +224,7 @@ export class Width implements Versioned {
    */
   reset(slots: ArrayLike<number>, options: ResetOptions = {}): number[] {
     const op = `reset '${this.name}'`;
+    expectKeys(op, options, [...NEWBORN_OPTIONS, 'keepOutgoing']);
     const reborn = this.#slots('reset', slots);
     if (options.init === 'split') throw new ConfigError(`${op}: expected init zero-out or paired, got 'split'`);
     if (options.keepOutgoing && options.init === 'paired') {
@@ -265,8 +272,8 @@ export class Width implements Versioned {
   load(state: WidthState): void {
     const what = `Width '${this.name}': load`;
     const { ids, births } = state;
-    wholeNumber(what, state.size, 1);
-    wholeNumber(`${what}: capacity`, state.capacity, state.size);
+    wholeNumber(what, state.size, 1, MOST);
+    wholeNumber(`${what}: capacity`, state.capacity, state.size, MOST);
     wholeNumber(`${what}: now`, state.now, 0);
     wholeNumber(`${what}: nextId`, state.nextId, state.size);
     const whole = (list: unknown): list is number[] =>
@@ -308,7 +315,10 @@ export class Width implements Versioned {
   }
 
   #slots(op: string, slots: ArrayLike<number>): number[] {
-    const list = Array.from(slots);
+    if (!Array.isArray(slots) && !ArrayBuffer.isView(slots)) {
+      throw new ConfigError(`${op} '${this.name}': expected a list of slots, got ${shown(slots)}`);
+    }
+    const list: number[] = Array.from(slots as ArrayLike<number>);
     for (const slot of list) {
       if (!Number.isInteger(slot) || slot < 0 || slot >= this.#size) {
         throw new ConfigError(`${op} '${this.name}': expected slots in 0..${this.#size - 1}, got ${String(slot)}`);
@@ -329,6 +339,6 @@ export class Width implements Versioned {
 export function extentOf(axis: Width | number): number {
   if (axis instanceof Width) return axis.size;
   if (!Number.isInteger(axis) || axis < 1)
-    throw new ShapeError(`layer: expected a Width or a whole number >= 1, got ${String(axis)}`);
+    throw new ShapeError(`layer: expected a Width or a whole number >= 1, got ${shown(axis)}`);
   return axis;
 }

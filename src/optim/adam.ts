@@ -2,7 +2,8 @@
  * Adam and AdamW. Bias correction counts the steps of each neuron, so a newborn is corrected as at the start of training.
  */
 import type { Parameter } from '../nn/index.js';
-import { checkNumber, Optimizer, type OptimizerOptions } from './optimizer.js';
+import { ConfigError, shown } from '../device/index.js';
+import { checkNumber, checkOptions, Optimizer, type OptimizerOptions } from './optimizer.js';
 
 export interface AdamOptions extends Omit<OptimizerOptions, 'lr'> {
   /** Default 0.001. */
@@ -19,6 +20,10 @@ class AdamBase extends Optimizer {
   readonly #decoupled: boolean;
 
   constructor(name: string, params: Iterable<Parameter>, options: AdamOptions, decoupled: boolean) {
+    checkOptions(name, options, ['betas', 'eps']);
+    if (options.betas !== undefined && !Array.isArray(options.betas)) {
+      throw new ConfigError(`${name}: betas: expected two numbers, got ${shown(options.betas)}`);
+    }
     const [beta1, beta2] = options.betas ?? [0.9, 0.999];
     checkNumber(`${name}: betas[0]`, beta1, 0, 1);
     checkNumber(`${name}: betas[1]`, beta2, 0, 1);

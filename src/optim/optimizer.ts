@@ -3,8 +3,8 @@
  * captured step follows a schedule. State belongs to neurons: slots and step counters are carried arrays, so they move with
  * their parameters when a width changes, and the newborn start at step 0 with empty slots.
  */
-import { ConfigError, type Device, type OpName, ShapeError } from '../device/index.js';
-import { CarriedArray, type Parameter, Width } from '../nn/index.js';
+import { ConfigError, type Device, expectKeys, type OpName, ShapeError, shown } from '../device/index.js';
+import { CarriedArray, Parameter, Width } from '../nn/index.js';
 import { assign, enqueue } from '../ops/index.js';
 import { describe, empty, keep, noGrad, sameShape, Tensor } from '../tensor/index.js';
 
@@ -76,9 +76,16 @@ export type OptimizerState = Map<string, Tensor> & { meta: OptimizerMeta };
 export function checkNumber(what: string, value: unknown, low: number, high = Infinity): number {
   if (typeof value !== 'number' || !(value >= low && value < high)) {
     const range = high === Infinity ? `>= ${low}` : `in [${low}, ${high})`;
-    throw new ConfigError(`${what}: expected a number ${range}, got ${String(value)}`);
+    throw new ConfigError(`${what}: expected a number ${range}, got ${shown(value)}`);
   }
   return value;
+}
+
+const SHARED_OPTIONS = ['lr', 'weightDecay', 'youngSteps'];
+
+/** Throws ConfigError unless `options` is an object of the shared options and these. */
+export function checkOptions(name: string, options: unknown, own: readonly string[]): void {
+  expectKeys(name, options, [...SHARED_OPTIONS, ...own]);
 }
 
 export abstract class Optimizer {
@@ -102,7 +109,12 @@ export abstract class Optimizer {
     options: OptimizerOptions,
   ) {
     this.name = name;
+    if (typeof (params as Partial<Iterable<Parameter>> | null | undefined)?.[Symbol.iterator] !== 'function') {
+      throw new ConfigError(`${name}: expected a list of parameters, e.g. net.parameters(), got ${shown(params)}`);
+    }
     this.params = [...params];
+    const other: unknown = this.params.find((parameter) => !(parameter instanceof Parameter));
+    if (other !== undefined) throw new ConfigError(`${name}: expected Parameters of modules, got ${shown(other)}`);
     if (this.params.length === 0) throw new ConfigError(`${name}: expected at least one parameter, got none`);
     if (new Set(this.params).size !== this.params.length)
       throw new ConfigError(`${name}: expected distinct parameters`);
@@ -218,6 +230,11 @@ export abstract class Optimizer {
    */
   loadStateDict(state: ReadonlyMap<string, Tensor> & { readonly meta: OptimizerMeta }): void {
     this.#check('loadStateDict');
+    if (!((state as unknown) instanceof Map) || (state.meta as OptimizerMeta | undefined) === undefined) {
+      throw new ConfigError(
+        `${this.name}: loadStateDict: expected a Map of tensors with meta, as stateDict() gives, got ${shown(state)}`,
+      );
+    }
     const { meta } = state;
     if (meta.name !== this.name || meta.parameters !== this.params.length) {
       throw new ConfigError(

@@ -3,7 +3,7 @@
  */
 import { ConfigError } from '../device/index.js';
 import type { Parameter } from '../nn/index.js';
-import { checkNumber, Optimizer, type OptimizerOptions } from './optimizer.js';
+import { checkNumber, checkOptions, Optimizer, type OptimizerOptions } from './optimizer.js';
 
 export interface SgdOptions extends OptimizerOptions {
   /** Default 0. */
@@ -25,6 +25,7 @@ export class SGD extends Optimizer {
 
   /** @throws ConfigError for options out of range */
   constructor(params: Iterable<Parameter>, options: SgdOptions) {
+    checkOptions('SGD', options, ['momentum', 'nesterov', 'dampening']);
     const momentum = checkNumber('SGD: momentum', options.momentum ?? 0, 0, 1);
     const nesterov = options.nesterov ?? false;
     const dampening = checkNumber('SGD: dampening', options.dampening ?? 0, 0);

@@ -4,7 +4,7 @@
  */
 import { inspect } from 'node:util';
 import { z } from 'zod';
-import { ConfigError } from '../device/index.js';
+import { ConfigError, expectation } from '../device/index.js';
 import { GROWTH_INITS, Width } from '../nn/index.js';
 import type { PlasticityContext } from './context.js';
 import { classWeightings, scoreNames } from './scores.js';
@@ -87,7 +87,9 @@ export function parseCycleOptions(options: CycleOptions): CycleSettings {
   const parsed = cycleSchema.safeParse(options);
   if (!parsed.success) {
     const problems = parsed.error.issues.map(({ path, message }) =>
-      path.length > 0 ? `'${path.map(String).join('.')}': ${message}, got ${valueAt(options, path)}` : message,
+      path.length > 0
+        ? `'${path.map(String).join('.')}': ${expectation(message)}, got ${valueAt(options, path)}`
+        : message,
     );
     throw new ConfigError(`PlasticityCycle: ${problems.join('; ')}`);
   }

@@ -1,8 +1,8 @@
 /**
  * Tensors from host data.
  */
-import { type Device, device as deviceNamed, DTypeError, ShapeError } from '../device/index.js';
-import { type AnyHostArray, BYTES, type DType, hostArray, isFloat } from './dtype.js';
+import { type Device, device as deviceNamed, DTypeError, ShapeError, shown } from '../device/index.js';
+import { type AnyHostArray, BYTES, type DType, DTYPES, expectDType, hostArray, isFloat } from './dtype.js';
 import { checkShape, describe, type Shape, sizeOf } from './shape.js';
 import { Storage } from './storage.js';
 import { Tensor } from './tensor.js';
@@ -27,6 +27,7 @@ export function resolveDevice(device: Device | string | undefined): Device {
 export function empty(shape: Shape, options: TensorOptions = {}): Tensor {
   checkShape('empty', shape);
   const dtype = options.dtype ?? 'f32';
+  expectDType('empty', dtype, DTYPES);
   const on = resolveDevice(options.device);
   const bytes = sizeOf(shape) * BYTES[dtype];
   const out = new Tensor(new Storage(on, on.allocate(bytes), bytes), dtype, [...shape]);
@@ -56,14 +57,14 @@ function shapeOf(data: Nested): number[] {
 function flatten(data: Nested, shape: Shape, depth: number, into: AnyHostArray, from: number): number {
   if (depth === shape.length) {
     if (typeof data !== 'number' && typeof data !== 'boolean') {
-      const what = Array.isArray(data) ? 'a deeper array' : String(data);
+      const what = Array.isArray(data) ? 'a deeper array' : shown(data);
       throw new ShapeError(`tensor: expected numbers nested as ${describe(shape)}, got ${what} at element ${from}`);
     }
     into[from] = Number(data);
     return from + 1;
   }
   if (!Array.isArray(data) || data.length !== shape[depth]) {
-    const what = Array.isArray(data) ? `an array of ${data.length}` : String(data);
+    const what = shown(data);
     throw new ShapeError(`tensor: expected arrays of ${shape[depth]} at depth ${depth}, got ${what}`);
   }
   for (const item of data) from = flatten(item as Nested, shape, depth + 1, into, from);
@@ -74,12 +75,13 @@ function flatten(data: Nested, shape: Shape, depth: number, into: AnyHostArray, 
  * A tensor from a number, nested arrays or a typed array (copied).
  * @param data numbers or booleans nested evenly, or a Float32Array, Float64Array, Int32Array or Uint8Array
  * @param shape for typed arrays and flat lists: the shape; default [data.length]
- * @throws ShapeError when the arrays are ragged or don't fill the shape; DTypeError for other element types
+ * @throws ShapeError when the arrays are ragged or don't fill the shape; DTypeError for other element types and unknown dtypes
  */
 export function tensor(data: Nested | NodeJS.TypedArray, options: TensorOptions & { shape?: Shape } = {}): Tensor {
   let host: AnyHostArray;
   let shape: Shape;
   let dtype: DType;
+  if (options.dtype !== undefined) expectDType('tensor', options.dtype, DTYPES);
   if (ArrayBuffer.isView(data)) {
     const typed = data;
     const from = dtypeOf(typed);

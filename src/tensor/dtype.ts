@@ -1,7 +1,7 @@
 /**
  * Element types and the typed arrays that hold them on the host.
  */
-import { DTypeError } from '../device/index.js';
+import { DTypeError, shown } from '../device/index.js';
 
 /** f32 computes; f64 is for gradient checks; i32 holds labels and indices; u8 raw bytes; bool 0 or 1, one byte each. */
 export type DType = 'f32' | 'f64' | 'i32' | 'u8' | 'bool';
@@ -41,5 +41,8 @@ export function isFloat(dtype: DType): boolean {
 
 /** Throws DTypeError unless dtype is one of `allowed`. */
 export function expectDType(op: string, dtype: DType, allowed: readonly DType[]): void {
-  if (!allowed.includes(dtype)) throw new DTypeError(`${op}: expected dtype ${allowed.join(' or ')}, got ${dtype}`);
+  if (!allowed.includes(dtype))
+    throw new DTypeError(
+      `${op}: expected dtype ${allowed.join(' or ')}, got ${DTYPES.includes(dtype) ? dtype : shown(dtype)}`,
+    );
 }

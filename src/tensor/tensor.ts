@@ -201,6 +201,22 @@ export class Tensor {
     return `Tensor(${this.dtype} ${describe(this.shape)}${this.#alive ? '' : ', disposed'})`;
   }
 
+  /** What console.log shows. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
+  }
+
+  /**
+   * Text in a template; JavaScript's operators have no meaning here, and would quietly give NaN or text.
+   * @throws DTypeError for `tensor + 1`, `tensor < 1` and the like
+   */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === 'string') return this.toString();
+    throw new DTypeError(
+      `${this.toString()}: expected a method such as add, mul or item(), got an operator of JavaScript`,
+    );
+  }
+
   #expectOne(op: string): void {
     if (this.size !== 1) throw new ShapeError(`${op}: expected one element, got shape ${describe(this.shape)}`);
   }

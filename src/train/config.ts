@@ -4,7 +4,7 @@
  */
 import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
-import { ConfigError } from '../device/index.js';
+import { ConfigError, expectation } from '../device/index.js';
 import { lossNames, samplerNames } from '../longtail/index.js';
 import { cycleSchema, growthEpochs } from '../plasticity/index.js';
 
@@ -121,7 +121,7 @@ export const runConfigSchema = z.strictObject({
     .default(128)
     .describe('Samples per step'),
   seed: z.number().int().min(0).default(0).describe('Seed of everything random but the subset'),
-  threads: count.max(1024).nullable().default(null).describe('Threads of the pool (null: GYRUS_THREADS or all cores)'),
+  threads: count.max(256).nullable().default(null).describe('Threads of the pool (null: GYRUS_THREADS or all cores)'),
   evalEvery: count.default(1).describe('Epochs between evaluations; the last epoch is always evaluated'),
   checkpoint: z
     .strictObject({
@@ -223,7 +223,8 @@ function unknownKey(key: string, path: readonly PropertyKey[]): string {
 
 function show(value: unknown): string {
   if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
-  return JSON.stringify(value) ?? String(value);
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 80)}...` : text;
 }
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
@@ -246,7 +247,7 @@ export function parseConfig(input: unknown, where = 'config'): RunConfig {
         for (const key of issue.keys) problems.push(unknownKey(key, issue.path));
       } else {
         const name = issue.path.length === 0 ? 'the configuration' : `'${issue.path.map(String).join('.')}'`;
-        problems.push(`${name}: ${issue.message}, got ${show(valueAt(input, issue.path))}`);
+        problems.push(`${name}: ${expectation(issue.message)}, got ${show(valueAt(input, issue.path))}`);
       }
     }
     throw new ConfigError(`${where}: ${problems.join('\n  ')}`);

@@ -2,9 +2,10 @@
  * Metrics as JSON lines: appended as they come, one complete line per write, so that a file can be followed while a run goes on
  * and survives its end.
  */
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { IOError } from '../device/index.js';
+import { makeFolder } from '../io/index.js';
 
 /** Appends to a file of JSON lines; makes its folder. */
 export class JsonlWriter {
@@ -15,7 +16,7 @@ export class JsonlWriter {
   constructor(path: string) {
     this.path = path;
     try {
-      mkdirSync(dirname(path), { recursive: true });
+      makeFolder(dirname(path));
       this.#file = openSync(path, 'a');
     } catch (error) {
       throw new IOError(`metrics: ${path} can't be opened for appending: ${(error as Error).message}`, {

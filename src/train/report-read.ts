@@ -3,7 +3,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { FormatError, IOError } from '../device/index.js';
+import { expectation, FormatError, IOError } from '../device/index.js';
 import type { CompareResult } from './results.js';
 
 // JSON has no NaN: a diverged run's losses come as null and are shown as missing.
@@ -91,7 +91,7 @@ export function checkResults(value: unknown, where = 'results'): CompareResult {
   if (parsed.success) return parsed.data as unknown as CompareResult;
   const issue = parsed.error.issues[0];
   const field = issue.path.length > 0 ? `'${issue.path.map(String).join('.')}'` : 'the file';
-  throw new FormatError(`report: ${where} is not a results file of Gyrus: ${field}: ${issue.message}`);
+  throw new FormatError(`report: ${where} is not a results file of Gyrus: ${field}: ${expectation(issue.message)}`);
 }
 
 /** Reads and checks a results file. Throws IOError when it can't be read, FormatError when it is not one. */

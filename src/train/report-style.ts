@@ -47,5 +47,7 @@ tr:last-child>*{border-bottom:0}
 details{margin-top:10px}
 summary{cursor:pointer;color:var(--soft);font-size:13px}
 pre{overflow-x:auto;background:var(--page);border:1px solid var(--line);border-radius:8px;padding:12px 14px;font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:8px 0}
+@media (max-width:560px){main{padding:16px 10px 40px}section,header.card{padding:16px 14px}
+th,td{padding:5px 6px}thead th{font-size:12px}thead .n{white-space:normal}}
 @media print{:root{--page:#fff}body{font-size:12px}main{max-width:none;padding:0}section,header.card{break-inside:auto;border:0;padding:8px 0}figure,table{break-inside:avoid}}
 `.trim();

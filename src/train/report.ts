@@ -2,9 +2,10 @@
  * The report: one self-contained HTML file made of a results file. Charts are drawn when it is written; nothing is loaded when it
  * is read. This file lays out the sections; numbers come from report-summary.ts, charts from report-charts.ts.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { IOError } from '../device/index.js';
+import { makeFolder } from '../io/index.js';
 import * as charts from './report-charts.js';
 import { type Column, details, type Html, markup, raw, table } from './report-html.js';
 import { SERIES, STYLE } from './report-style.js';
@@ -358,7 +359,7 @@ ${reproduceSection(result, groups)}
 export async function writeReport(result: CompareResult, path: string): Promise<void> {
   const text = await renderReport(result);
   try {
-    await mkdir(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     await writeFile(path, text);
   } catch (error) {
     throw new IOError(`report: ${path} can't be written: ${(error as Error).message}`, { cause: error });

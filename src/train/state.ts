@@ -75,9 +75,15 @@ function comparable({ threads, checkpoint, evalEvery, ...rest }: RunConfig): Rec
   return rest;
 }
 
+/** A field's value in a message. */
+function brief(value: unknown): string {
+  if (value === undefined) return 'unset';
+  return value !== null && typeof value === 'object' ? 'set' : JSON.stringify(value);
+}
+
 function differences(a: unknown, b: unknown, path = ''): string[] {
   if (a === null || b === null || typeof a !== 'object' || typeof b !== 'object') {
-    return a === b ? [] : [`${path} (${JSON.stringify(a)} there, ${JSON.stringify(b)} here)`];
+    return a === b ? [] : [`${path} (${brief(a)} there, ${brief(b)} here)`];
   }
   const [x, y] = [a as Record<string, unknown>, b as Record<string, unknown>];
   return [...new Set([...Object.keys(x), ...Object.keys(y)])].flatMap((key) =>

@@ -11,6 +11,7 @@ import {
   decodeCheckpoint,
   encodeCheckpoint,
   loadCheckpoint,
+  makeFolder,
   saveCheckpoint,
   toHost,
   writeFileAtomic,
@@ -146,4 +147,11 @@ describe('writeNpy', () => {
       expect((await readNpy(path)).data).toEqual(data);
     }
   });
+});
+
+it('makeFolder ends where the system has no such place, and tells a file from a folder', () => {
+  expect(() => makeFolder('/proc/nowhere/deeper')).toThrow();
+  makeFolder(join(dir, 'a', 'b', 'c'));
+  writeFileSync(join(dir, 'a', 'b', 'c', 'file'), '');
+  expect(() => makeFolder(join(dir, 'a', 'b', 'c', 'file'))).toThrow(/EEXIST/);
 });

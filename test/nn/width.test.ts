@@ -292,7 +292,7 @@ test('bad arguments are ConfigErrors that name the width, and change nothing', (
     [() => first.grow(-3), /got -3/],
     [() => first.grow(1.5), /got 1.5/],
     [() => first.grow(NaN), /got NaN/],
-    [() => first.grow('2' as never), /got 2/],
+    [() => first.grow('2' as never), /got '2'/],
     [
       () => first.grow(2, { init: 'magic' as never }),
       /expected init to be one of zero-out, paired, split, got 'magic'/,

@@ -2,7 +2,7 @@
  * Who frees what: tidy (sync and async, in any order), using, dispose, keep.
  */
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { ConfigError, device, DisposedError } from '../../src/device/index.js';
+import { ConfigError, device, DisposedError, DTypeError } from '../../src/device/index.js';
 import * as ops from '../../src/ops/index.js';
 import { inScope, keep, tensor, type Tensor, tidy } from '../../src/tensor/index.js';
 
@@ -152,4 +152,12 @@ test('work that outlives its async scope does not leave its tensors there', asyn
     go();
     expect(await late).toBe(false);
   });
+});
+
+test('operators of JavaScript on a tensor are refused; templates show it', () => {
+  const x = tensor([1, 2]);
+  expect(() => (x as unknown as number) + 1).toThrow(DTypeError);
+  expect(() => (x as unknown as number) < 1).toThrow(/expected a method such as add/);
+  expect(`${x as unknown as string}`).toBe('Tensor(f32 [2])');
+  x.dispose();
 });
