@@ -3,7 +3,7 @@
  * were late by at most 50 ms; the percentiles of the lateness stand beside it, and those of an idle process as reference.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { threads, train } from '../dist/index.js';
+import { setThreads, train } from '../dist/index.js';
 
 const PERIOD = 10;
 const LIMIT = 50;
@@ -25,14 +25,14 @@ async function lateness(work) {
   return late;
 }
 
-function entry(name, late) {
+function entry(name, threads, late) {
   const sorted = [...late].sort((a, b) => a - b);
   const at = (share) => Number(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))].toFixed(2));
   return {
     suite: 'eventloop',
     case: name,
     engine: 'gyrus',
-    threads: threads(),
+    threads,
     value: late.filter((ms) => ms <= LIMIT).length / late.length,
     unit: `of ticks at most ${LIMIT} ms late`,
     ratio_to: {},
@@ -40,7 +40,7 @@ function entry(name, late) {
   };
 }
 
-export async function eventloop({ seconds, rounds }) {
+export async function run({ seconds, rounds, threads, wants, quick }) {
   const config = {
     dataset: { imbalanceFactor: null },
     model: { hidden: [512, 256] },
@@ -49,14 +49,21 @@ export async function eventloop({ seconds, rounds }) {
     optimizer: { lr: 0.05 },
   };
   const data = await train.prepareData(train.parseConfig(config).dataset);
-  const idle = [];
-  const busy = [];
-  for (let round = 0; round < rounds; round++) {
-    idle.push(...(await lateness(() => sleep(seconds * 1000))));
-    busy.push(...(await lateness(() => train.train(config, { data, onProgress: () => undefined }))));
+  const idleName = '10 ms timer, idle';
+  const busyName = `10 ms timer, epochs of MLP 784-512-256-10 on ${data.name} (${data.train.rows} rows)`;
+  const entries = [];
+  for (const count of threads) {
+    setThreads(count);
+    const idle = [];
+    const busy = [];
+    for (let round = 0; round < rounds; round++) {
+      if (wants(idleName)) idle.push(...(await lateness(() => sleep(seconds * 1000))));
+      if (wants(busyName) && !quick) {
+        busy.push(...(await lateness(() => train.train(config, { data, onProgress: () => undefined }))));
+      }
+    }
+    if (idle.length > 0) entries.push(entry(idleName, count, idle));
+    if (busy.length > 0) entries.push(entry(busyName, count, busy));
   }
-  return [
-    entry('10 ms timer, idle', idle),
-    entry(`10 ms timer, epochs of MLP 784-512-256-10 on ${data.name} (${data.train.rows} rows)`, busy),
-  ];
+  return entries;
 }

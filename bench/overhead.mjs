@@ -3,8 +3,9 @@
  * since the queue is bounded.
  */
 import Benchmark from 'benchmark';
-import { add, capture, device, tensor, threads } from '../dist/index.js';
-import { compare, torchAbsent, torchRate } from './format.mjs';
+import { add, capture, device, tensor } from '../dist/index.js';
+import { compare } from './format.mjs';
+import { torchEngine } from './torch.mjs';
 
 /** Calls per second, by the package `benchmark`. */
 function rate(fn, seconds) {
@@ -15,9 +16,7 @@ function rate(fn, seconds) {
   return bench.hz;
 }
 
-export async function overhead({ seconds, rounds }) {
-  const absent = torchAbsent();
-  const torch = (name) => (absent ? { absent } : () => torchRate(name, 1, seconds));
+export async function run({ seconds, rounds, threads, wants }) {
   const a = tensor([1, 2, 3, 4]);
   const b = tensor([5, 6, 7, 8]);
   const ten = capture((x) => {
@@ -26,21 +25,17 @@ export async function overhead({ seconds, rounds }) {
     return y;
   });
   ten(a);
-  const common = { suite: 'overhead', threads: threads(), rounds };
-  const entries = [
-    ...(await compare({
-      ...common,
-      name: 'add of 4 elements',
-      unit: 'calls/s',
-      engines: { gyrus: () => rate(() => add(a, b).dispose(), seconds), torch: torch('add') },
-    })),
-    ...(await compare({
-      ...common,
-      name: '10 such adds, captured and replayed',
-      unit: 'replays/s',
-      engines: { gyrus: () => rate(() => ten(a), seconds), torch: torch('graph') },
-    })),
+  const cases = [
+    { name: 'add of 4 elements', unit: 'calls/s', ours: () => add(a, b).dispose(), torch: 'add' },
+    { name: '10 such adds, captured and replayed', unit: 'replays/s', ours: () => ten(a), torch: 'graph' },
   ];
+  const entries = [];
+  for (const { name, unit, ours, torch } of cases.filter((c) => wants(c.name))) {
+    for (const count of threads) {
+      const engines = { gyrus: () => rate(ours, seconds), torch: torchEngine(torch, count, seconds) };
+      entries.push(...(await compare({ suite: 'overhead', name, unit, threads: count, rounds, engines })));
+    }
+  }
   ten.dispose();
   return entries;
 }

@@ -1,13 +1,18 @@
-"""The cases of bench/ in PyTorch: peer_torch.py CASE THREADS SECONDS prints the rate per second."""
+"""The cases of bench/ in PyTorch: peer_torch.py THREADS.
 
+Reads requests, one JSON object a line: {"case": NAME, "seconds": S, "args": {...}}. NAME is a function of this file or
+"module:function" of a file beside it; called with the arguments it returns the function to time. Answers {"rate": runs per second}
+or {"error": text}. The function of the last case is kept, so that asking again doesn't build it anew.
+"""
+
+import importlib
+import json
 import sys
 import time
 
 import torch
 
-case, threads, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-torch.set_num_threads(threads)
-torch.manual_seed(0)
+torch.set_num_threads(int(sys.argv[1]))
 
 
 def add():
@@ -15,7 +20,8 @@ def add():
     return lambda: a + b
 
 
-def small_graph():
+def graph():
+    """Ten additions, one after the other."""
     x = torch.ones(4)
 
     def run():
@@ -43,19 +49,54 @@ def step(make_optimizer):
     return run
 
 
-cases = {
-    "add": add,
-    "graph": small_graph,
-    "sgd": lambda: step(lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9)),
-    "adam": lambda: step(lambda p: torch.optim.Adam(p, lr=0.001)),
-}
-run = cases[case]()
-for _ in range(20):
+def sgd():
+    return step(lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9))
+
+
+def adam():
+    return step(lambda p: torch.optim.Adam(p, lr=0.001))
+
+
+def rate(run, seconds):
+    """Runs per second: one to warm up, then batches that double until they take 5 ms."""
     run()
-count, began, batch = 0, time.perf_counter(), 1
-while (elapsed := time.perf_counter() - began) < seconds:
-    for _ in range(batch):
-        run()
-    count += batch
-    batch = max(1, int(count / max(elapsed, 1e-3) / 50))
-print(count / (time.perf_counter() - began))
+    batch, elapsed = 1, 0.0
+    while True:
+        began = time.perf_counter()
+        for _ in range(batch):
+            run()
+        elapsed = time.perf_counter() - began
+        if elapsed > min(0.005, seconds / 5):
+            break
+        batch *= 2
+    count, began = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < seconds or count == 0:
+        for _ in range(batch):
+            run()
+        count += batch
+    return count / elapsed
+
+
+def find(name):
+    module, colon, function = name.rpartition(":")
+    return getattr(importlib.import_module(module) if colon else sys.modules[__name__], function)
+
+
+def main():
+    kept = (None, None)
+    for line in sys.stdin:
+        request = json.loads(line)
+        key = (request["case"], json.dumps(request["args"], sort_keys=True))
+        try:
+            if kept[0] != key:
+                kept = (None, None)
+                torch.manual_seed(0)
+                kept = (key, find(request["case"])(**request["args"]))
+            answer = {"rate": rate(kept[1], request["seconds"])}
+        except Exception as error:
+            answer = {"error": f"{request['case']}: {type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,43 +1,52 @@
 #!/usr/bin/env node
 /**
- * npm run bench -- [suite...] [--json FILE] [--rounds N] [--seconds S]: runs our engine and the peers in turn and prints a table.
+ * npm run bench -- [suite...] [options]: runs our engine and the peers in turn, prints a table and the bars. See bench/README.md.
  */
+import { availableParallelism } from 'node:os';
+import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { printTable, writeEntries } from './format.mjs';
-
-const SUITES = {
-  overhead: ['what a call costs', () => import('./overhead.mjs')],
-  step: ['training steps of an MLP', () => import('./step.mjs')],
-  eventloop: ['lateness of a timer during a training', () => import('./eventloop.mjs')],
-};
+import { SUITES } from './suites.mjs';
 
 const HELP = `npm run bench -- [suite...] [options]
 
 Suites (default: all):
 ${Object.entries(SUITES)
-  .map(([name, [text]]) => `  ${name.padEnd(10)} ${text}`)
+  .map(([name, { text }]) => `  ${name.padEnd(10)} ${text}`)
   .join('\n')}
 
 Options:
-  --json FILE    write the entries there, '-' for stdout
-  --rounds N     rounds of each engine in turn; the median counts (default 3)
-  --seconds S    time per measurement (default 1)
+  --json FILE     write the entries there, '-' for stdout
+  --threads LIST  numbers of threads, as in 1,2 (default: GYRUS_THREADS, or 1 and all cores)
+  --rounds N      rounds of each engine in turn; the median counts (default 3)
+  --seconds S     time per measurement (default 0.5)
+  --filter TEXT   only cases whose name contains TEXT
+  --quick         the cheapest cases only, one round of 0.1 seconds
 
 Environment: GYRUS_THREADS, GYRUS_ISA. Peers that are not installed are listed as absent.`;
 
+class UsageError extends Error {}
+
 function refuse(message) {
-  console.error(`bench: ${message}`);
-  process.exit(2);
+  throw new UsageError(message);
 }
 
-function options() {
+function numberFrom(text, what, valid) {
+  const value = text.trim() === '' ? NaN : Number(text);
+  if (!valid(value)) refuse(`expected ${what}, got '${text}'`);
+  return value;
+}
+
+function parse() {
   try {
     return parseArgs({
       allowPositionals: true,
       options: {
         json: { type: 'string' },
-        rounds: { type: 'string', default: '3' },
-        seconds: { type: 'string', default: '1' },
+        threads: { type: 'string' },
+        rounds: { type: 'string' },
+        seconds: { type: 'string' },
+        filter: { type: 'string', default: '' },
+        quick: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h' },
       },
     });
@@ -46,24 +55,77 @@ function options() {
   }
 }
 
-const { values, positionals } = options();
-if (values.help) {
-  console.log(HELP);
-  process.exit(0);
+function optionsFrom({ threads, rounds, seconds, filter, quick }) {
+  const cores = availableParallelism();
+  const counts = threads ?? process.env.GYRUS_THREADS ?? (cores > 1 ? `1,${cores}` : '1');
+  const wanted = filter.toLowerCase();
+  return {
+    rounds: numberFrom(rounds ?? (quick ? '1' : '3'), 'a whole number of rounds', (n) => Number.isInteger(n) && n >= 1),
+    seconds: numberFrom(seconds ?? (quick ? '0.1' : '0.5'), 'a number of seconds', (s) => s > 0 && s < 3600),
+    threads: counts
+      .split(',')
+      .map((text) => numberFrom(text, 'numbers of threads, as in 1,2', (n) => Number.isInteger(n) && n >= 1)),
+    quick,
+    wants: (name) => name.toLowerCase().includes(wanted),
+  };
 }
-const rounds = Number(values.rounds);
-const seconds = Number(values.seconds);
-if (!Number.isInteger(rounds) || rounds < 1) refuse(`expected a whole number of rounds, got '${values.rounds}'`);
-if (!(seconds > 0 && seconds < 3600)) refuse(`expected a number of seconds, got '${values.seconds}'`);
-const unknown = positionals.filter((name) => !Object.hasOwn(SUITES, name));
-if (unknown.length > 0)
-  refuse(`expected suites among ${Object.keys(SUITES).join(', ')}, got '${unknown.join("', '")}'`);
 
-const entries = [];
-for (const name of positionals.length > 0 ? positionals : Object.keys(SUITES)) {
-  console.error(`bench: ${name} ...`);
-  const suite = await SUITES[name][1]();
-  entries.push(...(await suite[name]({ rounds, seconds })));
+async function load(path) {
+  if (!existsSync(new URL('../dist/index.js', import.meta.url))) {
+    refuse('Gyrus is not built here; run it as `npm run bench`, which builds first, or `npm run build`');
+  }
+  return import(path);
 }
-if (values.json !== '-') printTable(entries);
-if (values.json !== undefined) writeEntries(values.json, entries);
+
+async function runSuite(name, options, toTable) {
+  const { printBars, printTable } = await load('./format.mjs');
+  const entries = [];
+  const reports = [];
+  for (const path of SUITES[name].modules) {
+    const module = await load(path);
+    const measured = await module.run(options);
+    entries.push(...measured);
+    reports.push({ note: module.NOTE, bars: module.bars && measured.length > 0 ? module.bars(measured) : [] });
+  }
+  if (toTable && entries.length > 0) {
+    printTable(entries);
+    for (const { note, bars } of reports) {
+      if (note) console.log(note);
+      printBars(bars);
+    }
+  }
+  return entries;
+}
+
+async function main() {
+  const { values, positionals } = parse();
+  if (values.help) return console.log(HELP);
+  const options = optionsFrom(values);
+  const unknown = positionals.filter((name) => !Object.hasOwn(SUITES, name));
+  if (unknown.length > 0) {
+    refuse(`expected suites among ${Object.keys(SUITES).join(', ')}, got '${unknown.join("', '")}'`);
+  }
+  const { writeEntries } = await load('./format.mjs');
+  const { closeChildren } = await load('./child.mjs');
+  const entries = [];
+  for (const name of positionals.length > 0 ? positionals : Object.keys(SUITES)) {
+    console.error(`bench: ${name} ...`);
+    try {
+      entries.push(...(await runSuite(name, options, values.json !== '-')));
+    } catch (error) {
+      if (error instanceof UsageError) throw error;
+      console.error(`bench: ${name} failed: ${error.stack ?? error}`);
+      process.exitCode = 1;
+    }
+  }
+  closeChildren();
+  if (entries.length === 0 && process.exitCode === undefined) refuse(`no case contains '${values.filter}'`);
+  if (values.json !== undefined) writeEntries(values.json, entries);
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(`bench: ${error instanceof UsageError ? error.message : (error.stack ?? error)}`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}

@@ -2,8 +2,9 @@
  * Suite `step`: whole training steps (forward, loss, backward, optimiser) of an MLP 784-512-256-10, ReLU, batch 128, on one batch that
  * stays in memory. PyTorch runs the same in eager mode with as many threads.
  */
-import { capture, crossEntropy, device, manualSeed, nn, optim, tensor, threads, uniform } from '../dist/index.js';
-import { compare, torchAbsent, torchRate } from './format.mjs';
+import { capture, crossEntropy, device, manualSeed, nn, optim, tensor, uniform } from '../dist/index.js';
+import { compare } from './format.mjs';
+import { torchEngine } from './torch.mjs';
 
 function makeStep(makeOptimizer) {
   manualSeed(0);
@@ -38,8 +39,7 @@ async function rate(step, x, y, seconds) {
   return (steps / (performance.now() - began)) * 1000;
 }
 
-export async function step({ seconds, rounds }) {
-  const absent = torchAbsent();
+export async function run({ seconds, rounds, threads, wants }) {
   const x = uniform([128, 784]);
   const y = tensor(Int32Array.from({ length: 128 }, (_, i) => i % 10));
   const cases = {
@@ -48,21 +48,14 @@ export async function step({ seconds, rounds }) {
   };
   const entries = [];
   for (const [key, [label, makeOptimizer]] of Object.entries(cases)) {
-    const run = makeStep(makeOptimizer);
-    entries.push(
-      ...(await compare({
-        suite: 'step',
-        name: `MLP 784-512-256-10, batch 128, ${label}`,
-        unit: 'steps/s',
-        threads: threads(),
-        rounds,
-        engines: {
-          gyrus: () => rate(run, x, y, seconds),
-          torch: absent ? { absent } : () => torchRate(key, threads(), seconds),
-        },
-      })),
-    );
-    run.dispose();
+    const name = `MLP 784-512-256-10, batch 128, ${label}`;
+    if (!wants(name)) continue;
+    const train = makeStep(makeOptimizer);
+    for (const count of threads) {
+      const engines = { gyrus: () => rate(train, x, y, seconds), torch: torchEngine(key, count, seconds) };
+      entries.push(...(await compare({ suite: 'step', name, unit: 'steps/s', threads: count, rounds, engines })));
+    }
+    train.dispose();
   }
   return entries;
 }

@@ -1,0 +1,12 @@
+/**
+ * The suites of `npm run bench`. A suite has one or more modules under bench/; each exports
+ *   run(options)      measures and returns entries (bench/format.mjs). Options: { rounds, seconds, threads: number[], quick,
+ *                     wants(case) }; cases that `wants` refuses are left out, `quick` asks for the cheapest few
+ *   bars(entries)     optional: the bars of bench/format.mjs, computed from its entries
+ *   NOTE              optional: what a reader of the table has to know
+ */
+export const SUITES = {
+  overhead: { text: 'what a call costs', modules: ['./overhead.mjs'] },
+  step: { text: 'training steps of an MLP', modules: ['./step.mjs'] },
+  eventloop: { text: 'lateness of a timer during a training', modules: ['./eventloop.mjs'] },
+};
