@@ -6,10 +6,14 @@
  * engine that is absent have value null and say why in `absent`.
  */
 import { writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import Table from 'cli-table3';
 import { setThreads } from '../dist/index.js';
 
 export const OURS = 'gyrus';
+
+/** Milliseconds that the threads of a peer need to fall asleep: OpenBLAS's spin for some 25 of them. */
+const PAUSE = 40;
 
 /** Text for the cells and sentences: about four digits. */
 export const number = (value) =>
@@ -44,6 +48,7 @@ export async function compare({ suite, name, unit, threads, rounds, engines, sca
         const rate = await engines[engine]();
         if (!(rate > 0)) throw new Error(`expected a rate, got ${rate}`);
         rates[engine].push(rate * scale);
+        if (engine !== OURS && threads > 1) await sleep(PAUSE);
       } catch (error) {
         if (engine === OURS) throw error;
         absent[engine] = `failed: ${error.message}`;

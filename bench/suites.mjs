@@ -6,6 +6,7 @@
  *   NOTE              optional: what a reader of the table has to know
  */
 export const SUITES = {
+  gemm: { text: 'matrix products', modules: ['./gemm.mjs'] },
   overhead: { text: 'what a call costs', modules: ['./overhead.mjs'] },
   step: { text: 'training steps of an MLP', modules: ['./step.mjs'] },
   eventloop: { text: 'lateness of a timer during a training', modules: ['./eventloop.mjs'] },

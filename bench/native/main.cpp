@@ -1,0 +1,71 @@
+// gyrus_bench_native limits|openblas|onednn THREADS: measures one library, or the machine, in a process of its own.
+//
+// Reads requests, one a line, the last word of a measurement being its time in seconds, and answers each with a line of
+// JSON,
+// {"rate": per second}, {"version": text} or {"error": text}:
+//   version
+//   fma S                                        limits: FLOP of fused multiply-adds
+//   stream read|copy|triad|nt BYTES S            limits: bytes moved between memory and registers, over arrays of BYTES
+//   in all gemm M N K TA TB S                           calls of C[M,N] = op(A) * op(B), row-major; TA, TB are 0 or 1
+//   conv PASS N H W C K R S STRIDE PAD GROUPS S  onednn: calls; PASS is fwd, bwd_data or bwd_weights; C channels in, K
+//   out linear PASS M N K S                          onednn: calls of an inner product of M rows, K inputs, N outputs
+#include <cstdio>
+#include <iostream>
+#include <sstream>
+
+#include "bench.h"
+
+namespace {
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  }
+  return out + '"';
+}
+
+std::string answer(Engine& engine, const std::string& line) {
+  std::istringstream in(line);
+  std::vector<std::string> words;
+  for (std::string word; in >> word;) words.push_back(word);
+  const Request request(std::move(words));
+  if (request.word(0) == "version") return "{\"version\": " + quoted(engine.version()) + "}";
+  char text[64];
+  std::snprintf(text, sizeof text, "{\"rate\": %.9g}", engine.measure(request));
+  return text;
+}
+
+std::unique_ptr<Engine> make(const std::string& name, int threads) {
+  if (name == "limits") return makeLimits(threads);
+  if (name == "openblas") return makeOpenBlas(threads);
+  if (name == "onednn") return makeOneDnn(threads);
+  throw std::runtime_error("expected limits, openblas or onednn, got " + name);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3 || std::atoi(argv[2]) < 1) {
+    std::cerr << "usage: gyrus_bench_native limits|openblas|onednn THREADS\n";
+    return 2;
+  }
+  std::unique_ptr<Engine> engine;
+  std::string absent;
+  try {
+    engine = make(argv[1], std::atoi(argv[2]));
+  } catch (const std::exception& error) {
+    absent = error.what();
+  }
+  for (std::string line; std::getline(std::cin, line);) {
+    std::string reply;
+    try {
+      if (!engine) throw std::runtime_error(absent);
+      reply = answer(*engine, line);
+    } catch (const std::exception& error) {
+      reply = "{\"error\": " + quoted(error.what()) + "}";
+    }
+    std::cout << reply << std::endl;
+  }
+}
