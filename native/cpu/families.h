@@ -13,6 +13,7 @@
   X(registerGemm)                \
   X(registerSoftmax)             \
   X(registerNorm)                \
+  X(registerBatchNorm)           \
   X(registerOptimizer)           \
   X(registerNeurons)
 
@@ -25,6 +26,7 @@
   X(registerLinear)             \
   X(registerSoftmax)            \
   X(registerNorm)               \
+  X(registerBatchNorm)          \
   X(registerOptimizer)          \
   X(registerNeurons)
 

@@ -1,4 +1,4 @@
-// Layer and batch normalisation with their gradients. Variances take two passes: no cancellation for a large mean.
+// Layer normalisation with its gradient. Variances take two passes: no cancellation for a large mean.
 #include "cpu/columns.h"
 #include "cpu/families.h"
 #include "cpu/rows.h"
@@ -91,91 +91,11 @@ void layerNormGrad(const Args& args) {
   dbeta.flush();
 }
 
-// y [R, C], mean, rstd [C], inout runningMean, runningVar [C] <- x [R, C], gamma, beta [C]
-template <class T>
-void batchNorm(const Args& args) {
-  using V = Vec<T>;
-  const auto& p = args.as<BatchNormParams>();
-  const Rows<T> y = writeRows<T>(args, args.out[0]), x = readRows<T>(args, args.in[0]);
-  const Rows<T> mean = writeRows<T>(args, args.out[1]), rstd = writeRows<T>(args, args.out[2]);
-  const Rows<T> running_mean = readRows<T>(args, args.out[3]), running_var = readRows<T>(args, args.out[4]);
-  const T *gamma = readLine<T>(args, args.in[1]), *beta = readLine<T>(args, args.in[2]);
-  const int64_t R = x.rows, C = x.cols;
-  T *squares = take<T>(args, C), *rests = take<T>(args, C);
-  const V rows = V::broadcast(static_cast<T>(R));
-
-  sumColumns<T>(args, R, C, mean.data, rests,
-                [&](int64_t r, int64_t c, int lanes, V& sum, V&) { sum = sum + load(x.row(r) + c, lanes); });
-  eachVector<T>(C, [&](int64_t c, int lanes) { store(load(mean.data + c, lanes) / rows, mean.data + c, lanes); });
-  // The second sum, of the deviations, says how far the first mean is off by rounding.
-  sumColumns<T>(args, R, C, squares, rests, [&](int64_t r, int64_t c, int lanes, V& sum, V& rest) {
-    const V d = load(x.row(r) + c, lanes) - load(mean.data + c, lanes);
-    sum = fma(d, d, sum);
-    rest = rest + d;
-  });
-  const V m = V::broadcast(static_cast<T>(p.momentum)), keep = V::broadcast(static_cast<T>(1 - p.momentum));
-  eachVector<T>(C, [&](int64_t c, int lanes) {
-    const V rest = load(rests + c, lanes), mid = load(mean.data + c, lanes) + rest / rows;
-    store(mid, mean.data + c, lanes);
-    const V m2 = load(squares + c, lanes) - rest * rest / rows;
-    const V var = m2 / rows, unbiased = m2 / (rows - V::broadcast(T(1)));
-    store(V::broadcast(T(1)) / sqrt(var + V::broadcast(static_cast<T>(p.eps))), rstd.data + c, lanes);
-    store(keep * load(running_mean.data + c, lanes) + m * mid, running_mean.data + c, lanes);
-    store(keep * load(running_var.data + c, lanes) + m * unbiased, running_var.data + c, lanes);
-  });
-  parallelRange(R, C, [&](int64_t from, int64_t to) {
-    for (int64_t r = from; r < to; ++r)
-      eachVector<T>(C, [&](int64_t c, int lanes) {
-        const V hat = (load(x.row(r) + c, lanes) - load(mean.data + c, lanes)) * load(rstd.data + c, lanes);
-        store(fma(hat, load(gamma + c, lanes), load(beta + c, lanes)), y.row(r) + c, lanes);
-      });
-  });
-  y.flush();
-  mean.flush();
-  rstd.flush();
-  running_mean.flush();
-  running_var.flush();
-}
-
-// dx [R, C], dgamma, dbeta [C] <- g, x [R, C], mean, rstd, gamma [C]
-template <class T>
-void batchNormGrad(const Args& args) {
-  using V = Vec<T>;
-  const Rows<T> dx = writeRows<T>(args, args.out[0]);
-  const Rows<T> dgamma = writeRows<T>(args, args.out[1]), dbeta = writeRows<T>(args, args.out[2]);
-  const Rows<T> g = readRows<T>(args, args.in[0]), x = readRows<T>(args, args.in[1]);
-  const T *mean = readLine<T>(args, args.in[2]), *rstd = readLine<T>(args, args.in[3]);
-  const T* gamma = readLine<T>(args, args.in[4]);
-  const int64_t R = x.rows, C = x.cols;
-  const auto hat = [&](int64_t r, int64_t c, int lanes) {
-    return (load(x.row(r) + c, lanes) - load(mean + c, lanes)) * load(rstd + c, lanes);
-  };
-  sumColumns<T>(args, R, C, dbeta.data, dgamma.data, [&](int64_t r, int64_t c, int lanes, V& sum, V& dot) {
-    const V v = load(g.row(r) + c, lanes);
-    sum = sum + v;
-    dot = fma(v, hat(r, c, lanes), dot);
-  });
-  const V rows = V::broadcast(static_cast<T>(R));
-  parallelRange(R, C * 2, [&](int64_t from, int64_t to) {
-    for (int64_t r = from; r < to; ++r)
-      eachVector<T>(C, [&](int64_t c, int lanes) {
-        const V a = load(dbeta.data + c, lanes) / rows, b = load(dgamma.data + c, lanes) / rows;
-        const V scale = load(gamma + c, lanes) * load(rstd + c, lanes);
-        store(scale * (load(g.row(r) + c, lanes) - a - hat(r, c, lanes) * b), dx.row(r) + c, lanes);
-      });
-  });
-  dx.flush();
-  dgamma.flush();
-  dbeta.flush();
-}
-
 }  // namespace
 
 void registerNorm(KernelTable& t) {
   t.set(Op::LayerNorm, GYRUS_BY_TYPE(layerNorm));
   t.set(Op::LayerNormGrad, GYRUS_BY_TYPE(layerNormGrad));
-  t.set(Op::BatchNorm, GYRUS_BY_TYPE(batchNorm));
-  t.set(Op::BatchNormGrad, GYRUS_BY_TYPE(batchNormGrad));
 }
 
 }  // namespace gyrus::cpu::GYRUS_ISA

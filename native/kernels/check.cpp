@@ -334,6 +334,7 @@ void check(Op op, const Args& args) {
     case Op::LayerNormGrad:
     case Op::BatchNorm:
     case Op::BatchNormGrad:
+    case Op::BatchNormEval:
       checkLayers(c);
       break;
     case Op::Random:

@@ -167,9 +167,13 @@ void layerNormGrad(Checker& c) {
 }
 
 void batchNorm(Checker& c) {
-  c.counts(5, 3, 2);
+  c.numbers(4);
   c.range(0, "eps", 0, kHuge);
   c.range(1, "momentum", 0, 1);
+  c.flag(2, "relu");
+  const bool residual = c.flag(3, "residual");
+  c.outputs(5);
+  c.inputs(residual ? 4 : 3);
   const View& x = c.in(0);
   rowsByChannels(c, x);
   const std::int64_t r = x.shape[0], n = x.shape[1];
@@ -179,20 +183,42 @@ void batchNorm(Checker& c) {
   for (int i = 0; i < 4; ++i) c.tensor(c.out(i + 1), outputs[i], x.dtype, {n});
   c.tensor(c.in(1), "gamma", x.dtype, {n});
   c.tensor(c.in(2), "beta", x.dtype, {n});
+  if (residual) c.tensor(c.in(3), "residual", x.dtype, {r, n});
+}
+
+void batchNormEval(Checker& c) {
+  c.numbers(3);
+  c.range(0, "eps", 0, kHuge);
+  c.flag(1, "relu");
+  const bool residual = c.flag(2, "residual");
+  c.outputs(1);
+  c.inputs(residual ? 6 : 5);
+  const View& x = c.in(0);
+  rowsByChannels(c, x);
+  const std::int64_t r = x.shape[0], n = x.shape[1];
+  c.tensor(c.out(0), "y", x.dtype, {r, n});
+  const char* lines[] = {"gamma", "beta", "mean", "var"};
+  for (int i = 0; i < 4; ++i) c.tensor(c.in(i + 1), lines[i], x.dtype, {n});
+  if (residual) c.tensor(c.in(5), "residual", x.dtype, {r, n});
 }
 
 void batchNormGrad(Checker& c) {
-  c.counts(3, 5, 0);
+  c.numbers(2);
+  const bool relu = c.flag(0, "relu"), residual = c.flag(1, "residual");
+  c.outputs(residual ? 4 : 3);
+  c.inputs(relu ? 6 : 5);
   const View& x = c.in(1);
   rowsByChannels(c, x);
   const std::int64_t r = x.shape[0], n = x.shape[1];
   c.tensor(c.out(0), "dx", x.dtype, {r, n});
   c.tensor(c.out(1), "dgamma", x.dtype, {n});
   c.tensor(c.out(2), "dbeta", x.dtype, {n});
+  if (residual) c.tensor(c.out(3), "dresidual", x.dtype, {r, n});
   c.tensor(c.in(0), "g", x.dtype, {r, n});
   c.tensor(c.in(2), "mean", x.dtype, {n});
   c.tensor(c.in(3), "rstd", x.dtype, {n});
   c.tensor(c.in(4), "gamma", x.dtype, {n});
+  if (relu) c.tensor(c.in(5), "y", x.dtype, {r, n});
 }
 
 }  // namespace
@@ -221,6 +247,8 @@ void checkLayers(Checker& c) {
       return layerNormGrad(c);
     case Op::BatchNorm:
       return batchNorm(c);
+    case Op::BatchNormEval:
+      return batchNormEval(c);
     default:
       return batchNormGrad(c);
   }

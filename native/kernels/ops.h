@@ -20,7 +20,7 @@
   X(CrossEntropyGrad, "crossEntropyGrad")                                                              \
   /* norms */                                                                                          \
   X(LayerNorm, "layerNorm") X(LayerNormGrad, "layerNormGrad") X(BatchNorm, "batchNorm")                \
-  X(BatchNormGrad, "batchNormGrad")                                                                    \
+  X(BatchNormGrad, "batchNormGrad") X(BatchNormEval, "batchNormEval")                                  \
   /* random */                                                                                         \
   X(Random, "random") X(Permutation, "permutation") X(Categorical, "categorical")                      \
   /* optimisers */                                                                                     \

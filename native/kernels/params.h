@@ -120,15 +120,24 @@ struct LayerNormGradParams {
   double affine;
 };
 // Training form. out y T [R, C], mean [C], rstd [C], inout runningMean [C], runningVar [C] <- in x [R, C], gamma [C],
-// beta [C]
+// beta [C] (+ residual [R, C] when residual != 0);  y = gamma (x - mean) rstd + beta, then + residual, then max(0, y)
+// when relu != 0
 //   running = (1 - momentum) * running + momentum * batch; the variance stored is the unbiased one (R - 1), as
 //   PyTorch's.
 // R = 1 is refused by the check.
 struct BatchNormParams {
-  double eps, momentum;
+  double eps, momentum, relu, residual;
 };
-// out dx [R, C], dgamma [C], dbeta [C] <- in g, x, mean, rstd, gamma
-struct BatchNormGradParams {};
+// out dx [R, C], dgamma, dbeta [C] (+ dresidual [R, C] when residual != 0) <- in g, x, mean, rstd, gamma (+ y [R, C]
+// when relu != 0: g counts where y > 0 only);  dresidual = that g
+struct BatchNormGradParams {
+  double relu, residual;
+};
+// out y T [R, C] <- in x [R, C], gamma, beta, mean, var [C] (+ residual [R, C] when residual != 0);
+//   y = gamma (x - mean) / sqrt(var + eps) + beta, then + residual, then max(0, y) when relu != 0
+struct BatchNormEvalParams {
+  double eps, relu, residual;
+};
 
 // ---- random (Philox4x32-10; the generator's state lives on the device, so that captured graphs stay random) ----
 // state i32 [4] = seed low, seed high, counter low, counter high. Element i of a call uses word i % 4 of block

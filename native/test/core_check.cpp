@@ -90,7 +90,7 @@ TEST_CASE("check: reductions and layers") {
   CHECK(verdict(Op::CrossEntropy, {view(F, {2})}, {view(F, {2, 3}), view(I, {2})}, {0, 0, 0, 2}).find("CONFIG") == 0);
   const std::vector<View> bn = {view(F, {1, 3}), view(F, {3}), view(F, {3}), view(F, {3}), view(F, {3})};
   CHECK(
-      verdict(Op::BatchNorm, bn, {view(F, {1, 3}), view(F, {3}), view(F, {3})}, {1e-5, 0.1}).find("SHAPE batchNorm") ==
+      verdict(Op::BatchNorm, bn, {view(F, {1, 3}), view(F, {3}), view(F, {3})}, {1e-5, 0.1, 0, 0}).find("SHAPE batchNorm") ==
       0);
 }
 

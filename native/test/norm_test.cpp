@@ -1,4 +1,4 @@
-// Layer and batch normalisation against the naive kernels: odd sizes, layouts, large means, running statistics.
+// Layer normalisation against the naive kernels: odd sizes, layouts, large means.
 #include "kernel_support.h"
 
 using namespace gyrus;
@@ -42,39 +42,4 @@ TEST_CASE("layerNorm: a large mean doesn't spoil the variance; NaN stays in its 
                       {0, 1e-5}, {1e-3, 1e-2});
   CHECK(std::isnan(y[0].at(4 * 129)));
   CHECK(std::isfinite(y[0].at(5 * 129)));
-}
-
-TEST_CASE("batchNorm and its gradient: sizes, layouts, running statistics") {
-  for (const DType d : kFloats)
-    for (const std::int64_t C : kSizes)
-      for (const std::int64_t R : {2, 17, 300, 700}) {
-        const Layout layout = kLayouts[(C + R) % 4];
-        const Tensor x = randomTensor(d, {R, C}, 1, -3, 5, layout), g = randomTensor(d, {R, C}, 2, -1, 1, layout);
-        const Tensor gamma = randomTensor(d, {C}, 3, 0.5, 2), beta = randomTensor(d, {C}, 4);
-        const Tensor mean = randomTensor(d, {C}, 5), var = randomTensor(d, {C}, 6, 0.5, 2);
-        const auto y = expectAgreement(Op::BatchNorm, {make(d, {R, C}), make(d, {C}), make(d, {C}), mean, var},
-                                       {x, gamma, beta}, {1e-2, 0.1}, kClose);
-        expectAgreement(Op::BatchNormGrad, {make(d, {R, C}), make(d, {C}), make(d, {C})}, {g, x, y[1], y[2], gamma}, {},
-                        {1e-4, 3e-4});
-      }
-}
-
-TEST_CASE("batchNorm: the running variance is the unbiased one") {
-  for (const KernelTable* table : allTables()) {
-    const Tensor mean = of(DType::F64, {1}, {1}), var = of(DType::F64, {1}, {1});
-    runKernel(*table, Op::BatchNorm,
-              {make(DType::F64, {3, 1}), make(DType::F64, {1}), make(DType::F64, {1}), mean, var},
-              {of(DType::F64, {3, 1}, {1, 2, 6}), of(DType::F64, {1}, {1}), of(DType::F64, {1}, {0})}, {1e-5, 0.5});
-    CHECK(mean.at(0) == doctest::Approx(2.0));
-    CHECK(var.at(0) == doctest::Approx(0.5 + 0.5 * 7));
-  }
-}
-
-TEST_CASE("batchNorm: a large mean doesn't spoil the variance") {
-  const Tensor x = randomTensor(DType::F32, {300, 17}, 1, 10000, 10001), one = of(DType::F32, {1}, {1});
-  const Tensor gamma = randomTensor(DType::F32, {17}, 2, 1, 1.5), beta = zeros(DType::F32, {17});
-  expectAgreement(Op::BatchNorm,
-                  {make(DType::F32, {300, 17}), make(DType::F32, {17}), make(DType::F32, {17}), zeros(DType::F32, {17}),
-                   zeros(DType::F32, {17})},
-                  {x, gamma, beta}, {1e-5, 0.1}, {1e-3, 1e-2});
 }

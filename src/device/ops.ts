@@ -28,6 +28,7 @@ export const OPS = [
   'layerNormGrad',
   'batchNorm',
   'batchNormGrad',
+  'batchNormEval',
   'random',
   'permutation',
   'categorical',

@@ -1,7 +1,7 @@
 /**
  * Batch and layer normalisation over the last axis.
  */
-import type { Device } from '../device/index.js';
+import { ConfigError, type Device, shown } from '../device/index.js';
 import * as ops from '../ops/index.js';
 import type { DType, Tensor } from '../tensor/index.js';
 import { type Axis, CarriedArray } from './carried.js';
@@ -14,13 +14,15 @@ export interface BatchNormOptions {
   eps?: number;
   /** Weight of a new batch in the running statistics. Default 0.1. */
   momentum?: number;
+  /** What follows the normalisation (and the residual), in the same pass over memory. Default 'none'. */
+  activation?: 'none' | 'relu';
   dtype?: DType;
   device?: Device | string;
 }
 
 /**
- * x [..., C] -> gamma (x - mean) / sqrt(var + eps) + beta, per channel: statistics of the batch in training, running ones otherwise.
- * A newborn channel starts with gamma 1, beta 0, mean 0, var 1. Source: Ioffe and Szegedy 2015.
+ * x [..., C] -> activation(gamma (x - mean) / sqrt(var + eps) + beta (+ residual [..., C])), per channel: statistics of the batch in
+ * training, running ones otherwise. A newborn channel starts with gamma 1, beta 0, mean 0, var 1. Source: Ioffe and Szegedy 2015.
  */
 export class BatchNorm extends Module {
   readonly gamma: Parameter;
@@ -29,11 +31,15 @@ export class BatchNorm extends Module {
   readonly runningVar: Buffer;
   readonly eps: number;
   readonly momentum: number;
+  readonly activation: 'none' | 'relu';
 
   constructor(width: Axis, options: BatchNormOptions = {}) {
     super();
     extentOf(width);
-    const { dtype = 'f32', device } = options;
+    const { activation = 'none', dtype = 'f32', device } = options;
+    if (activation !== 'none' && activation !== 'relu')
+      throw new ConfigError(`BatchNorm: expected activation to be 'none' or 'relu', got ${shown(activation)}`);
+    this.activation = activation;
     const carried = (fill: number): CarriedArray => new CarriedArray([width], { fill, role: 'norm', dtype, device });
     this.gamma = new Parameter(carried(1), { name: 'gamma' });
     this.beta = new Parameter(carried(0), { name: 'beta' });
@@ -48,12 +54,14 @@ export class BatchNorm extends Module {
     for (const width of this.runningMean.array.widths) width.forget(this.runningMean.array);
   }
 
-  override forward(x: Tensor): Tensor {
-    const { training, momentum, eps } = this;
+  override forward(x: Tensor, residual?: Tensor): Tensor {
+    const { training, momentum, eps, activation } = this;
     return ops.batchNorm(x, this.gamma.value, this.beta.value, this.runningMean.value, this.runningVar.value, {
       training,
       momentum,
       eps,
+      relu: activation === 'relu',
+      residual,
     });
   }
 }

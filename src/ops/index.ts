@@ -1,3 +1,4 @@
+export { batchNorm, type BatchNormOptions } from './batchnorm.js';
 export * from './binary.js';
 export { sumTo } from './broadcast.js';
 export { identity, setEngine, type VectorJacobian } from './composite.js';
@@ -23,7 +24,7 @@ export {
   transpose,
   unsqueeze,
 } from './movement.js';
-export * from './norm.js';
+export { layerNorm } from './norm.js';
 export * from './random.js';
 export * from './reduce.js';
 export * from './softmax.js';

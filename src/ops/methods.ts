@@ -12,6 +12,7 @@ import * as linearOps from './linear.js';
 import * as lossOps from './loss.js';
 import * as matmulOps from './matmul.js';
 import * as movementOps from './movement.js';
+import { batchNorm } from './batchnorm.js';
 import * as normOps from './norm.js';
 import * as randomOps from './random.js';
 import * as reduceOps from './reduce.js';
@@ -21,7 +22,7 @@ import * as whereOps from './where.js';
 import type { Operand } from './binary.js';
 import type { LinearOptions } from './linear.js';
 import type { CrossEntropyOptions } from './loss.js';
-import type { BatchNormOptions } from './norm.js';
+import type { BatchNormOptions } from './batchnorm.js';
 import type { Generator } from './random.js';
 import type { ReduceOptions } from './reduce.js';
 
@@ -171,7 +172,7 @@ const methods = {
   unsqueeze: movementOps.unsqueeze,
   asContiguous: movementOps.contiguous,
   layerNorm: normOps.layerNorm,
-  batchNorm: normOps.batchNorm,
+  batchNorm,
   categorical: randomOps.categorical,
   dropout: randomOps.dropout,
   sum: reduceOps.sum,

@@ -1,9 +1,9 @@
 /**
- * Normalisations over rows (layerNorm) and over columns (batchNorm) of a matrix of rows x channels.
+ * Layer normalisation: over the channels of each row; and what the norms share.
  */
 import { ConfigError, DTypeError, ShapeError } from '../device/index.js';
 import { describe, type DType, expectDType, sizeOf, type Tensor } from '../tensor/index.js';
-import { add, mul, sub } from './binary.js';
+import { mul, sub } from './binary.js';
 import { compositeRule } from './composite.js';
 import { full } from './create.js';
 import { defineOp, enqueue, expectTensor } from './define.js';
@@ -14,7 +14,7 @@ import { addScalar, rsqrt, square } from './unary.js';
 const floats: readonly DType[] = ['f32', 'f64'];
 
 /** The gradient of a normalisation over `axis` written out: x^ = (x - mean) rstd, dx = rstd (d - mean(d) - x^ mean(d x^)), d = g gamma. */
-function normGradient(axis: number, eps: number, g: Tensor, x: Tensor, gamma: Tensor | undefined): Tensor[] {
+export function normGradient(axis: number, eps: number, g: Tensor, x: Tensor, gamma: Tensor | undefined): Tensor[] {
   const keep = { keepDims: true };
   const centred = sub(x, mean(x, axis, keep));
   const rstd = rsqrt(addScalar(mean(square(centred), axis, keep), eps));
@@ -57,7 +57,8 @@ const layerNormOp = defineOp<number>({
   flops: ([x]) => 7 * x.size,
 });
 
-function expectChannels(op: string, what: string, t: Tensor, like: Tensor, channels: number): void {
+/** Throws unless t is a line of one number per channel, of the dtype of `like`. */
+export function expectChannels(op: string, what: string, t: Tensor, like: Tensor, channels: number): void {
   expectTensor(op, t);
   if (t.dtype !== like.dtype) throw new DTypeError(`${op}: expected ${what} of dtype ${like.dtype}, got ${t.dtype}`);
   if (t.rank !== 1 || t.shape[0] !== channels) {
@@ -65,7 +66,8 @@ function expectChannels(op: string, what: string, t: Tensor, like: Tensor, chann
   }
 }
 
-function rowsOf(op: string, x: Tensor): number {
+/** Rows of x [..., C], after its check. */
+export function rowsOf(op: string, x: Tensor): number {
   expectTensor(op, x);
   expectDType(op, x.dtype, floats);
   if (x.rank === 0) throw new ShapeError(`${op}: expected at least one axis, got ${describe(x.shape)}`);
@@ -89,86 +91,6 @@ export function layerNorm(x: Tensor, gamma?: Tensor | null, beta?: Tensor | null
     inputs.push(scale, shift);
   }
   const [y, centre, rstd] = layerNormOp(inputs, eps);
-  centre.dispose();
-  rstd.dispose();
-  return x.rank === 2 ? y : reshape(y, x.shape);
-}
-
-/** Inputs g, x, mean, rstd, gamma. */
-const batchNormGrad = defineOp<number>({
-  name: 'batchNormGrad',
-  forward: (inputs) => {
-    const [g, x, , , gamma] = inputs;
-    const column = { shape: gamma.shape, dtype: g.dtype };
-    return enqueue('batchNormGrad', g.device, [{ shape: x.shape, dtype: g.dtype }, column, column], inputs, []);
-  },
-  backward: compositeRule(([g, x, , , gamma], eps) => normGradient(0, eps, g, x, gamma)),
-  saves: { inputs: [0, 1, 4] },
-  flops: ([, x]) => 8 * x.size,
-});
-
-interface BatchNormParams {
-  runningMean: Tensor;
-  runningVar: Tensor;
-  momentum: number;
-  eps: number;
-}
-
-/** Training form. Inputs x, gamma, beta; outputs y, mean, rstd; the running statistics are written in place. */
-const batchNormOp = defineOp<BatchNormParams>({
-  name: 'batchNorm',
-  forward: (inputs, { runningMean, runningVar, momentum, eps }) => {
-    const [x] = inputs;
-    const column = { shape: [x.shape[1]], dtype: x.dtype };
-    const fresh = [{ shape: x.shape, dtype: x.dtype }, column, column];
-    return enqueue('batchNorm', x.device, fresh, inputs, [eps, momentum], [runningMean, runningVar]);
-  },
-  backward: ({ inputs: [x, gamma], outputs: [, centre, rstd], params: { eps } }, [g]) =>
-    g ? batchNormGrad([g, x, centre, rstd, gamma], eps) : [],
-  saves: { inputs: [0, 1], outputs: [1, 2] },
-  flops: ([x]) => 7 * x.size,
-});
-
-/** Options of {@link batchNorm}. */
-export interface BatchNormOptions {
-  /** Normalise by the batch and update the running statistics (true), or normalise by the running statistics. */
-  training: boolean;
-  /** Share of the batch in the running statistics. Default 0.1. */
-  momentum?: number;
-  /** Added to the variance. Default 1e-5. */
-  eps?: number;
-}
-
-/**
- * Each channel (last axis) to mean 0 and variance 1 over all others, then times gamma [C] plus beta [C]. In training the running
- * statistics [C] move towards the batch's, in place; the variance kept is the unbiased one. (Ioffe & Szegedy 2015, arXiv 1502.03167)
- * @throws ShapeError (a batch of one row in training), DTypeError, ConfigError
- */
-export function batchNorm(
-  x: Tensor,
-  gamma: Tensor,
-  beta: Tensor,
-  runningMean: Tensor,
-  runningVar: Tensor,
-  options: BatchNormOptions,
-): Tensor {
-  const rows = rowsOf('batchNorm', x);
-  const channels = x.shape[x.rank - 1];
-  const { training, momentum = 0.1, eps = 1e-5 } = options ?? {};
-  if (!(momentum >= 0 && momentum <= 1)) throw new ConfigError(`batchNorm: expected momentum in 0..1, got ${momentum}`);
-  if (!(eps >= 0)) throw new ConfigError(`batchNorm: expected eps >= 0, got ${eps}`);
-  expectChannels('batchNorm', 'gamma', gamma, x, channels);
-  expectChannels('batchNorm', 'beta', beta, x, channels);
-  expectChannels('batchNorm', 'runningMean', runningMean, x, channels);
-  expectChannels('batchNorm', 'runningVar', runningVar, x, channels);
-  if (!training) {
-    const scale = mul(gamma, rsqrt(addScalar(runningVar, eps)));
-    return add(mul(x, scale), sub(beta, mul(runningMean, scale)));
-  }
-  if (rows < 2)
-    throw new ShapeError(`batchNorm: expected at least two rows in training, got shape ${describe(x.shape)}`);
-  const flat = x.rank === 2 ? x : reshape(x, [rows, channels]);
-  const [y, centre, rstd] = batchNormOp([flat, gamma, beta], { runningMean, runningVar, momentum, eps });
   centre.dispose();
   rstd.dispose();
   return x.rank === 2 ? y : reshape(y, x.shape);

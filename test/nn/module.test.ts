@@ -26,7 +26,7 @@ import {
   Tanh,
   Width,
 } from '../../src/nn/index.js';
-import { add, Generator, normal, sum, zeros } from '../../src/ops/index.js';
+import { add, Generator, mulScalar, normal, relu, sum, zeros } from '../../src/ops/index.js';
 import { SGD } from '../../src/optim/index.js';
 import { type Tensor, tensor } from '../../src/tensor/index.js';
 import { distance, makeNet, values } from './helpers.js';
@@ -173,6 +173,17 @@ test('Dropout: the identity in eval, zeros and scaled values in training, its ow
   expect(values(make().forward(ones))).toEqual(dropped);
   expect(values(make().eval().forward(ones))).toEqual(values(ones));
   for (const p of [-0.1, 1, NaN]) expect(() => new Dropout(p)).toThrow(ConfigError);
+});
+
+test('BatchNorm with a ReLU and a residual is the same as three ops, in training and evaluation', () => {
+  for (const training of [true, false]) {
+    const plain = new BatchNorm(6).train(training);
+    const fused = new BatchNorm(6, { activation: 'relu' }).train(training);
+    const side = mulScalar(x, -0.5);
+    expect(distance(values(fused.forward(x, side)), values(relu(add(plain.forward(x), side))))).toBeLessThan(1e-6);
+    expect(distance(values(fused.forward(x)), values(relu(plain.forward(x))))).toBeLessThan(1e-6);
+  }
+  expect(() => new BatchNorm(6, { activation: 'gelu' as 'relu' })).toThrow(ConfigError);
 });
 
 test('BatchNorm: batch statistics in training, running ones otherwise', () => {

@@ -159,6 +159,12 @@ const cases: [string, () => unknown, new (message: string) => Error, RegExp | st
     /batchNorm: expected at least two rows in training, got shape \[1,3\]/,
   ],
   [
+    'batchNorm residual',
+    () => ops.batchNorm(z(2, 3), z(3), z(3), z(3), z(3), { training: true, residual: z(3, 2) }),
+    ShapeError,
+    'batchNorm: expected residual of shape [2,3], got [3,2]',
+  ],
+  [
     'full',
     () => ops.full([2], 0.5, { dtype: 'i32' }),
     DTypeError,

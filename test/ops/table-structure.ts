@@ -357,48 +357,67 @@ row({
   tolerance: 2e-4,
 });
 const stats = (n: number): Input[] => [of([n]), of([n]), of([n]), of([n], 'plain', 'positive')];
-row({
-  name: 'batchNorm in training',
-  samples: [
-    [of([5, 3]), ...stats(3)],
-    [of([4, 2, 3], 'transposed'), ...stats(3)],
-    [of([6, 17], 'sliced'), ...stats(17)],
-  ],
-  run: ([x, gamma, beta, mean, variance]) => {
-    const running = [ops.clone(mean.detach()), ops.clone(variance.detach())];
-    return [ops.batchNorm(x, gamma, beta, running[0], running[1], { training: true, momentum: 0.2 }), ...running];
-  },
-  reference: ([x, gamma, beta, mean, variance]) => {
-    const channels = x.shape[x.shape.length - 1];
-    const n = ref.count(x.shape) / channels;
-    const flat = { shape: [n, channels], data: x.data };
-    const y = ref.zip(
-      (v, a, b) => v * a + b,
-      ref.alongAxis(flat, 0, (r) => unit(r)),
-      gamma,
-      beta,
-    );
-    return [
-      { shape: x.shape, data: y.data },
-      ref.zip((old, batch) => 0.8 * old + 0.2 * batch, mean, ref.reduce(flat, [0], false, ref.mean)),
-      ref.zip(
-        (old, batch) => 0.8 * old + 0.2 * batch,
-        variance,
-        ref.reduce(flat, [0], false, (v) => ref.variance(v, 1)),
-      ),
-    ];
-  },
-  differentiable: [0, 1, 2],
-  tolerance: 2e-4,
-});
-row({
-  name: 'batchNorm in evaluation',
-  samples: [
-    [of([5, 3]), ...stats(3)],
-    [of([1, 3]), ...stats(3)],
-  ],
-  run: ([x, gamma, beta, mean, variance]) => ops.batchNorm(x, gamma, beta, mean, variance, { training: false }),
-  reference: ([x, gamma, beta, mean, variance]) =>
-    ref.zip((v, a, b, m, s) => ((v - m) / Math.sqrt(s + 1e-5)) * a + b, x, gamma, beta, mean, variance),
-  tolerance: 2e-4,
-});
+/** batchNorm with what may follow it: a ReLU, a residual (the last input). */
+function batchNormRows(relu: boolean, residual: boolean): void {
+  const name = (relu ? ' relu' : '') + (residual ? ' residual' : '');
+  const side = (shape: number[]): Input[] => (residual ? [of(shape, 'sliced')] : []);
+  const options = (xs: readonly Tensor[]) => ({ relu, residual: residual ? xs[5] : undefined });
+  const follow = (y: Ref, xs: readonly Ref[]): Ref => {
+    const sum = residual ? ref.zip((a, b) => a + b, y, xs[5]) : y;
+    return relu ? ref.map(sum, (v) => Math.max(0, v)) : sum;
+  };
+  row({
+    name: `batchNorm in training${name}`,
+    samples: [
+      [of([5, 3]), ...stats(3), ...side([5, 3])],
+      [of([4, 2, 3], 'transposed'), ...stats(3), ...side([4, 2, 3])],
+      [of([6, 17], 'sliced'), ...stats(17), ...side([6, 17])],
+    ],
+    run: (xs) => {
+      const [x, gamma, beta, mean, variance] = xs;
+      const running = [ops.clone(mean.detach()), ops.clone(variance.detach())];
+      const rest = { training: true, momentum: 0.2, ...options(xs) };
+      return [ops.batchNorm(x, gamma, beta, running[0], running[1], rest), ...running];
+    },
+    reference: (xs) => {
+      const [x, gamma, beta, mean, variance] = xs;
+      const channels = x.shape[x.shape.length - 1];
+      const flat = { shape: [ref.count(x.shape) / channels, channels], data: x.data };
+      const y = ref.zip(
+        (v, a, b) => v * a + b,
+        ref.alongAxis(flat, 0, (r) => unit(r)),
+        gamma,
+        beta,
+      );
+      return [
+        follow({ shape: x.shape, data: y.data }, xs),
+        ref.zip((old, batch) => 0.8 * old + 0.2 * batch, mean, ref.reduce(flat, [0], false, ref.mean)),
+        ref.zip(
+          (old, batch) => 0.8 * old + 0.2 * batch,
+          variance,
+          ref.reduce(flat, [0], false, (v) => ref.variance(v, 1)),
+        ),
+      ];
+    },
+    differentiable: [0, 1, 2, 5],
+    tolerance: 2e-4,
+  });
+  row({
+    name: `batchNorm in evaluation${name}`,
+    samples: [
+      [of([5, 3]), ...stats(3), ...side([5, 3])],
+      [of([1, 3]), ...stats(3), ...side([1, 3])],
+      [of([2, 2, 4]), ...stats(4), ...side([2, 2, 4])],
+    ],
+    run: (xs) => ops.batchNorm(xs[0], xs[1], xs[2], xs[3], xs[4], { training: false, ...options(xs) }),
+    reference: (xs) => {
+      const [x, gamma, beta, mean, variance] = xs;
+      return follow(
+        ref.zip((v, a, b, m, s) => ((v - m) / Math.sqrt(s + 1e-5)) * a + b, x, gamma, beta, mean, variance),
+        xs,
+      );
+    },
+    tolerance: 2e-4,
+  });
+}
+for (const relu of [false, true]) for (const residual of [false, true]) batchNormRows(relu, residual);

@@ -1,4 +1,4 @@
-// Naive layer and batch normalisation with their gradients: two-pass variance, in double.
+// Naive layer normalisation with its gradient: two-pass variance, in double.
 #include <cmath>
 #include <cstdint>
 
@@ -67,59 +67,11 @@ struct LayerNormGrad {
   }
 };
 
-// y [R, C], mean, rstd [C], inout runningMean, runningVar [C] <- x [R, C], gamma, beta [C]
-template <class T>
-struct BatchNorm {
-  static void run(const Args& args) {
-    const auto& p = args.as<BatchNormParams>();
-    const Rows<T> y(args.out[0]), x(args.in[0]);
-    const Line<T> means(args.out[1]), rstds(args.out[2]), runningMean(args.out[3]), runningVar(args.out[4]);
-    const Line<T> gamma(args.in[1]), beta(args.in[2]);
-    const std::int64_t R = x.rows;
-    for (std::int64_t c = 0; c < x.cols; ++c) {
-      double mean = 0, m2 = 0;
-      for (std::int64_t r = 0; r < R; ++r) mean += x(r, c);
-      mean /= R;
-      for (std::int64_t r = 0; r < R; ++r) m2 += (x(r, c) - mean) * (x(r, c) - mean);
-      const double rstd = 1 / std::sqrt(m2 / R + p.eps);
-      for (std::int64_t r = 0; r < R; ++r) y(r, c) = T((x(r, c) - mean) * rstd * gamma[c] + beta[c]);
-      means[c] = T(mean);
-      rstds[c] = T(rstd);
-      runningMean[c] = T((1 - p.momentum) * runningMean[c] + p.momentum * mean);
-      runningVar[c] = T((1 - p.momentum) * runningVar[c] + p.momentum * m2 / (R - 1));
-    }
-  }
-};
-
-// dx [R, C], dgamma, dbeta [C] <- g, x [R, C], mean, rstd, gamma [C]
-template <class T>
-struct BatchNormGrad {
-  static void run(const Args& args) {
-    const Rows<T> dx(args.out[0]), g(args.in[0]), x(args.in[1]);
-    const Line<T> dgamma(args.out[1]), dbeta(args.out[2]), mean(args.in[2]), rstd(args.in[3]), gamma(args.in[4]);
-    const std::int64_t R = x.rows;
-    for (std::int64_t c = 0; c < x.cols; ++c) {
-      const auto xhat = [&](std::int64_t r) { return (double(x(r, c)) - mean[c]) * rstd[c]; };
-      double sum = 0, dot = 0;
-      for (std::int64_t r = 0; r < R; ++r) {
-        sum += g(r, c);
-        dot += g(r, c) * xhat(r);
-      }
-      for (std::int64_t r = 0; r < R; ++r)
-        dx(r, c) = T(double(gamma[c]) * rstd[c] * (g(r, c) - sum / R - xhat(r) * (dot / R)));
-      dgamma[c] = T(dot);
-      dbeta[c] = T(sum);
-    }
-  }
-};
-
 }  // namespace
 
 void registerNorm(KernelTable& t) {
   t.set(Op::LayerNorm, byType<LayerNorm>);
   t.set(Op::LayerNormGrad, byType<LayerNormGrad>);
-  t.set(Op::BatchNorm, byType<BatchNorm>);
-  t.set(Op::BatchNormGrad, byType<BatchNormGrad>);
 }
 
 }  // namespace gyrus::cpu::naive
