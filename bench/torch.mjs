@@ -54,3 +54,21 @@ export async function torchRate(name, threads, seconds, args = {}) {
 /** The engine for `compare`: measures the case, or says why not. */
 export const torchEngine = (name, threads, seconds, args) =>
   torchAbsent() ? { absent: torchAbsent() } : () => torchRate(name, threads, seconds, args);
+
+/**
+ * Like torchEngine, for a case that PyTorch can do in several ways: all are measured in the first round, and the fastest stays.
+ * @param variants the arguments of each
+ */
+export function torchBestEngine(name, threads, seconds, variants) {
+  if (torchAbsent()) return { absent: torchAbsent() };
+  let best;
+  return async () => {
+    if (best) return torchRate(name, threads, seconds, best);
+    let fastest = 0;
+    for (const args of variants) {
+      const rate = await torchRate(name, threads, seconds, args);
+      if (rate > fastest) [fastest, best] = [rate, args];
+    }
+    return fastest;
+  };
+}
