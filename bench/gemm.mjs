@@ -3,9 +3,9 @@
  * views; so many calls are captured and replayed at once that the kernel is measured and not the call. The C libraries are called
  * directly; PyTorch and onnxruntime through their own interface, each into an output that exists.
  */
-import { capture, matmul, noGrad, uniform } from '../dist/index.js';
+import { matmul, uniform } from '../dist/index.js';
 import { bar, compare, geometricMean, OURS, ratioToBest, worstBar } from './format.mjs';
-import { rate } from './measure.mjs';
+import { replayed } from './measure.mjs';
 import { nativeEngine, peakEngine } from './native.mjs';
 import { onnxEngine } from './onnx.mjs';
 import { torchEngine } from './torch.mjs';
@@ -39,31 +39,15 @@ const CASES = [
 const flopOf = ({ m, n, k }) => 2 * m * n * k;
 const shapeOf = (entry) => CASES.find(({ name }) => name === entry.case);
 
-/** Calls per second of ours, and what frees its memory. */
-function ours({ m, n, k, ta, tb }, seconds) {
+/** Ours, and what frees its memory. */
+function ours({ m, n, k, ta, tb }) {
   const a = uniform(ta ? [k, m] : [m, k], { low: -1, high: 1 });
   const b = uniform(tb ? [n, k] : [k, n], { low: -1, high: 1 });
-  const calls = Math.max(1, Math.min(64, Math.ceil(1e8 / flopOf({ m, n, k }))));
-  const left = ta ? a.transpose() : a;
   const right = tb ? b.transpose() : b;
-  const many = capture((x) =>
-    noGrad(() => {
-      // One output that each call overwrites, as with the peers: freed, so that the next one gets its memory.
-      let out = matmul(ta ? x.transpose() : x, right);
-      for (let i = 1; i < calls; i++) {
-        out.dispose();
-        out = matmul(ta ? x.transpose() : x, right);
-      }
-      return out;
-    }),
-  );
-  many(a);
+  const product = replayed((x) => matmul(ta ? x.transpose() : x, right), a, flopOf({ m, n, k }));
   return {
-    measure: () => rate(() => many(a), seconds) * calls,
-    dispose: () => {
-      many.dispose();
-      for (const t of new Set([left, right, a, b])) t.dispose();
-    },
+    measure: product.measure,
+    dispose: () => [product, ...new Set([right, a, b])].forEach((held) => held.dispose()),
   };
 }
 
@@ -72,11 +56,11 @@ export async function run({ seconds, rounds, threads, quick, wants }) {
   for (const shape of CASES.filter((c) => wants(c.name) && (!quick || c.quick))) {
     const { name, m, n, k, ta = false, tb = false } = shape;
     const flop = flopOf(shape);
-    const mine = ours(shape, seconds);
+    const mine = ours(shape);
     for (const count of threads) {
       const request = `gemm ${m} ${n} ${k} ${Number(ta)} ${Number(tb)}`;
       const engines = {
-        gyrus: mine.measure,
+        gyrus: () => mine.measure(seconds),
         peak: await peakEngine(count, flop, Math.min(seconds, 0.2)),
         openblas: await nativeEngine('openblas', count, request, seconds),
         onednn: await nativeEngine('onednn', count, request, seconds),

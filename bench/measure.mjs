@@ -1,7 +1,7 @@
 /**
  * Timing of our own engine.
  */
-import { device } from '../dist/index.js';
+import { capture, device } from '../dist/index.js';
 
 /**
  * Calls per second of `run`, which enqueues work on the stream. The clock runs from a drained stream to a drained stream; calls go in
@@ -29,4 +29,32 @@ export function rate(run, seconds) {
     calls += batch;
   }
   return (calls / spent) * 1000;
+}
+
+const disposeAll = (results) => {
+  for (const tensor of [results].flat()) tensor?.dispose();
+};
+
+/**
+ * A kernel without the call around it: `fn` is captured many times over in one graph, each time into the memory that the results of
+ * the time before have left.
+ * @param fn a function of the input that gives a tensor or several
+ * @param flop of one call, to choose how many make a graph of some milliseconds
+ * @returns measure(seconds): calls per second; dispose()
+ */
+export function replayed(fn, input, flop) {
+  const calls = Math.max(1, Math.min(64, Math.ceil(1e8 / flop)));
+  const many = capture((x) => {
+    let results = fn(x);
+    for (let i = 1; i < calls; i++) {
+      disposeAll(results);
+      results = fn(x);
+    }
+    return results;
+  });
+  many(input);
+  return {
+    measure: (seconds) => rate(() => many(input), seconds) * calls,
+    dispose: () => many.dispose(),
+  };
 }

@@ -1,14 +1,16 @@
 // gyrus_bench_native limits|openblas|onednn THREADS: measures one library, or the machine, in a process of its own.
 //
-// Reads requests, one a line, the last word of a measurement being its time in seconds, and answers each with a line of
-// JSON,
-// {"rate": per second}, {"version": text} or {"error": text}:
-//   version
-//   fma S                                        limits: FLOP of fused multiply-adds
-//   stream read|copy|triad|nt BYTES S            limits: bytes moved between memory and registers, over arrays of BYTES
-//   in all gemm M N K TA TB S                           calls of C[M,N] = op(A) * op(B), row-major; TA, TB are 0 or 1
-//   conv PASS N H W C K R S STRIDE PAD GROUPS S  onednn: calls; PASS is fwd, bwd_data or bwd_weights; C channels in, K
-//   out linear PASS M N K S                          onednn: calls of an inner product of M rows, K inputs, N outputs
+// Reads requests, one a line; S, the last word of a measurement, is its time in seconds. Each gets a line of JSON:
+// {"rate": per second}, {"version": text} or {"error": text}.
+//
+// all:       version
+// limits:    fma S                              FLOP of fused multiply-adds in registers
+//            stream read|copy|triad|nt BYTES S  bytes moved to and from arrays of so many bytes in all
+// libraries: gemm M N K TA TB S                 calls of C[M,N] = op(A) * op(B), row-major; TA, TB are 0 or 1
+// onednn:    conv PASS N H W C K R S STRIDE PAD GROUPS LAYOUT S
+//                                               calls; PASS is fwd, bwd_data or bwd_weights; C channels in, K out;
+//                                               images are nhwc, or any for the layout that the library likes best
+//            linear PASS M N K S                calls of an inner product of M rows, K inputs, N outputs
 #include <cstdio>
 #include <iostream>
 #include <sstream>
