@@ -15,7 +15,10 @@
   X(registerNorm)                \
   X(registerBatchNorm)           \
   X(registerOptimizer)           \
-  X(registerNeurons)
+  X(registerNeurons)             \
+  X(registerAttention)           \
+  X(registerGroupNorm)           \
+  X(registerImage)
 
 // X(register function): families of cpu/naive/, which together fill every op
 #define GYRUS_NAIVE_FAMILIES(X) \
@@ -28,7 +31,10 @@
   X(registerNorm)               \
   X(registerBatchNorm)          \
   X(registerOptimizer)          \
-  X(registerNeurons)
+  X(registerNeurons)            \
+  X(registerAttention)          \
+  X(registerGroupNorm)          \
+  X(registerImage)
 
 namespace gyrus::cpu {
 

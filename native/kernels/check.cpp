@@ -349,6 +349,15 @@ void check(Op op, const Args& args) {
     case Op::GatherRows:
       checkTraining(c);
       break;
+    case Op::Attention:
+    case Op::AttentionGrad:
+    case Op::GroupNorm:
+    case Op::GroupNormGrad:
+    case Op::ResizeBilinear:
+    case Op::ResizeBilinearGrad:
+    case Op::Augment:
+      checkVision(c);
+      break;
     case Op::Count:
       c.fail(Code::Config, "no such op");
   }

@@ -50,5 +50,6 @@ void checkMovement(Checker& c);     // check.cpp
 void checkElementwise(Checker& c);  // check_elementwise.cpp: elementwise and reductions
 void checkLayers(Checker& c);       // check_layers.cpp: linear algebra, softmax, losses, norms
 void checkTraining(Checker& c);     // check_training.cpp: random, optimisers, neurons, data
+void checkVision(Checker& c);       // check_vision.cpp: attention, group norm, pictures
 
 }  // namespace gyrus

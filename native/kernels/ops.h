@@ -28,7 +28,11 @@
   /* neurons */                                                                                        \
   X(UnitScore, "unitScore") X(GateStats, "gateStats")                                                  \
   /* data */                                                                                           \
-  X(GatherRows, "gatherRows")
+  X(GatherRows, "gatherRows")                                                                          \
+  /* attention and vision */                                                                           \
+  X(Attention, "attention") X(AttentionGrad, "attentionGrad") X(GroupNorm, "groupNorm")                 \
+  X(GroupNormGrad, "groupNormGrad") X(ResizeBilinear, "resizeBilinear")                                 \
+  X(ResizeBilinearGrad, "resizeBilinearGrad") X(Augment, "augment")
 
 #define GYRUS_UNARY_KINDS(X)                                                                           \
   X(Neg, "neg") X(Abs, "abs") X(Sign, "sign") X(Exp, "exp") X(Expm1, "expm1") X(Log, "log")             \

@@ -200,4 +200,38 @@ struct GatherRowsParams {
   double scale, shift;
 };
 
+// ---- attention and vision ------------------------------------------------------------------------------
+// out y T [B, Q, H, D], lse T [B, H, Q], both contiguous <- in q [B, Q, H, D], k, v [B, K, H, D] (any strides: slices
+// of one fused projection; what hasn't unit stride along D is copied first)
+//   per sample and head: s = scale * q k^T;  y = softmax(s) v;  lse = log(sum(exp(s))) per query.
+// causal != 0: query i sees the keys 0..i only. K = 0 gives y = 0 and lse = -inf.
+struct AttentionParams {
+  double causal, scale;
+};
+// out dq [B, Q, H, D], dk, dv [B, K, H, D] (any strides) <- in g, y [B, Q, H, D], lse [B, H, Q] contiguous, q, k, v;
+// y and lse as Attention returned them for the same record
+using AttentionGradParams = AttentionParams;
+// Statistics per sample and group of C / groups neighbouring channels, over all S positions.
+// out y T [B, S, C], mean [B, G], rstd [B, G] <- in x [B, S, C] (+ gamma [C], beta [C] when affine != 0)
+struct GroupNormParams {
+  double affine, groups, eps;
+};
+// out dx [B, S, C] (+ dgamma [C], dbeta [C]) <- in g, x, mean, rstd (+ gamma when affine != 0)
+struct GroupNormGradParams {
+  double affine, groups;
+};
+// out y T [B, h, w, C] <- in x [B, H, W, C], none of H, W, h, w 0. Output pixel i lies at (i + 1/2) H / h - 1/2 of the
+// input ("half pixel", corners not aligned), held at the border.
+struct ResizeBilinearParams {};
+// out dx [B, H, W, C] <- in g [B, h, w, C]
+struct ResizeBilinearGradParams {};
+// out y f32 [B, H, W, C] contiguous, inout state <- in x (u8|f32) [B, H, W, C], scale f32 [C], shift f32 [C]
+//   y = pixel * scale + shift, where the pixel of sample b comes from x shifted by a whole number of pixels in
+//   -padding.. padding along each axis (0 where that is outside) and mirrored along W with probability flip: a random
+//   crop out of the picture padded with zeros. Sample b uses block counter + b; afterwards counter += B. padding is
+//   whole, 0..65535.
+struct AugmentParams {
+  double padding, flip;
+};
+
 }  // namespace gyrus

@@ -39,6 +39,13 @@ export const OPS = [
   'unitScore',
   'gateStats',
   'gatherRows',
+  'attention',
+  'attentionGrad',
+  'groupNorm',
+  'groupNormGrad',
+  'resizeBilinear',
+  'resizeBilinearGrad',
+  'augment',
 ] as const;
 export type OpName = (typeof OPS)[number];
 

@@ -1,9 +1,12 @@
+export * from './attention.js';
 export { batchNorm, type BatchNormOptions } from './batchnorm.js';
 export * from './binary.js';
 export { sumTo } from './broadcast.js';
 export { identity, setEngine, type VectorJacobian } from './composite.js';
 export { arange, cast, clone, eye, full, fullLike, linspace, ones, onesLike, zeros, zerosLike } from './create.js';
 export * from './define.js';
+export * from './groupnorm.js';
+export * from './image.js';
 export * from './indexing.js';
 export * from './inplace.js';
 export { concat, pad, stack } from './join.js';

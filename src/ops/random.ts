@@ -224,3 +224,26 @@ export function dropout(x: Tensor, p: number, options: { training?: boolean; gen
   mask.dispose();
   return out;
 }
+
+/**
+ * Stochastic depth: sets whole samples (the first axis) to 0 with probability p and divides the others by 1 - p; the identity outside
+ * training. For the branch of a residual block. (Huang et al. 2016, arXiv 1603.09382)
+ */
+export function dropPath(x: Tensor, p: number, options: { training?: boolean; generator?: Generator } = {}): Tensor {
+  expectOptions('dropPath', options);
+  expectTensor('dropPath', x);
+  expectDType('dropPath', x.dtype, ['f32', 'f64']);
+  if (!(p >= 0 && p <= 1)) throw new ConfigError(`dropPath: expected p in 0..1, got ${p}`);
+  if (x.rank === 0) throw new ShapeError(`dropPath: expected a first axis of samples, got ${describe(x.shape)}`);
+  if (!(options.training ?? true) || p === 0) return identity(x);
+  const shape = x.shape.map((extent, axis) => (axis === 0 ? extent : 1));
+  const { dtype, device } = x;
+  const kept = draw('dropPath', 'bernoulli', 1 - p, p === 1 ? 0 : 1 / (1 - p), shape, {
+    dtype,
+    device,
+    generator: options.generator,
+  });
+  const out = mul(x, kept);
+  kept.dispose();
+  return out;
+}

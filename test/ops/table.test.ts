@@ -11,6 +11,7 @@ import * as ref from './reference.js';
 import type { Ref } from './reference.js';
 import { every, floats, type Input, type Row, rows, type Values } from './table.js';
 import './table-structure.js';
+import './table-vision.js';
 
 /** Numbers in 0..1, the same in every run. */
 function random(seed: number): () => number {

@@ -1,0 +1,114 @@
+// What forward and backward attention share: heads as strided matrices, packing, the exponential of a score and scratch
+// memory per running piece of work.
+#pragma once
+#include "cpu/math.h"
+#include "cpu/product.h"
+
+namespace gyrus::cpu::GYRUS_ISA {
+
+// [B, T, H, D] with unit stride along D. A view that hasn't got it is copied; an output of that kind comes back by
+// flush().
+template <class T>
+struct Heads {
+  T* data;
+  int64_t sample, time, head;  // strides
+  Rows<T> rows;
+
+  Heads(const Args& args, const View& v, bool read)
+      : data(v.as<T>()), sample(v.stride[0]), time(v.stride[1]), head(v.stride[2]), rows(lineOf(args, v, read)) {
+    if (!rows.copied) return;
+    data = rows.data;
+    head = v.shape[3];
+    time = v.shape[2] * head;
+    sample = v.shape[1] * time;
+  }
+  GYRUS_INLINE T* at(int64_t b, int64_t h) const { return data + b * sample + h * head; }
+  void flush() const { rows.flush(); }
+
+ private:
+  // Rows copies what doesn't collapse into a matrix, which is not needed here: only the last axis must be dense.
+  static Rows<T> lineOf(const Args& args, const View& v, bool read) {
+    if (v.stride[3] != 1 && v.shape[3] > 1) return Rows<T>(args, v, read);
+    View line = v;
+    line.rank = 1;
+    line.shape[0] = v.shape[3];
+    line.stride[0] = 1;
+    return Rows<T>(args, line, false);
+  }
+};
+
+template <class T>
+GYRUS_INLINE int64_t padded(int64_t n) {
+  return divUp(n, Vec<T>::N) * Vec<T>::N;
+}
+
+// to [cols, ld] = factor * from^T, from [rows, cols]; columns rows..ld - 1 become 0.
+template <class T>
+inline void packTransposed(const T* from, int64_t stride, int64_t rows, int64_t cols, T factor, T* to, int64_t ld) {
+  for (int64_t c = 0; c < cols; ++c)
+    for (int64_t r = rows; r < ld; ++r) to[c * ld + r] = 0;
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const T *a = from + r * stride, *b = a + stride, *c = b + stride, *d = c + stride;
+    T* out = to + r;
+    for (int64_t j = 0; j < cols; ++j, out += ld) {
+      out[0] = a[j] * factor;
+      out[1] = b[j] * factor;
+      out[2] = c[j] * factor;
+      out[3] = d[j] * factor;
+    }
+  }
+  for (; r < rows; ++r)
+    for (int64_t j = 0; j < cols; ++j) to[j * ld + r] = from[r * stride + j] * factor;
+}
+
+// to [rows, ld] = from [rows, cols]; columns cols..ld - 1 become 0.
+template <class T>
+inline void packRows(const T* from, int64_t stride, int64_t rows, int64_t cols, T* to, int64_t ld) {
+  for (int64_t r = 0; r < rows; ++r)
+    eachVector<T>(cols, [&](int64_t c, int lanes) { load(from + r * stride + c, lanes).store(to + r * ld + c); });
+}
+
+// exp(x) for x <= 88: a score less its row's maximum or logarithmic sum. What would be denormal is 0.
+GYRUS_INLINE VecF expScore(VecF x) {
+  const Reduced d = reduceByLn2(max(constant(-87.0f), x));  // the operand order hands NaN on
+  const VecF y = (fma(d.r * d.r, expTail(d.r), d.r) + constant(1.0f)) * powerOfTwo(d.n);
+  return select(x < constant(-87.0f), VecF::zero(), y);
+}
+GYRUS_INLINE VecD expScore(VecD x) { return exp(x); }
+
+GYRUS_INLINE float logOf(float x) { return ::logf(x); }
+GYRUS_INLINE double logOf(double x) { return ::log(x); }
+GYRUS_INLINE float expOf(float x) { return ::expf(x); }
+GYRUS_INLINE double expOf(double x) { return ::exp(x); }
+
+// Scratch for as many pieces of work as run at a time. A piece takes a slot when it starts and hands it back.
+template <class T>
+class Slots {
+ public:
+  Slots(const Args& args, int64_t pieces, int64_t each)
+      : count_(most(1, least(pieces, Pool::threads()))), each_(padded<T>(each) + 64 / static_cast<int64_t>(sizeof(T))) {
+    memory_ = take<T>(args, count_ * each_);
+    taken_ = take<char>(args, count_);
+    for (int64_t i = 0; i < count_; ++i) taken_[i] = 0;
+  }
+
+  template <class F>
+  void with(F&& f) const {
+    int64_t i = 0;
+    // There are as many slots as threads: one is free, or will be.
+    while (__atomic_exchange_n(&taken_[i], char{1}, __ATOMIC_ACQUIRE)) i = i + 1 < count_ ? i + 1 : 0;
+    f(memory_ + i * each_);
+    __atomic_store_n(&taken_[i], char{0}, __ATOMIC_RELEASE);
+  }
+
+ private:
+  int64_t count_, each_;
+  T* memory_;
+  char* taken_;
+};
+
+// Extent of the blocks that [0, n) is cut into: at most `limit`, all about equal.
+GYRUS_INLINE int64_t blockOf(int64_t n, int64_t limit) { return most(1, divUp(n, most(1, divUp(n, limit)))); }
+
+}  // namespace gyrus::cpu::GYRUS_ISA
