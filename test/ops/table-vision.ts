@@ -120,9 +120,11 @@ row({
   samples: [[of([2, 3, 2, 3])], [of([1, 2, 5, 1], 'sliced')], [of([2, 2, 3, 2], 'transposed')]],
   run: ([x]) => {
     const generator = new ops.Generator(1);
-    const y = ops.augment(x, { mean: 0.5, std: 4, generator });
-    generator.dispose();
-    return y;
+    try {
+      return ops.augment(x, { mean: 0.5, std: 4, generator });
+    } finally {
+      generator.dispose();
+    }
   },
   reference: ([x]) => ref.map(x, (v) => (v - 0.5) / 4),
   dtypes: ['f32', 'u8'],
