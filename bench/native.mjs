@@ -3,7 +3,7 @@
  * of threads (two pools of OpenBLAS in one process fight for the cores).
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Child } from './child.mjs';
 
@@ -25,10 +25,11 @@ function buildProgram() {
     const made = spawnSync('cmake', args, { encoding: 'utf8' });
     if (made.error) return 'no cmake to build the bench program (Debian: apt-get install cmake g++ make)';
     if (made.status !== 0) {
-      const said = `${made.stdout}\n${made.stderr}`
-        .split('\n')
-        .filter((line) => /error|not found|no cmake/i.test(line));
-      return `the bench program does not build: ${said[0]?.trim() ?? `cmake ended with ${made.status}`}`;
+      // What failed half-way would be taken up again, with the compiler that was not there.
+      rmSync(build, { recursive: true, force: true });
+      const lines = `${made.stdout}\n${made.stderr}`.split('\n').map((line) => line.trim());
+      const said = lines.find((line) => /: error:|CMake Error: /.test(line)) ?? lines.filter(Boolean).pop();
+      return `the bench program does not build: ${said ?? `cmake ended with ${made.status}`}`;
     }
   }
   return '';

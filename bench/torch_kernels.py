@@ -26,23 +26,23 @@ def conv(direction, n, h, c, k, r, stride, channels_last):
     return lambda: backward(g, x, w, None, [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], 1, wanted)
 
 
-def masked(layer, strategy, backward, n, rows, active):
+def masked(strategy, backward, n, batch, size, kernel, active):
     """A layer of n inputs and n outputs of which `active`, evenly spread, count: forward, or with all gradients.
 
-    `rows` is the batch of a linear layer, [batch, height] of a 3x3 convolution. Strategies: 'slice' uses the leading block of the
+    A linear layer when kernel is 0, else a convolution of size x size images. Strategies: 'slice' uses the leading block of the
     weight, 'select' a copy made by index_select, 'mask' the whole layer and multiplies by 0 and 1.
     """
-    conv = layer == "conv"
+    conv = kernel > 0
     layout = torch.channels_last if conv else torch.contiguous_format
-    shape = (rows[0], n, rows[1], rows[1]) if conv else (rows, n)
+    shape = (batch, n, size, size) if conv else (batch, n)
     x = torch.rand(shape).contiguous(memory_format=layout).requires_grad_(backward)
-    w = torch.rand((n, n, 3, 3) if conv else (n, n)).contiguous(memory_format=layout).requires_grad_(backward)
+    w = torch.rand((n, n, kernel, kernel) if conv else (n, n)).contiguous(memory_format=layout).requires_grad_(backward)
     b = torch.rand(n, requires_grad=backward)
     index = torch.arange(active) * n // active
     mask = torch.zeros(n)
     mask[index] = 1.0
     mask = mask.view(1, n, 1, 1) if conv else mask
-    apply = (lambda v, c: F.conv2d(x, v, c, padding=1)) if conv else (lambda v, c: F.linear(x, v, c))
+    apply = (lambda v, c: F.conv2d(x, v, c, padding=kernel // 2)) if conv else (lambda v, c: F.linear(x, v, c))
 
     def forward():
         if strategy == "slice":
