@@ -97,10 +97,21 @@ inline void eachRow(const Nest<K>& t, F f) {
     return;
   }
   parallelItems(rows, t.inner, [&](int64_t from, int64_t to) {
-    int64_t at[K];
+    int64_t at[K], place[kMaxRank + 1];
+    t.offsets(from, at);
+    int64_t left = from;
+    for (int d = t.rank - 1; d >= 0; --d) {
+      place[d] = left % t.shape[d];
+      left /= t.shape[d];
+    }
     for (int64_t r = from; r < to; ++r) {
-      t.offsets(r, at);
       f(at, t.inner);
+      for (int d = t.rank - 1; d >= 0; --d) {  // the next outer position
+        for (int k = 0; k < K; ++k) at[k] += t.stride[k][d];
+        if (++place[d] < t.shape[d]) break;
+        for (int k = 0; k < K; ++k) at[k] -= t.stride[k][d] * t.shape[d];
+        place[d] = 0;
+      }
     }
   });
 }
@@ -122,7 +133,10 @@ GYRUS_INLINE void storeBits(void* p, int64_t i, U u) {
 // y[i * ys] = x[i * xs] for elements of 1, 4 or 8 bytes.
 template <class U>
 inline void moveAs(void* y, int64_t ys, const void* x, int64_t xs, int64_t n) {
-  if (ys == 1)
+  if (ys == 1 && xs == 0) {
+    const U u = n > 0 ? loadBits<U>(x, 0) : U(0);
+    for (int64_t i = 0; i < n; ++i) storeBits<U>(y, i, u);
+  } else if (ys == 1)
     for (int64_t i = 0; i < n; ++i) storeBits<U>(y, i, loadBits<U>(x, i * xs));
   else
     for (int64_t i = 0; i < n; ++i) storeBits<U>(y, i * ys, loadBits<U>(x, i * xs));
@@ -140,6 +154,26 @@ inline void moveStrided(void* y, int64_t ys, const void* x, int64_t xs, int64_t 
 
 GYRUS_INLINE size_t sizeOfType(DType d) { return d == DType::F64 ? 8 : d == DType::F32 || d == DType::I32 ? 4 : 1; }
 
+// From this size on an output is written past the caches: it would push out more than the next reader finds of it, and
+// an ordinary store reads the line first.
+constexpr int64_t kStreamFrom = int64_t{32} << 20;
+
+// Copies bytes with streaming stores; fence() is left to the caller.
+inline void streamCopy(void* to, const void* from, int64_t bytes) {
+  constexpr int64_t line = 64, width = VecF::N * 4;
+  auto* y = static_cast<char*>(to);
+  const auto* x = static_cast<const char*>(from);
+  int64_t i = 0;
+  if constexpr (VecF::N >= 8) {
+    i = minOf(bytes, (line - static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) % line)) % line);
+    ::memcpy(y, x, static_cast<size_t>(i));
+    for (; i + line <= bytes; i += line)
+      for (int64_t k = 0; k < line; k += width)
+        VecF::load(reinterpret_cast<const float*>(x + i + k)).stream(reinterpret_cast<float*>(y + i + k));
+  }
+  ::memcpy(y + i, x + i, static_cast<size_t>(bytes - i));
+}
+
 // f(pointers, n) on contiguous blocks of the operands; pointers[0] is written, the others are read.
 template <int K, class F>
 inline void mapBlocks(const View* const (&v)[K], F f) {
@@ -152,9 +186,23 @@ inline void mapBlocks(const View* const (&v)[K], F f) {
   }
   bool plain = true;
   for (int k = 0; k < K; ++k) plain = plain && (nest.unit[k] == 1 || nest.inner == 1);
+  const auto width = static_cast<int64_t>(size[0]);
+  const bool streams = plain && nest.count * width >= kStreamFrom && nest.inner >= kBlock;
   eachRow(nest, [&](const int64_t(&at)[K], int64_t n) {
     void* p[K];
     for (int k = 0; k < K; ++k) p[k] = base[k] + at[k] * static_cast<int64_t>(size[k]);
+    if (streams) {  // blocks are made in L1 and leave from there
+      alignas(64) char block[kBlock * 8];
+      for (int64_t i = 0; i < n; i += kBlock) {
+        const int64_t m = minOf(kBlock, n - i);
+        void* q[K] = {block};
+        for (int k = 1; k < K; ++k) q[k] = static_cast<char*>(p[k]) + i * static_cast<int64_t>(size[k]);
+        f(q, m);
+        streamCopy(static_cast<char*>(p[0]) + i * width, block, m * width);
+      }
+      fence();
+      return;
+    }
     if (plain) {
       f(p, n);
       return;

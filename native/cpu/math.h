@@ -27,12 +27,19 @@ GYRUS_INLINE Vec<T> eachLane(Vec<T> a, Vec<T> b, F f) {
 
 GYRUS_INLINE VecF constant(float x) { return VecF::broadcast(x); }
 
-// c[0] + c[1] x + ... by Horner.
+// c[0] + c[1] x + ... by Estrin's scheme: pairs, then pairs of pairs; the chain of dependent steps is log2(n) long.
+template <int k, int n>
+GYRUS_INLINE void pairUp(VecF (&t)[n], VecF power) {
+  for (int i = 0; i + 1 < k; i += 2) t[i / 2] = fma(t[i + 1], power, t[i]);
+  if constexpr (k % 2 == 1) t[k / 2] = t[k - 1];
+  if constexpr (k > 2) pairUp<(k + 1) / 2>(t, power * power);
+}
 template <int n>
 GYRUS_INLINE VecF polynomial(VecF x, const float (&c)[n]) {
-  VecF y = constant(c[n - 1]);
-  for (int k = n - 2; k >= 0; --k) y = fma(y, x, constant(c[k]));
-  return y;
+  VecF t[n];
+  for (int i = 0; i < n; ++i) t[i] = constant(c[i]);
+  pairUp<n>(t, x);
+  return t[0];
 }
 
 // x = n ln2 + r, |r| <= ln2/2, for |x| < 2^20. Adding 1.5 * 2^23 leaves n in the low bits of the sum.

@@ -17,6 +17,14 @@ struct Element {
   Element(DType d, double x) { castFn(d, DType::F64)(bits, &x, 1); }
 };
 
+// Whether an output of contiguous rows is written past the caches.
+template <int K>
+bool streamsOut(const Nest<K>& nest, size_t size) {
+  for (int k = 0; k < K; ++k)
+    if (nest.unit[k] != 1) return false;
+  return nest.inner >= kBlock && nest.count * static_cast<int64_t>(size) >= kStreamFrom;
+}
+
 // y[...] = value
 void fill(const Args& args) {
   const View& y = args.out[0];
@@ -24,8 +32,14 @@ void fill(const Args& args) {
   const size_t size = sizeOfType(y.dtype);
   const View* const v[1] = {&y};
   const Nest<1> nest(v);
+  const bool streams = streamsOut(nest, size);
   eachRow(nest, [&](const int64_t(&at)[1], int64_t n) {
-    moveStrided(byteAt(y, at[0]), nest.unit[0], value.bits, 0, n, size);
+    if (!streams) return moveStrided(byteAt(y, at[0]), nest.unit[0], value.bits, 0, n, size);
+    alignas(64) char block[kBlock * 8];
+    moveStrided(block, 1, value.bits, 0, kBlock, size);
+    for (int64_t i = 0; i < n; i += kBlock)
+      streamCopy(byteAt(y, at[0] + i), block, minOf(kBlock, n - i) * static_cast<int64_t>(size));
+    fence();
   });
 }
 
@@ -100,6 +114,13 @@ void copy(const Args& args) {
     for (int d = nest.rank - 1; d >= 0; --d)
       if (nest.stride[1][d] == 1 && nest.shape[d] >= 4) return transpose(y, x, nest, d);
   const size_t size = sizeOfType(y.dtype);
+  if (streamsOut(nest, size)) {
+    eachRow(nest, [&](const int64_t(&at)[2], int64_t n) {
+      streamCopy(byteAt(y, at[0]), byteAt(x, at[1]), n * static_cast<int64_t>(size));
+      fence();
+    });
+    return;
+  }
   eachRow(nest, [&](const int64_t(&at)[2], int64_t n) {
     moveStrided(byteAt(y, at[0]), nest.unit[0], byteAt(x, at[1]), nest.unit[1], n, size);
   });

@@ -155,18 +155,11 @@ GYRUS_INLINE Counters<T>* countersOf(const Args& args, int count, int per, F&& f
   return counters;
 }
 
-// The age of the elements c.. of a row, and their two factors.
+// The age of the elements of a row, and their two factors.
 template <class T>
 struct Age {
   Vec<T> t, first, second;
 };
-
-template <class T>
-GYRUS_INLINE Age<T> ageOf(const Counters<T>& k, const Age<T>& row, int64_t c, int lanes) {
-  if (k.shared_cols) return row;
-  return {min(row.t, load(k.cols + c, lanes)), max(row.first, load(k.cols + k.col_count + c, lanes)),
-          max(row.second, load(k.cols + 2 * k.col_count + c, lanes))};
-}
 
 // A row's age; where one counter serves all columns, that column's is worked in already.
 template <class T>
@@ -176,6 +169,42 @@ GYRUS_INLINE Age<T> rowAge(const Counters<T>& k, int64_t r) {
   if (!k.shared_cols) return row;
   return {min(row.t, V::broadcast(k.cols[0])), max(row.first, V::broadcast(k.cols[k.col_count])),
           max(row.second, V::broadcast(k.cols[2 * k.col_count]))};
+}
+
+// The loop over elements is compiled for lines of step 1 with one age for the whole row, for lines of step 1 with an
+// age per column, and for everything else.
+template <bool packed_, bool uniform_>
+struct Variant {
+  static constexpr bool packed = packed_, uniform = uniform_;
+};
+template <class F>
+GYRUS_INLINE void byVariant(bool packed, bool uniform, F&& f) {
+  if (packed && uniform)
+    f(Variant<true, true>());
+  else if (packed)
+    f(Variant<true, false>());
+  else
+    f(Variant<false, false>());
+}
+// One number of an age (0: t, by the smaller; 1, 2: factors, by the larger) for the columns c.. of a row.
+template <bool uniform, int which, class T>
+GYRUS_INLINE Vec<T> agedBy(Vec<T> row, const Counters<T>& k, int64_t c, int lanes) {
+  if constexpr (uniform) return row;
+  if (k.shared_cols) return row;
+  const Vec<T> column = load(k.cols + which * k.col_count + c, lanes);
+  return which == 0 ? min(row, column) : max(row, column);
+}
+template <bool packed, class T>
+GYRUS_INLINE Vec<T> read(const Line<T>& l, int64_t i, int lanes) {
+  if constexpr (packed) return load(l.data + i, lanes);
+  return loadLine(l, i, lanes);
+}
+template <bool packed, class T>
+GYRUS_INLINE void write(Vec<T> v, const Line<T>& l, int64_t i, int lanes) {
+  if constexpr (packed)
+    store(v, l.data + i, lanes);
+  else
+    storeLine(v, l, i, lanes);
 }
 
 template <class F>
@@ -206,16 +235,21 @@ void sgdStep(const Args& args) {
     const Line<T> v = momentum ? lineOf<T>(o[1], line) : p;
     const V wd = V::broadcast(static_cast<T>(decay[j]));
     const Age<T> row = rowAge(counters[j], line / linesOf(o[0]).per_row);
-    eachVectorIn(from, to, V::N, [&](int64_t i, int lanes) {
-      const V t = ageOf(counters[j], row, i, lanes).t, before = loadLine(p, i, lanes);
-      V d = loadLine(g, i, lanes) * scale;
-      d = select(t > young, fma(wd, before, d), d);
-      if (momentum) {
-        const V moved = select(t <= one, d, fma(mu, loadLine(v, i, lanes), fresh * d));
-        storeLine(moved, v, i, lanes);
-        d = nesterov ? fma(mu, moved, d) : moved;
-      }
-      storeLine(before - rate * d, p, i, lanes);
+    const Counters<T> k = counters[j];
+    const V rates = rate, mus = mu, freshes = fresh, scales = scale, age = row.t;
+    byVariant(p.step == 1 && g.step == 1 && v.step == 1, k.shared_cols, [&](auto variant) {
+      constexpr bool packed = decltype(variant)::packed, uniform = decltype(variant)::uniform;
+      eachVectorIn(from, to, V::N, [&](int64_t i, int lanes) {
+        const V t = agedBy<uniform, 0>(age, k, i, lanes), before = read<packed>(p, i, lanes);
+        V d = read<packed>(g, i, lanes) * scales;
+        d = select(t > young, fma(wd, before, d), d);
+        if (momentum) {
+          const V moved = select(t <= one, d, fma(mus, read<packed>(v, i, lanes), freshes * d));
+          write<packed>(moved, v, i, lanes);
+          d = nesterov ? fma(mus, moved, d) : moved;
+        }
+        write<packed>(before - rates * d, p, i, lanes);
+      });
     });
   });
 }
@@ -245,18 +279,26 @@ void adamStep(const Args& args) {
     const Line<T> g = lineOf<T>(args.in[1 + j], line);
     const V wd = V::broadcast(static_cast<T>(decoupled ? lr * decay[j] : decay[j]));
     const Age<T> row = rowAge(counters[j], line / linesOf(o[0]).per_row);
-    eachVectorIn(from, to, V::N, [&](int64_t i, int lanes) {
-      const Age<T> age = ageOf(counters[j], row, i, lanes);
-      const V before = loadLine(p, i, lanes), decays = select(age.t > young, wd * before, V::zero());
-      V d = loadLine(g, i, lanes) * scale, next = before;
-      if (decoupled)
-        next = next - decays;
-      else
-        d = d + decays;
-      const V m1 = fma(b1, loadLine(m, i, lanes), c1 * d), v1 = fma(b2, loadLine(v, i, lanes), c2 * d * d);
-      storeLine(m1, m, i, lanes);
-      storeLine(v1, v, i, lanes);
-      storeLine(next - rate * (m1 * age.first) / fma(sqrt(v1), age.second, eps), p, i, lanes);
+    const Counters<T> k = counters[j];
+    const V rates = rate, scales = scale, b1s = b1, b2s = b2, c1s = c1, c2s = c2, epss = eps;
+    const V age = row.t, firsts = row.first, seconds = row.second;
+    byVariant(p.step == 1 && m.step == 1 && v.step == 1 && g.step == 1, k.shared_cols, [&](auto variant) {
+      constexpr bool packed = decltype(variant)::packed, uniform = decltype(variant)::uniform;
+      eachVectorIn(from, to, V::N, [&](int64_t i, int lanes) {
+        const V t = agedBy<uniform, 0>(age, k, i, lanes), first = agedBy<uniform, 1>(firsts, k, i, lanes);
+        const V second = agedBy<uniform, 2>(seconds, k, i, lanes);
+        const V before = read<packed>(p, i, lanes), decays = select(t > young, wd * before, V::zero());
+        V d = read<packed>(g, i, lanes) * scales, next = before;
+        if (decoupled)
+          next = next - decays;
+        else
+          d = d + decays;
+        const V m1 = fma(b1s, read<packed>(m, i, lanes), c1s * d),
+                v1 = fma(b2s, read<packed>(v, i, lanes), c2s * d * d);
+        write<packed>(m1, m, i, lanes);
+        write<packed>(v1, v, i, lanes);
+        write<packed>(next - rates * (m1 * first) / fma(sqrt(v1), second, epss), p, i, lanes);
+      });
     });
   });
 }
@@ -271,18 +313,22 @@ GYRUS_INLINE double squares(const Line<double>& l, int64_t from, int64_t to) {
   return reduceAdd(sum);
 }
 GYRUS_INLINE double squares(const Line<float>& l, int64_t from, int64_t to) {
-  double sum[4] = {};
+  constexpr int kLanes = 8;
+  double sum[kLanes] = {};
   int64_t i = from;
-  for (; i + 4 <= to; i += 4)
-    for (int k = 0; k < 4; ++k) {
-      const double x = l.data[(i + k) * l.step];
-      sum[k] += x * x;
-    }
+  if (l.step == 1) {
+    const float* p = l.data;
+    for (; i + kLanes <= to; i += kLanes)
+      for (int k = 0; k < kLanes; ++k) {
+        const double x = p[i + k];
+        sum[k] += x * x;
+      }
+  }
   for (; i < to; ++i) {
     const double x = l.data[i * l.step];
     sum[0] += x * x;
   }
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
 // norm [1] <- g_0..g_{n-1}

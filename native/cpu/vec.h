@@ -4,6 +4,8 @@
 //
 //   Vec<T>::N lanes; load/store take any alignment; loadN/storeN touch the first n lanes only (0 <= n <= N, the rest
 //   reads as 0) and never a byte beyond them. Vec<float> and Vec<int32_t> have the same N and share the mask type.
+//   stream(p), f32, stores past the caches where the instruction set can (p a multiple of the vector's size); fence()
+//   comes after the last one of a piece of work, before another thread may read.
 //   fma(a, b, c) = a*b + c, fused where the instruction set has it (not in scalar).
 //   min/max behave as x86 does (the second operand where one is NaN); minNaN/maxNaN hand NaN on.
 //   reduceAdd/Max/Min combine lanes in a fixed order. Comparisons with NaN are false, but for !=.

@@ -75,6 +75,7 @@ struct Vec<float> {
     return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
   }
   GYRUS_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
+  GYRUS_INLINE void stream(float* p) const { _mm256_stream_ps(p, v); }
   GYRUS_INLINE void storeN(float* p, int n) const { _mm256_maskstore_ps(p, Mask32::lanes(n), v); }
 };
 GYRUS_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm256_add_ps(a.v, b.v)}; }
@@ -220,5 +221,7 @@ template <int K>
 GYRUS_INLINE Vec<int32_t> shiftRightLogical(Vec<int32_t> a) {
   return {_mm256_srli_epi32(a.v, K)};
 }
+
+GYRUS_INLINE void fence() { _mm_sfence(); }
 
 }  // namespace gyrus::cpu::GYRUS_ISA

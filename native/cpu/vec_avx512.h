@@ -72,6 +72,7 @@ struct Vec<float> {
     return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
   }
   GYRUS_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
+  GYRUS_INLINE void stream(float* p) const { _mm512_stream_ps(p, v); }
   GYRUS_INLINE void storeN(float* p, int n) const { _mm512_mask_storeu_ps(p, Mask32::firstN(n).v, v); }
 };
 GYRUS_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -229,5 +230,7 @@ template <int K>
 GYRUS_INLINE Vec<int32_t> shiftRightLogical(Vec<int32_t> a) {
   return {_mm512_srli_epi32(a.v, K)};
 }
+
+GYRUS_INLINE void fence() { _mm_sfence(); }
 
 }  // namespace gyrus::cpu::GYRUS_ISA

@@ -80,6 +80,7 @@ struct Vec<float> {
     return {vcvtq_f32_u32(vld1q_u32(w))};
   }
   GYRUS_INLINE void store(float* p) const { vst1q_f32(p, v); }
+  GYRUS_INLINE void stream(float* p) const { store(p); }
   GYRUS_INLINE void storeN(float* p, int n) const {
     float b[4];
     store(b);
@@ -217,5 +218,7 @@ template <int K>
 GYRUS_INLINE Vec<int32_t> shiftRightLogical(Vec<int32_t> a) {
   return {vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a.v), K))};
 }
+
+GYRUS_INLINE void fence() {}
 
 }  // namespace gyrus::cpu::GYRUS_ISA

@@ -29,6 +29,7 @@ struct Vec {
   static GYRUS_INLINE Vec zero() { return {T(0)}; }
   static GYRUS_INLINE Vec loadU8(const uint8_t* p) { return {T(*p)}; }
   GYRUS_INLINE void store(T* p) const { *p = v; }
+  GYRUS_INLINE void stream(T* p) const { *p = v; }
   GYRUS_INLINE void storeN(T* p, int n) const {
     if (n > 0) *p = v;
   }
@@ -134,5 +135,7 @@ template <int K>
 GYRUS_INLINE Vec<int32_t> shiftRightLogical(Vec<int32_t> a) {
   return {static_cast<int32_t>(static_cast<uint32_t>(a.v) >> K)};
 }
+
+GYRUS_INLINE void fence() {}
 
 }  // namespace gyrus::cpu::GYRUS_ISA

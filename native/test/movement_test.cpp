@@ -142,3 +142,24 @@ TEST_CASE("indices out of range are typed errors") {
   expectError(Op::ScatterAdd, {x}, {grid, randomTensor(DType::F32, {1, 3}, 2)}, {0},
               "scatterAdd: index -1 is outside 0..3");
 }
+
+TEST_CASE("outputs far larger than the caches: streamed, from odd addresses") {
+  const std::int64_t n = (std::int64_t{32} << 17) + 1027;  // f64: a little above 32 MiB
+  const Tensor a = randomTensor(DType::F64, {n}, 1), b = randomTensor(DType::F64, {n}, 2);
+  const double *x = a.view.as<double>(), *y = b.view.as<double>();
+  for (const KernelTable* table : allTables()) {
+    Threads two(2);
+    const Tensor out = make(DType::F64, {n});
+    const double* z = out.view.as<double>();
+    runKernel(*table, Op::Copy, {out}, {a}, {});
+    CHECK(sameBytes(out, a));
+    runKernel(*table, Op::Binary, {out}, {a, b}, {static_cast<double>(BinaryKind::Add)});
+    std::int64_t wrong = 0;
+    for (std::int64_t i = 0; i < n; ++i) wrong += z[i] != x[i] + y[i];
+    CHECK(wrong == 0);
+    runKernel(*table, Op::Fill, {out}, {}, {2.5});
+    wrong = 0;
+    for (std::int64_t i = 0; i < n; ++i) wrong += z[i] != 2.5;
+    CHECK(wrong == 0);
+  }
+}
