@@ -7,7 +7,7 @@
 import { ConfigError, type Device, ShapeError } from '../device/index.js';
 import { assign, concat, fill, indexSelect, mul } from '../ops/index.js';
 import { describe, type DType, empty, keep, sameShape, stridesOf, Tensor, tensor } from '../tensor/index.js';
-import type { Newborn } from './growth.js';
+import { type Newborn, spread } from './growth.js';
 import { Width } from './width.js';
 
 /** The neurons of a width, or a fixed extent. */
@@ -30,6 +30,11 @@ export interface CarriedArrayOptions {
   device?: Device | string;
   /** First contents, of the active shape; copied. */
   initial?: Tensor;
+  /**
+   * Neighbouring elements that one unit of the axis owns; one number for all axes, or one per axis. An attention head of 32 channels
+   * owns 32 columns of the layer that reads it. Default 1.
+   */
+  span?: number | readonly number[];
 }
 
 /** A rearranged array that is ready to be put in place: nothing can fail any more. */
@@ -41,6 +46,8 @@ export class CarriedArray {
   readonly axes: readonly Axis[];
   readonly roles: readonly Role[];
   readonly fill: number;
+  /** Elements per unit, per axis. */
+  readonly spans: readonly number[];
   /** Called after the active view was replaced. */
   readonly onMove: (() => void)[] = [];
   #full: Tensor;
@@ -60,13 +67,20 @@ export class CarriedArray {
     const role = options.role ?? 'stat';
     this.roles = typeof role === 'string' ? axes.map(() => role) : [...role];
     this.fill = options.fill ?? 0;
+    const span = options.span ?? 1;
+    this.spans = typeof span === 'number' ? axes.map(() => span) : [...span];
+    if (this.spans.length !== axes.length || this.spans.some((n) => !Number.isInteger(n) || n < 1)) {
+      throw new ConfigError(
+        `CarriedArray: expected spans that are whole numbers >= 1, one per axis, got [${this.spans.map(String).join(',')}]`,
+      );
+    }
     const { initial } = options;
     if (initial && !sameShape(initial.shape, this.shape)) {
       throw new ShapeError(
         `CarriedArray: expected contents of shape ${describe(this.shape)}, got ${describe(initial.shape)}`,
       );
     }
-    const capacity = axes.map((axis) => (axis instanceof Width ? axis.capacity : axis));
+    const capacity = axes.map((axis, i) => this.spans[i] * (axis instanceof Width ? axis.capacity : axis));
     const device = options.device ?? initial?.device;
     this.#full = keep(empty(capacity, { dtype: options.dtype ?? initial?.dtype, device }));
     fill(this.#full, this.fill);
@@ -85,7 +99,7 @@ export class CarriedArray {
   }
   /** Active extents. */
   get shape(): number[] {
-    return this.axes.map((axis) => (axis instanceof Width ? axis.size : axis));
+    return this.axes.map((axis, i) => this.spans[i] * (axis instanceof Width ? axis.size : axis));
   }
   get dtype(): DType {
     return this.#full.dtype;
@@ -97,12 +111,14 @@ export class CarriedArray {
 
   /** A further array of the same axes, filled; for optimiser slots. */
   like(value = 0): CarriedArray {
-    return new CarriedArray(this.axes, { fill: value, role: 'slot', dtype: this.dtype, device: this.#full.device });
+    const { spans: span, dtype } = this;
+    return new CarriedArray(this.axes, { fill: value, role: 'slot', dtype, device: this.#full.device, span });
   }
 
   /** A 1-D f32 array along one axis, filled; for step counters and scores. */
   along(axis: number, value = 0, role: Role = 'slot'): CarriedArray {
-    return new CarriedArray([this.axes[axis]], { fill: value, role, device: this.#full.device });
+    const span = this.spans[axis];
+    return new CarriedArray([this.axes[axis]], { fill: value, role, device: this.#full.device, span });
   }
 
   /** Stops being carried and frees the memory. */
@@ -127,13 +143,16 @@ export class CarriedArray {
       const born = newborn?.slices(this, axis, current);
       const from = current.shape[axis];
       let next = 0;
-      const index = born ? order.map((old) => (old < 0 ? from + next++ : old)) : order;
+      const elements = spread(order, this.spans[axis]);
+      const index = born ? elements.map((old) => (old < 0 ? from + next++ : old)) : elements;
       const source = born ? concat([current, born], axis) : current;
       current = indexSelect(source, tensor(index, { device }), axis, { fill: this.fill });
       const factors = newborn?.factors(this, axis);
       if (factors) current = mul(current, factors);
     });
-    const extents = this.#full.shape.map((extent, i) => (this.axes[i] === width ? Math.max(extent, capacity) : extent));
+    const extents = this.#full.shape.map((extent, i) =>
+      this.axes[i] === width ? Math.max(extent, this.spans[i] * capacity) : extent,
+    );
     const full = sameShape(extents, this.#full.shape) ? undefined : empty(extents, { dtype: this.dtype, device });
     return {
       commit: () => {

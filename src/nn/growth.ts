@@ -11,6 +11,7 @@ import {
   concat,
   defaultGenerator,
   div,
+  expand,
   gather,
   type Generator,
   indexSelect,
@@ -86,6 +87,26 @@ function alongAxis(vector: Tensor, axis: number, rank: number): Tensor {
   );
 }
 
+/** Slots of units as slots of their elements, `span` for each; -1 stays -1. */
+export function spread(slots: Int32Array, span: number): Int32Array {
+  if (span === 1) return slots;
+  return Int32Array.from({ length: slots.length * span }, (_, i) => {
+    const slot = slots[Math.floor(i / span)];
+    return slot < 0 ? -1 : slot * span + (i % span);
+  });
+}
+
+/** Slots of units on the device as slots of their elements, `span` for each. */
+function elements(slots: Tensor, span: number): Tensor {
+  if (span === 1) return slots;
+  const { device } = slots;
+  const within = tensor(
+    Int32Array.from({ length: span }, (_, i) => i),
+    { device },
+  );
+  return reshape(add(reshape(mul(slots, span), [-1, 1]), within), [-1]);
+}
+
 class ZeroOut implements Newborn {
   constructor(
     readonly count: number,
@@ -94,9 +115,10 @@ class ZeroOut implements Newborn {
   ) {}
 
   slices(array: CarriedArray, axis: number, current: Tensor): Tensor | undefined {
-    if (array.roles[axis] === 'incoming') return draw(resized(current.shape, axis, this.count), current, this.options);
+    const shape = resized(current.shape, axis, this.count * array.spans[axis]);
+    if (array.roles[axis] === 'incoming') return draw(shape, current, this.options);
     if (array.roles[axis] === 'outgoing' && array.fill !== 0) {
-      return zeros(resized(current.shape, axis, this.count), { dtype: current.dtype, device: current.device });
+      return zeros(shape, { dtype: current.dtype, device: current.device });
     }
     return undefined;
   }
@@ -121,8 +143,9 @@ class Paired implements Newborn {
     if (role !== 'incoming' && role !== 'outgoing') return undefined;
     const { device, dtype } = current;
     const odd = this.count % 2 === 1;
+    const span = array.spans[axis];
     const drawn = draw(
-      resized(current.shape, axis, this.pairs + (odd && role === 'incoming' ? 1 : 0)),
+      resized(current.shape, axis, span * (this.pairs + (odd && role === 'incoming' ? 1 : 0))),
       current,
       this.options,
     );
@@ -131,10 +154,10 @@ class Paired implements Newborn {
       const pair = i >> 1;
       return pair < this.pairs || role === 'incoming' ? pair : -1;
     });
-    const both = indexSelect(drawn, tensor(index, { device }), axis, { fill: 0 });
+    const both = indexSelect(drawn, tensor(spread(index, span), { device }), axis, { fill: 0 });
     if (role === 'incoming') return both;
     const signs = tensor(
-      Float32Array.from(index, (_, i) => (i % 2 === 0 ? 1 : -1)),
+      Float32Array.from({ length: span * this.count }, (_, i) => (Math.floor(i / span) % 2 === 0 ? 1 : -1)),
       { device, dtype },
     );
     return mul(both, alongAxis(signs, axis, current.rank));
@@ -178,7 +201,7 @@ class Split implements Newborn {
   slices(array: CarriedArray, axis: number, current: Tensor): Tensor | undefined {
     const role = array.roles[axis];
     if (role === 'slot' || role === 'stat') return undefined;
-    const copies = indexSelect(current, this.#donors, axis);
+    const copies = indexSelect(current, elements(this.#donors, array.spans[axis]), axis);
     const noise = this.options.noise ?? 0;
     if (role !== 'incoming' || noise === 0) return copies;
     const { dtype, device } = current;
@@ -189,7 +212,10 @@ class Split implements Newborn {
   factors(array: CarriedArray, axis: number): Tensor | undefined {
     if (array.roles[axis] !== 'outgoing') return undefined;
     const shares = array.dtype === 'f32' ? this.#shares : this.#shares.cast(array.dtype);
-    return alongAxis(shares, axis, array.axes.length);
+    const span = array.spans[axis];
+    // Every element of a unit gets the unit's share.
+    const each = span === 1 ? shares : reshape(expand(reshape(shares, [-1, 1]), [shares.size, span]), [-1]);
+    return alongAxis(each, axis, array.axes.length);
   }
 }
 

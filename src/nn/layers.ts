@@ -20,6 +20,10 @@ export interface LinearOptions {
   generator?: Generator;
   /** Fused behind the product. Default 'none'. */
   activation?: ActivationKind;
+  /** Columns of x that one unit of the input owns. Default 1. */
+  inputSpan?: number;
+  /** Columns of y that one unit of the output owns. Default 1. */
+  outputSpan?: number;
   /** Default f32. */
   dtype?: DType;
   device?: Device | string;
@@ -36,7 +40,16 @@ export class Linear extends Module implements Producer, Consumer {
   /** @throws ShapeError for a size that is no Width and no whole number >= 1; ConfigError for an unknown init, activation or option */
   constructor(input: Axis, output: Axis, options: LinearOptions = {}) {
     super();
-    expectKeys('Linear', options, ['bias', 'init', 'generator', 'activation', 'dtype', 'device']);
+    expectKeys('Linear', options, [
+      'bias',
+      'init',
+      'generator',
+      'activation',
+      'inputSpan',
+      'outputSpan',
+      'dtype',
+      'device',
+    ]);
     const { activation = 'none' } = options;
     if (!KINDS.activation.includes(activation)) {
       throw new ConfigError(
@@ -46,22 +59,26 @@ export class Linear extends Module implements Producer, Consumer {
     this.#input = input;
     this.#output = output;
     this.activation = activation;
-    const { generator, dtype = 'f32', device } = options;
-    const shape = [extentOf(output), extentOf(input)];
+    const { generator, dtype = 'f32', device, inputSpan = 1, outputSpan = 1 } = options;
+    const shape = [extentOf(output) * outputSpan, extentOf(input) * inputSpan];
     const init = initializer(options.init ?? 'kaiming-uniform');
     const array = noGrad(() =>
       tidy(() => {
         const initial = init(shape, { generator, dtype, device });
-        return new CarriedArray([output, input], { role: ['incoming', 'outgoing'], dtype, initial });
+        const span = [outputSpan, inputSpan];
+        return new CarriedArray([output, input], { role: ['incoming', 'outgoing'], dtype, initial, span });
       }),
     );
     this.weight = new Parameter(array, { name: 'weight' });
     this.bias =
       options.bias === false
         ? undefined
-        : new Parameter(new CarriedArray([output], { role: 'bias', dtype, device: array.full.device }), {
-            name: 'bias',
-          });
+        : new Parameter(
+            new CarriedArray([output], { role: 'bias', dtype, device: array.full.device, span: outputSpan }),
+            {
+              name: 'bias',
+            },
+          );
     if (output instanceof Width) output.producers.push(this);
     if (input instanceof Width) input.consumers.push(this);
   }
@@ -79,7 +96,9 @@ export class Linear extends Module implements Producer, Consumer {
 
   override forward(x: Tensor): Tensor {
     const input = this.#input;
-    const gate = input instanceof Width && !input.gated ? input.gate : undefined;
+    // Units of several columns are looked at by whoever knows how they lie in x.
+    const whole = this.weight.array.spans[1] === 1;
+    const gate = whole && input instanceof Width && !input.gated ? input.gate : undefined;
     return ops.linear(x, this.weight.value, this.bias?.value, { activation: this.activation, gate });
   }
 }
@@ -184,6 +203,25 @@ export class Dropout extends Module {
 
   override forward(x: Tensor): Tensor {
     return ops.dropout(x, this.p, { training: this.training, generator: this.#generator });
+  }
+}
+
+/** In training: whole samples of [N, ...] become 0 with probability p, the others are divided by 1 - p. Otherwise the identity. */
+export class DropPath extends Module {
+  readonly p: number;
+  readonly #generator: Generator | undefined;
+
+  /** @throws ConfigError unless 0 <= p < 1 */
+  constructor(p = 0.1, options: { generator?: Generator } = {}) {
+    super();
+    if (!(p >= 0 && p < 1)) throw new ConfigError(`DropPath: expected 0 <= p < 1, got ${String(p)}`);
+    this.p = p;
+    this.#generator = options.generator;
+  }
+
+  override forward(x: Tensor): Tensor {
+    if (this.p === 0) return x;
+    return ops.dropPath(x, this.p, { training: this.training, generator: this.#generator });
   }
 }
 

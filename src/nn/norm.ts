@@ -1,5 +1,5 @@
 /**
- * Batch and layer normalisation over the last axis.
+ * Batch and layer normalisation over the last axis, and group normalisation.
  */
 import { ConfigError, type Device, shown } from '../device/index.js';
 import * as ops from '../ops/index.js';
@@ -92,5 +92,41 @@ export class LayerNorm extends Module {
 
   override forward(x: Tensor): Tensor {
     return ops.layerNorm(x, this.gamma.value, this.beta.value, this.eps);
+  }
+}
+
+/**
+ * x [B, ..., C] -> gamma (x - mean) / sqrt(var + eps) + beta, statistics per sample over groups of C / groups neighbouring channels and
+ * all positions. Growing or pruning the width moves channels to other groups and so changes the function; the size must stay a multiple
+ * of the groups. Source: Wu and He 2018.
+ */
+export class GroupNorm extends Module {
+  readonly gamma: Parameter;
+  readonly beta: Parameter;
+  readonly groups: number;
+  readonly eps: number;
+
+  /** @throws ConfigError for groups that don't divide the channels */
+  constructor(groups: number, width: Axis, options: { eps?: number; dtype?: DType; device?: Device | string } = {}) {
+    super();
+    const channels = extentOf(width);
+    if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
+      throw new ConfigError(`GroupNorm: expected groups that divide ${channels} channels, got ${String(groups)}`);
+    }
+    const { dtype = 'f32', device } = options;
+    const carried = (fill: number): CarriedArray => new CarriedArray([width], { fill, role: 'norm', dtype, device });
+    this.gamma = new Parameter(carried(1), { name: 'gamma' });
+    this.beta = new Parameter(carried(0), { name: 'beta' });
+    this.groups = groups;
+    this.eps = options.eps ?? 1e-5;
+    if (width instanceof Width) width.mixers.push(this);
+  }
+
+  protected override unbind(): void {
+    for (const width of this.gamma.array.widths) width.forget(this);
+  }
+
+  override forward(x: Tensor): Tensor {
+    return ops.groupNorm(x, this.groups, this.gamma.value, this.beta.value, this.eps);
   }
 }

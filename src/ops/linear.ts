@@ -11,7 +11,7 @@ import { expand, reshape, viewOf } from './movement.js';
 /**
  * Where the importance of neurons is accumulated while gradients are computed. Read when backward runs: nothing is added unless
  * it is active and both tensors are set. `stats` f32 [C + 3, K]: rows 0..C-1 per class sum |a * dL/da|, then sum |a|, sum a and the
- * count of a == 0; `labels` i32 [M]; `scale` multiplies the gradient (the batch size undoes the mean of a loss).
+ * count of a == 0; `labels` i32 [M], or one for every M / n rows that are positions of one sample; `scale` multiplies the gradient (the batch size undoes the mean of a loss).
  */
 export interface Gate {
   active: boolean;
@@ -33,13 +33,20 @@ function working(
   const { labels, stats } = gate;
   expectDType(op, labels.dtype, ['i32']);
   expectDType(op, stats.dtype, ['f32']);
-  if (labels.rank !== 1 || labels.shape[0] !== rows) {
+  const samples = labels.rank === 1 ? labels.shape[0] : 0;
+  if (samples === 0 ? rows > 0 || labels.rank !== 1 : rows % samples !== 0) {
     throw new ShapeError(`${op}: expected gate labels of shape [${rows}], got ${describe(labels.shape)}`);
   }
   if (stats.rank !== 2 || stats.shape[0] < 4 || stats.shape[1] !== units) {
     throw new ShapeError(`${op}: expected gate stats of shape [classes + 3,${units}], got ${describe(stats.shape)}`);
   }
-  return { labels, stats };
+  if (samples === rows) return { labels, stats };
+  const column = reshape(labels, [samples, 1]);
+  const each = expand(column, [samples, rows / samples]);
+  const repeated = reshape(each, [rows]);
+  column.dispose();
+  each.dispose();
+  return { labels: repeated, stats };
 }
 
 interface LinearParams {
@@ -90,7 +97,9 @@ const linearGradInputOp: Run<Score | undefined> = defineOp<Score | undefined>({
     const gate = score && working('linearGradInput', score.gate, g.shape[0], w.shape[1]);
     if (!gate) return enqueue('linearGradInput', g.device, fresh, [g, w], [0, 1]);
     const inputs = [g, w, score.activations, gate.labels];
-    return enqueue('linearGradInput', g.device, fresh, inputs, [1, score.gate.scale], [gate.stats]);
+    const out = enqueue('linearGradInput', g.device, fresh, inputs, [1, score.gate.scale], [gate.stats]);
+    if (gate.labels !== score.gate.labels) gate.labels.dispose();
+    return out;
   },
   backward: ({ inputs: [g, w], needs }, [h]) => [
     h && needs[0] ? linearOp([h, w], { activation: 'none', gate: undefined })[0] : undefined,
@@ -182,6 +191,7 @@ const gateOp = defineOp<Gate>({
       const a = reshape(x.detach(), [rows, units]);
       const flat = reshape(g.detach(), [rows, units]);
       enqueue('gateStats', x.device, [], [a, flat, at.labels], [gate.scale], [at.stats]);
+      if (at.labels !== gate.labels) at.labels.dispose();
     }
     return [g];
   },

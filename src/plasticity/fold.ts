@@ -45,7 +45,8 @@ export function foldMeans(width: Width, slots: ArrayLike<number>, means: ArrayLi
       let complete = true;
       for (const consumer of width.consumers) {
         const into = target(consumer);
-        if (!into) {
+        // The mean of a unit that owns several columns, an attention head, says nothing about each of them.
+        if (!into || consumer.weight.array.spans[consumer.weight.array.axes.length - 1] !== 1) {
           complete = false;
           continue;
         }

@@ -108,7 +108,9 @@ async function weightScore(width: Width, name: ScoreKind): Promise<Float64Array>
   const parts = noGrad(() =>
     tidy(() =>
       width.producers.map(({ weight }) => {
-        const asRows = (t: Tensor): Tensor => (t.rank === 2 ? t.detach() : reshape(t.detach(), [t.shape[0], -1]));
+        // A unit may own several rows: an attention head does.
+        const asRows = (t: Tensor): Tensor =>
+          t.rank === 2 && t.shape[0] === width.size ? t.detach() : reshape(t.detach(), [width.size, -1]);
         const inputs = [asRows(weight.array.active)];
         if (needsGrads(name)) {
           if (!weight.grad) {
