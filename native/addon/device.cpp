@@ -6,6 +6,8 @@ namespace {
 
 constexpr napi_type_tag kDeviceTag = {0x6779727573446576ull, 0x9b1d6c0f3e57a241ull};
 constexpr double kMost = 9007199254740991.0;
+constexpr std::size_t kCommandNumbers = std::size_t{1} << 18;
+constexpr std::size_t kReleasedNumbers = 64;
 
 using Shared = std::shared_ptr<Holder>;
 
@@ -81,25 +83,59 @@ napi_value readSync(napi_env env, napi_callback_info info) {
   });
 }
 
-// The hot path: a function of its own per device, bound to the holder, so that nothing has to be unwrapped.
-napi_value enqueue(napi_env env, napi_callback_info info) {
-  std::size_t count = 1;
-  napi_value argument;
+// The hot path: functions of their own per device, bound to the holder, so that nothing has to be unwrapped. Their
+// arguments are whole numbers, 0 for a missing one.
+template <std::size_t N, class F>
+napi_value bound(napi_env env, napi_callback_info info, const char* name, F&& f) {
+  std::size_t count = N;
+  napi_value given[N];
   void* data = nullptr;
-  double length = 0;
-  if (napi_get_cb_info(env, info, &count, &argument, nullptr, &data) != napi_ok) return nullptr;
+  if (napi_get_cb_info(env, info, &count, given, nullptr, &data) != napi_ok) return nullptr;
   Holder& holder = **static_cast<Shared*>(data);
   return guarded(env, [&]() -> napi_value {
-    if (holder.device().disposed()) throw Error(Code::Disposed, "enqueue: the device was disposed of");
+    if (holder.device().disposed()) throw Error(Code::Disposed, std::string(name) + ": the device was disposed of");
+    double arguments[N] = {};
+    for (std::size_t i = 0; i < N && i < count; ++i)
+      if (napi_get_value_double(env, given[i], &arguments[i]) != napi_ok) arguments[i] = -1;
+    f(holder, arguments);
+    holder.reportMemory();
+    return nullptr;
+  });
+}
+
+// Gives the buffers back whose handles stand in the first `count` places of the shared array.
+void releaseFirst(napi_env env, Holder& holder, double count, const char* name) {
+  std::size_t most = 0;
+  double* handles = holder.released.get(env, &most);
+  if (!(count >= 0 && count <= static_cast<double>(most)))
+    throw Error(Code::Config, std::string(name) + ": expected a number of released buffers, 0 to " +
+                                  std::to_string(most) + ", got " + describeNumber(count));
+  const auto n = static_cast<std::size_t>(count);
+  std::optional<Error> first;  // the others are given back all the same
+  for (std::size_t i = 0; i < n; ++i) try {
+      holder.device().release(handles[i]);
+    } catch (const Error& e) {
+      if (!first) first = e;
+    }
+  if (first) throw *first;
+}
+
+napi_value enqueue(napi_env env, napi_callback_info info) {
+  return bound<2>(env, info, "enqueue", [&](Holder& holder, const double* arguments) {
+    if (arguments[1] != 0) releaseFirst(env, holder, arguments[1], "enqueue");
     std::size_t most = 0;
-    double* command = holder.command(&most);
-    if (napi_get_value_double(env, argument, &length) != napi_ok ||
-        !(length >= 0 && length <= static_cast<double>(most)))
+    double* command = holder.command.get(env, &most);
+    const double length = arguments[0];
+    if (!(length >= 0 && length <= static_cast<double>(most)))
       throw Error(Code::Config, "enqueue: expected the length of a command, 4 to " + std::to_string(most) +
                                     " numbers, got " + describeNumber(length));
     holder.device().enqueue(command, static_cast<std::size_t>(length));
-    holder.reportMemory();
-    return nullptr;
+  });
+}
+
+napi_value releaseMany(napi_env env, napi_callback_info info) {
+  return bound<1>(env, info, "releaseMany", [&](Holder& holder, const double* arguments) {
+    releaseFirst(env, holder, arguments[0], "releaseMany");
   });
 }
 
@@ -261,19 +297,27 @@ napi_value createDevice(napi_env env, napi_callback_info info) {
     const Shared holder = std::make_shared<Holder>(env, options);
     const napi_value wrapper = instantiate(env, environmentOf(env).device, std::make_unique<Shared>(holder));
 
-    napi_value function;
-    auto* bound = new Shared(holder);
-    must(env, napi_create_function(env, "enqueue", NAPI_AUTO_LENGTH, enqueue, bound, &function), "createDevice");
-    must(env,
-         napi_add_finalizer(
-             env, function, bound, [](napi_env, void* data, void*) { delete static_cast<Shared*>(data); }, nullptr,
-             nullptr),
-         "createDevice");
-    const napi_property_descriptor own[] = {
-        {"enqueue", nullptr, nullptr, nullptr, nullptr, function, napi_enumerable, nullptr},
-        {"command", nullptr, nullptr, nullptr, nullptr, holder->makeCommand(), napi_enumerable, nullptr},
+    const auto own = [&](const char* name, napi_callback callback) {
+      napi_value function;
+      auto* data = new Shared(holder);
+      must(env, napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, data, &function), "createDevice");
+      must(env,
+           napi_add_finalizer(
+               env, function, data, [](napi_env, void* d, void*) { delete static_cast<Shared*>(d); }, nullptr, nullptr),
+           "createDevice");
+      return napi_property_descriptor{name, nullptr, nullptr, nullptr, nullptr, function, napi_enumerable, nullptr};
     };
-    must(env, napi_define_properties(env, wrapper, std::size(own), own), "createDevice");
+    const auto array = [&](const char* name, SharedNumbers& numbers, std::size_t count) {
+      return napi_property_descriptor{
+          name, nullptr, nullptr, nullptr, nullptr, numbers.make(env, count), napi_enumerable, nullptr};
+    };
+    const napi_property_descriptor properties[] = {
+        own("enqueue", enqueue),
+        own("releaseMany", releaseMany),
+        array("command", holder->command, kCommandNumbers),
+        array("released", holder->released, kReleasedNumbers),
+    };
+    must(env, napi_define_properties(env, wrapper, std::size(properties), properties), "createDevice");
     return wrapper;
   });
 }

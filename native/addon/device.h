@@ -23,6 +23,25 @@ struct Pending {
   std::unique_ptr<char[]> data;
 };
 
+// Numbers shared with a Float64Array of JavaScript's.
+class SharedNumbers {
+ public:
+  // Creates the array, on first use of a new device.
+  napi_value make(napi_env env, std::size_t count);
+  double* get(napi_env env, std::size_t* length) {
+    if (!memory_) return ask(env, length);
+    *length = count_;
+    return memory_.get();
+  }
+
+ private:
+  double* ask(napi_env env, std::size_t* length);
+
+  std::size_t count_ = 0;
+  std::shared_ptr<double[]> memory_;
+  napi_ref array_ = nullptr;  // where external memory isn't allowed: the array itself is asked each time
+};
+
 // One device and its ties to an environment. Lives as long as a wrapper or a bound function refers to it.
 class Holder {
  public:
@@ -32,23 +51,27 @@ class Holder {
   ~Holder();
 
   Device& device() { return *device_; }
-  // Creates the array for commands, on first use of a new device.
-  napi_value makeCommand();
-  // The numbers of the command array.
-  double* command(std::size_t* length);
+  SharedNumbers command, released;
 
   // A promise and the completion that settles it. `into` may be null.
   napi_value promise(napi_value wrapper, napi_value into, std::size_t bytes, Completion* completion);
   void abandon();  // the completion just made was never enqueued
-  void reportMemory();
+  // Tells V8 how much memory hangs on its objects, once it has changed by some megabytes.
+  void reportMemory() {
+    const std::int64_t change = static_cast<std::int64_t>(device_->bytesInUse()) - reported_;
+    if (change >= kReportStep || change <= -kReportStep) reportChange();
+  }
   void dispose();
 
  private:
   static void onCleanup(void* self);
   static void onSettled(napi_env env, napi_value, void* context, void* data);
+  void reportChange();
   void settle(napi_env env, Pending* pending);
   void forget(napi_env env, Pending* pending);
   void finishQueue();
+
+  static constexpr std::int64_t kReportStep = std::int64_t{8} << 20;
 
   napi_env env_;
   std::unique_ptr<Device> device_;
@@ -57,8 +80,6 @@ class Holder {
   Pending* newest_ = nullptr;
   std::atomic<bool> closing_{false};  // read by the stream's thread
   std::int64_t reported_ = 0;
-  std::shared_ptr<double[]> command_;
-  napi_ref commandArray_ = nullptr;  // where external memory isn't allowed: the array itself is asked each time
 };
 
 void defineClasses(Napi::Env env, Environment& environment);

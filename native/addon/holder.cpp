@@ -4,11 +4,6 @@
 #include "device.h"
 
 namespace gyrus::addon {
-namespace {
-constexpr std::size_t kCommandNumbers = std::size_t{1} << 18;
-constexpr std::int64_t kReportStep = std::int64_t{8} << 20;
-}  // namespace
-
 Holder::Holder(napi_env env, const Stream::Options& options) : env_(env) {
   device_ = std::make_unique<Device>(cpu::activeTable(), options);
   napi_value name;
@@ -39,7 +34,7 @@ void Holder::dispose() {
     settled_ = nullptr;  // Node took it down with the environment
     return;
   }
-  reportMemory();
+  reportChange();
   napi_remove_env_cleanup_hook(env_, onCleanup, this);
   if (pending_.empty()) finishQueue();
 }
@@ -49,34 +44,31 @@ void Holder::finishQueue() {
   settled_ = nullptr;
 }
 
-napi_value Holder::makeCommand() {
-  command_ = std::shared_ptr<double[]>(new double[kCommandNumbers]());
-  auto* share = new std::shared_ptr<double[]>(command_);
+napi_value SharedNumbers::make(napi_env env, std::size_t count) {
+  count_ = count;
+  memory_ = std::shared_ptr<double[]>(new double[count]());
+  auto* share = new std::shared_ptr<double[]>(memory_);
   napi_value buffer, array;
   // The memory is shared with the array's buffer: whoever detaches that can't take it from us.
   const napi_status status = napi_create_external_arraybuffer(
-      env_, command_.get(), kCommandNumbers * sizeof(double),
+      env, memory_.get(), count * sizeof(double),
       [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<double[]>*>(hint); }, share, &buffer);
   if (status != napi_ok) {
     delete share;
-    command_.reset();
+    memory_.reset();
     void* data;
-    must(env_, napi_create_arraybuffer(env_, kCommandNumbers * sizeof(double), &data, &buffer), "createDevice");
+    must(env, napi_create_arraybuffer(env, count * sizeof(double), &data, &buffer), "createDevice");
   }
-  must(env_, napi_create_typedarray(env_, napi_float64_array, kCommandNumbers, buffer, 0, &array), "createDevice");
-  if (!command_) must(env_, napi_create_reference(env_, array, 0, &commandArray_), "createDevice");
+  must(env, napi_create_typedarray(env, napi_float64_array, count, buffer, 0, &array), "createDevice");
+  if (!memory_) must(env, napi_create_reference(env, array, 0, &array_), "createDevice");
   return array;
 }
 
-double* Holder::command(std::size_t* length) {
-  if (command_) {
-    *length = kCommandNumbers;
-    return command_.get();
-  }
+double* SharedNumbers::ask(napi_env env, std::size_t* length) {
   napi_value array = nullptr;
-  must(env_, napi_get_reference_value(env_, commandArray_, &array), "enqueue");
-  if (!array) throw Error(Code::Config, "enqueue: the command array is gone");
-  const Bytes b = typedArray(env_, array, "enqueue: command");
+  must(env, napi_get_reference_value(env, array_, &array), "enqueue");
+  if (!array) throw Error(Code::Config, "enqueue: the array shared with the addon is gone");
+  const Bytes b = typedArray(env, array, "enqueue: shared array");
   *length = b.length;
   return static_cast<double*>(b.data);
 }
@@ -152,13 +144,11 @@ void Holder::forget(napi_env env, Pending* pending) {
   if (device_->disposed()) finishQueue();
 }
 
-void Holder::reportMemory() {
+void Holder::reportChange() {
   const std::int64_t now = device_->disposed() ? 0 : static_cast<std::int64_t>(device_->bytesInUse());
-  const std::int64_t change = now - reported_;
-  if (change < kReportStep && change > -kReportStep && now != 0) return;
-  if (change == 0) return;
+  if (now == reported_) return;
   std::int64_t total;
-  napi_adjust_external_memory(env_, change, &total);
+  napi_adjust_external_memory(env_, now - reported_, &total);
   reported_ = now;
 }
 

@@ -71,6 +71,13 @@ std::size_t Allocator::sizeClass(std::size_t bytes) {
   return roundUp(bytes, std::max(octave / 4, kAlign));
 }
 
+std::size_t Allocator::classIndex(std::size_t capacity) {
+  if (capacity <= 4 * kAlign) return capacity / kAlign - 1;
+  const int octave = std::bit_width(capacity - 1) - 1;               // 2^octave < capacity <= 2^(octave + 1)
+  const std::size_t quarter = ((capacity - 1) >> (octave - 2)) - 4;  // 0..3
+  return 4 * static_cast<std::size_t>(octave - 7) + quarter;
+}
+
 bool Allocator::fromSystem(Block* block) {
   if (block->capacity < kMapped) {
     block->held = block->capacity + kSlack;
@@ -118,7 +125,8 @@ Block* Allocator::allocate(std::size_t bytes) {
   const std::size_t limit = memoryLimit();
   if (bytes > limit) outOfMemory(bytes, "the limit is " + std::to_string(limit) + " bytes");
   const std::size_t capacity = sizeClass(bytes);
-  std::vector<Block*>& list = cache_[capacity];
+  const std::size_t index = classIndex(capacity);
+  std::vector<Block*>& list = cache_[index];
   if (!list.empty()) {
     Block* block = list.back();
     list.pop_back();
@@ -141,6 +149,7 @@ Block* Allocator::allocate(std::size_t bytes) {
   }
   auto block = std::make_unique<Block>();
   block->capacity = capacity;
+  block->index = static_cast<std::uint32_t>(index);
   if (!fromSystem(block.get())) {
     trim();
     if (!fromSystem(block.get())) outOfMemory(bytes, "the system has none left");
@@ -158,7 +167,7 @@ bool Allocator::release(Block* block) {
   inUse_ -= block->bytes;
   --alive_;
   cached_ += block->held;
-  cache_[block->capacity].push_back(block);
+  cache_[block->index].push_back(block);
   return true;
 }
 
@@ -171,7 +180,7 @@ void Allocator::relabel(Block* block, std::size_t bytes) {
 void Allocator::trim() {
   if (cached_ == 0) return;
   if (beforeTrim_) beforeTrim_();
-  for (auto& [capacity, list] : cache_) {
+  for (std::vector<Block*>& list : cache_) {
     for (Block* block : list) toSystem(block);
     list.clear();
   }

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <unordered_map>
 #include <vector>
 
 namespace gyrus {
@@ -17,6 +16,7 @@ struct Block {
   std::uint32_t owner = 0;  // the recording that allocated it, 0 for none
   void* base = nullptr;     // what the system handed out
   std::size_t held = 0;     // bytes of it
+  std::uint32_t index = 0;  // of the size class
 };
 
 class Allocator {
@@ -37,6 +37,8 @@ class Allocator {
   void trim();
 
   static std::size_t sizeClass(std::size_t bytes);
+  // The place of a size class among all of them.
+  static std::size_t classIndex(std::size_t capacity);
 
   std::size_t bytesInUse() const { return inUse_; }
   std::size_t peakBytes() const { return peak_; }
@@ -44,12 +46,14 @@ class Allocator {
   std::size_t blocks() const { return alive_; }
 
  private:
+  static constexpr std::size_t kClasses = 4 + 4 * 56;  // up to 2^64 bytes
+
   bool fromSystem(Block* block);
   void toSystem(Block* block);
   void count(std::size_t bytes);
 
   std::function<void()> beforeTrim_;
-  std::unordered_map<std::size_t, std::vector<Block*>> cache_;
+  std::vector<Block*> cache_[kClasses];
   std::size_t inUse_ = 0, peak_ = 0, reserved_ = 0, cached_ = 0, alive_ = 0;
 };
 

@@ -1,6 +1,4 @@
 // From the numbers of a command to views: every number is checked here before anything is believed.
-#include <cmath>
-
 #include "core/device.h"
 
 namespace gyrus {
@@ -8,8 +6,10 @@ namespace {
 
 constexpr double kExact = 9007199254740992.0;  // 2^53
 
-// False for NaN, infinities, fractions and negatives.
-bool isCount(double v, double most) { return v >= 0 && v <= most && v == std::floor(v); }
+// False for NaN, infinities, fractions and negatives. `most` is at most 2^53, so the conversion is defined.
+bool isCount(double v, double most) {
+  return v >= 0 && v <= most && v == static_cast<double>(static_cast<std::int64_t>(v));
+}
 
 [[noreturn]] void refuse(Code code, Op op, const std::string& message) {
   throw Error(code, std::string(nameOf(op)) + ": " + message);
@@ -20,7 +20,7 @@ bool isCount(double v, double most) { return v >= 0 && v <= most && v == std::fl
 std::size_t Device::decodeView(const double* command, std::size_t length, std::size_t at, bool output) {
   const Op op = call_.op;
   const auto which = [&] {
-    const auto i = static_cast<int>(call_.views.size());
+    const auto i = static_cast<int>(call_.places.size());  // one place for each view that was read
     return output ? "output " + std::to_string(i) : "input " + std::to_string(i - call_.outputs);
   };
   if (at + 4 > length) refuse(Code::Config, op, "the command ends before " + which());
@@ -33,7 +33,9 @@ std::size_t Device::decodeView(const double* command, std::size_t length, std::s
   const int r = static_cast<int>(rank);
   if (at + 4 + 2 * static_cast<std::size_t>(r) > length) refuse(Code::Config, op, "the command ends before " + which());
 
-  View view;
+  if (call_.views.size() == call_.places.size()) call_.views.emplace_back();
+  View& view = call_.views[call_.places.size()];
+  view.clear();
   view.dtype = static_cast<DType>(static_cast<int>(dtype));
   view.rank = r;
   bool empty = false, overflow = false;
@@ -65,19 +67,15 @@ std::size_t Device::decodeView(const double* command, std::size_t length, std::s
     view.data = nullptr;
   } else {
     block = handles_.get(handle, nameOf(op));
-    // In whole elements, so that nothing overflows.
-    if (end > static_cast<std::int64_t>(block->bytes) / unit)
+    if (end * unit > static_cast<std::int64_t>(block->bytes))  // at most 2^53 elements of 8 bytes
       refuse(Code::Shape, op,
              which() + ": " + describeShape(view) + " of " + nameOf(view.dtype) + " at offset " +
                  describeNumber(offset) + " needs " + std::to_string(end * unit) + " bytes, the buffer has " +
                  std::to_string(block->bytes));
     view.data = block->data + static_cast<std::int64_t>(offset) * unit;
   }
-  call_.views.push_back(view);
-  call_.blocks.push_back(block);
-  call_.starts.push_back(static_cast<std::size_t>(offset) * static_cast<std::size_t>(unit));
-  call_.sizes.push_back(static_cast<std::size_t>(end) * static_cast<std::size_t>(unit));
-  call_.at.push_back(at);
+  call_.places.push_back({block, static_cast<std::size_t>(offset) * static_cast<std::size_t>(unit),
+                          static_cast<std::size_t>(end) * static_cast<std::size_t>(unit), at, false});
   return at + 4 + 2 * static_cast<std::size_t>(r);
 }
 
@@ -96,11 +94,7 @@ void Device::decode(const double* command, std::size_t length) {
   call_.outputs = static_cast<int>(head[1]);
   call_.inputs = static_cast<int>(head[2]);
   const auto numbers = static_cast<std::size_t>(head[3]);
-  call_.views.clear();
-  call_.blocks.clear();
-  call_.starts.clear();
-  call_.sizes.clear();
-  call_.at.clear();
+  call_.places.clear();
   std::size_t at = 4;
   for (int i = 0; i < call_.outputs; ++i) at = decodeView(command, length, at, true);
   for (int i = 0; i < call_.inputs; ++i) at = decodeView(command, length, at, false);

@@ -73,9 +73,9 @@ void Device::write(double handle, double byteOffset, const void* data, std::size
   }
   std::unique_ptr<char[]> staged(new char[bytes]);
   std::memcpy(staged.get(), data, bytes);
-  Entry& e = stream_.next(bytes);
-  e.kind = Entry::Kind::Write;
+  EntryExtra& e = stream_.next(bytes).set(Entry::Kind::Write);
   e.target = target;
+  e.bytes = bytes;
   e.staged = std::move(staged);
   stream_.push();
 }
@@ -89,8 +89,7 @@ void Device::read(double handle, double byteOffset, std::size_t bytes, Completio
   if (recording_) throw Error(Code::Config, "read: a captured function can't read values: a replay wouldn't");
   Block* block;
   char* source = range("read", handle, byteOffset, bytes, &block);
-  Entry& e = stream_.next();
-  e.kind = Entry::Kind::Read;
+  EntryExtra& e = stream_.next().set(Entry::Kind::Read);
   e.target = source;
   e.bytes = bytes;
   e.completion = std::move(completion);
@@ -109,8 +108,7 @@ void Device::readSync(double handle, double byteOffset, void* into, std::size_t 
 
 void Device::fence(Completion completion) {
   alive("fence");
-  Entry& e = stream_.next();
-  e.kind = Entry::Kind::Fence;
+  EntryExtra& e = stream_.next().set(Entry::Kind::Fence);
   e.completion = std::move(completion);
   stream_.push();
 }
@@ -132,36 +130,35 @@ void Device::enqueue(double* command, std::size_t length) {
 
   // Fresh outputs come last, when nothing but memory can fail any more.
   const auto outputs = static_cast<std::size_t>(call_.outputs);
-  call_.fresh.assign(outputs, false);
   for (std::size_t i = 0; i < outputs; ++i) {
-    if (call_.blocks[i]) continue;
-    double handle;
+    Decoded::Place& place = call_.places[i];
+    if (place.block) continue;
     try {
-      handle = newBuffer(call_.sizes[i]);
+      place.block = allocateBlock(place.bytes);
+      try {
+        command[place.at] = handles_.add(place.block);
+      } catch (...) {
+        releaseBlock(place.block);
+        throw;
+      }
     } catch (...) {
       for (std::size_t j = 0; j < i; ++j)
-        if (call_.fresh[j]) {
-          releaseBlock(handles_.remove(command[call_.at[j]], nameOf(op)));
-          command[call_.at[j]] = 0;
+        if (call_.places[j].fresh) {
+          releaseBlock(handles_.remove(command[call_.places[j].at], nameOf(op)));
+          command[call_.places[j].at] = 0;
         }
       throw;
     }
-    command[call_.at[i]] = handle;
-    call_.fresh[i] = true;
-    call_.blocks[i] = handles_.get(handle, nameOf(op));
-    call_.views[i].data = call_.blocks[i]->data + call_.starts[i];
+    place.fresh = true;
+    call_.views[i].data = place.block->data + place.start;
   }
-  if (recording_)
-    recording_->recordCall(op, kernel, call_.views.data(), call_.blocks.data(), call_.outputs, call_.inputs,
+  if (recording_) {
+    recordedBlocks_.clear();
+    for (const Decoded::Place& place : call_.places) recordedBlocks_.push_back(place.block);
+    recording_->recordCall(op, kernel, call_.views.data(), recordedBlocks_.data(), call_.outputs, call_.inputs,
                            call_.record.data(), static_cast<int>(call_.record.size()));
-  Entry& e = stream_.next();
-  e.kind = Entry::Kind::Call;
-  e.op = op;
-  e.kernel = kernel;
-  e.outputs = call_.outputs;
-  e.inputs = call_.inputs;
-  e.views.swap(call_.views);
-  e.record.swap(call_.record);
+  }
+  stream_.next().setCall(op, kernel, call_.outputs, call_.inputs, call_.views.data(), call_.record);
   stream_.push();
 }
 
@@ -195,13 +192,12 @@ void Device::replay(Graph& graph, const std::vector<double>& inputs) {
   alive("replay");
   if (graph.disposed()) throw Error(Code::Disposed, "replay: the graph was disposed of");
   if (recording_) throw Error(Code::Config, "replay: a capture is under way; captures can't be nested");
-  std::vector<Block*> blocks;
-  for (double handle : inputs) blocks.push_back(handles_.get(handle, "replay"));
-  std::vector<char*> bindings = graph.bind(blocks);
-  Entry& e = stream_.next();
-  e.kind = Entry::Kind::Replay;
+  boundBlocks_.clear();
+  for (double handle : inputs) boundBlocks_.push_back(handles_.get(handle, "replay"));
+  graph.bind(boundBlocks_, bindings_);
+  EntryExtra& e = stream_.next().set(Entry::Kind::Replay);
   e.program = graph.program();
-  e.bindings = std::move(bindings);
+  e.bindings.swap(bindings_);
   stream_.push();
 }
 
@@ -227,8 +223,7 @@ std::optional<Device::Batch> Device::nextBatch(const std::shared_ptr<Loader>& lo
     releaseBlock(handles_.remove(x, "loader"));
     throw;
   }
-  Entry& e = stream_.next();
-  e.kind = Entry::Kind::HandOver;
+  EntryExtra& e = stream_.next().set(Entry::Kind::HandOver);
   e.target = handles_.get(x, "loader")->data;
   e.labels = handles_.get(y, "loader")->data;
   e.loader = loader;

@@ -59,12 +59,15 @@ class Device {
   struct Decoded {
     Op op = Op::Fill;
     int outputs = 0, inputs = 0;
-    std::vector<View> views;
-    std::vector<Block*> blocks;       // null: a fresh output
-    std::vector<std::size_t> starts;  // byte offset of the view
-    std::vector<std::size_t> sizes;   // bytes a fresh output needs
-    std::vector<std::size_t> at;      // where its handle stands in the command
-    std::vector<bool> fresh;
+    std::vector<View> views;  // as many as places; those behind are of earlier calls
+    struct Place {
+      Block* block;       // null: a fresh output
+      std::size_t start;  // byte offset of the view
+      std::size_t bytes;  // what a fresh output needs
+      std::size_t at;     // where its handle stands in the command
+      bool fresh;
+    };
+    std::vector<Place> places;
     std::vector<double> record;
   };
   void alive(const char* what) const;
@@ -84,6 +87,8 @@ class Device {
   std::vector<std::weak_ptr<Graph>> graphs_;
   std::vector<std::weak_ptr<Loader>> loaders_;
   Decoded call_;
+  std::vector<Block*> recordedBlocks_, boundBlocks_;  // kept to reuse their memory
+  std::vector<char*> bindings_;
   bool disposed_ = false;
   Stream stream_;
 };

@@ -125,30 +125,28 @@ void Graph::finish() {
   free_.clear();
 }
 
-std::vector<char*> Graph::bind(const std::vector<Block*>& blocks) const {
+void Graph::bind(const std::vector<Block*>& blocks, std::vector<char*>& pointers) const {
   if (blocks.size() != inputs_.size())
     throw Error(Code::Config,
                 "replay: expected " + std::to_string(inputs_.size()) + " inputs, got " + std::to_string(blocks.size()));
-  std::vector<char*> pointers;
-  pointers.reserve(blocks.size());
+  pointers.clear();
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     Block* const block = blocks[i];
-    const std::string name = "replay: input " + std::to_string(i);
+    const auto name = [i] { return "replay: input " + std::to_string(i); };
     if (block->bytes < inputs_[i].bytes)
-      throw Error(Code::Shape, name + ": expected a buffer of " + std::to_string(inputs_[i].bytes) + " bytes, got " +
+      throw Error(Code::Shape, name() + ": expected a buffer of " + std::to_string(inputs_[i].bytes) + " bytes, got " +
                                    std::to_string(block->bytes));
     // What was checked when the calls were recorded, that no output lies over an input, must still hold.
-    if (written_.count(block)) throw Error(Code::Config, name + " is a buffer that the graph itself writes");
+    if (written_.count(block)) throw Error(Code::Config, name() + " is a buffer that the graph itself writes");
     if (inputs_[i].written) {
       if (touched_.count(block))
-        throw Error(Code::Config, name + ", which the graph writes, is a buffer it also reads");
+        throw Error(Code::Config, name() + ", which the graph writes, is a buffer it also reads");
       for (std::size_t j = 0; j < blocks.size(); ++j)
         if (j != i && blocks[j] == block)
-          throw Error(Code::Config, name + ", which the graph writes, is also input " + std::to_string(j));
+          throw Error(Code::Config, name() + ", which the graph writes, is also input " + std::to_string(j));
     }
     pointers.push_back(block->data);
   }
-  return pointers;
 }
 
 std::size_t Graph::bytes() const {

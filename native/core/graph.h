@@ -65,8 +65,8 @@ class Graph {
   void finish();
 
   // ---- afterwards
-  // Checks the buffers that take the inputs' place. Throws Error(Config | Shape).
-  std::vector<char*> bind(const std::vector<Block*>& blocks) const;
+  // Checks the buffers that take the inputs' place and gives their memory. Throws Error(Config | Shape).
+  void bind(const std::vector<Block*>& blocks, std::vector<char*>& pointers) const;
   const std::shared_ptr<Program>& program() const { return program_; }
   std::size_t bytes() const;
   std::size_t inputs() const { return inputs_.size(); }

@@ -49,7 +49,7 @@ double HandleTable::add(Block* block) {
 
 std::uint32_t HandleTable::find(double handle, const char* what) const {
   // The comparison is false for NaN; only then is the conversion defined.
-  if (!(handle >= 1 && handle < 9007199254740992.0) || handle != std::floor(handle))
+  if (!(handle >= 1 && handle < 9007199254740992.0) || handle != static_cast<double>(static_cast<std::int64_t>(handle)))
     throw Error(Code::Device, std::string(what) + ": expected a buffer handle, got " + describeNumber(handle));
   const auto bits = static_cast<std::uint64_t>(handle);
   const auto index = static_cast<std::uint32_t>(bits & kIndexMask);

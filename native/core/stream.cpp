@@ -1,5 +1,6 @@
 #include "core/stream.h"
 
+#include <algorithm>
 #include <bit>
 #include <chrono>
 #include <cstring>
@@ -22,8 +23,7 @@ Error named(Op op, const Error& e) {
 }
 }  // namespace
 
-void Entry::clear() {
-  kind = Kind::None;
+void EntryExtra::clear() {
   if (views.capacity() > kKeepViews) std::vector<View>().swap(views);
   if (record.capacity() > kKeepViews) std::vector<double>().swap(record);
   staged.reset();
@@ -31,6 +31,65 @@ void Entry::clear() {
   program.reset();
   loader.reset();
 }
+
+void Entry::clear() {
+  const bool simple = kind == Kind::Call && packed;
+  kind = Kind::None;
+  if (!simple && extra) extra->clear();
+}
+
+EntryExtra& Entry::set(Kind k) {
+  if (!extra) extra = std::make_unique<EntryExtra>();
+  kind = k;
+  return *extra;
+}
+
+void Entry::setCall(Op o, Kernel k, int outs, int ins, const View* views, const std::vector<double>& record) {
+  const View* const end = views + outs + ins;
+  std::size_t need = record.size();
+  for (const View* v = views; v < end; ++v) need += 2 + 2 * static_cast<std::size_t>(v->rank);
+  packed = need <= kWords;
+  if (!packed) {
+    EntryExtra& e = set(Kind::Call);
+    e.views.assign(views, end);
+    e.record = record;
+    numbers = static_cast<int>(e.record.size());
+  } else {
+    std::uint64_t* at = words;
+    for (const View* v = views; v < end; ++v) {
+      const int rank = v->rank;
+      *at++ = reinterpret_cast<std::uintptr_t>(v->data);
+      *at++ = static_cast<std::uint64_t>(v->dtype) << 8 | static_cast<std::uint64_t>(rank);
+      for (int i = 0; i < rank; ++i) *at++ = static_cast<std::uint64_t>(v->shape[i]);
+      for (int i = 0; i < rank; ++i) *at++ = static_cast<std::uint64_t>(v->stride[i]);
+    }
+    std::memcpy(at, record.data(), record.size() * sizeof(double));
+    numbers = static_cast<int>(record.size());
+    kind = Kind::Call;
+  }
+  op = o;
+  kernel = k;
+  outputs = outs;
+  inputs = ins;
+}
+
+namespace {
+// Where the record starts.
+const std::uint64_t* unpack(const Entry& e, View* views) {
+  const std::uint64_t* at = e.words;
+  for (int i = 0; i < e.outputs + e.inputs; ++i) {
+    View& v = views[i];
+    v.clear();
+    v.data = reinterpret_cast<void*>(static_cast<std::uintptr_t>(at[0]));
+    v.dtype = static_cast<DType>(at[1] >> 8);
+    v.rank = static_cast<int>(at[1] & 0xff);
+    at += 2;
+    for (int r = 0; r < v.rank; ++r) v.shape[r] = static_cast<std::int64_t>(*at++);
+    for (int r = 0; r < v.rank; ++r) v.stride[r] = static_cast<std::int64_t>(*at++);
+  }
+  return at;
+}
+}  // namespace
 
 void runKernel(Kernel kernel, const View* views, int outputs, int inputs, const double* record, int numbers,
                ScratchArena& scratch) {
@@ -49,21 +108,34 @@ Stream::Stream(const Options& options) : options_(options) {
 
 Stream::~Stream() { stop(); }
 
-Entry& Stream::next(std::size_t stagedBytes) {
-  // Room is made one entry at a time, so that the producer is held up no longer than it has to be.
+void Stream::makeRoom(std::size_t stagedBytes) {
+  // Where the executor is quick, room for a number of entries is awaited, so that the two don't meet at every one.
+  const std::uint64_t room = options_.maxCalls / 8 + 1;
   for (;;) {
-    const std::uint64_t head = head_.load(std::memory_order_acquire);
+    const std::uint64_t head = seenHead_ = head_.load(std::memory_order_acquire);
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
     const bool full = tail - head >= options_.maxCalls;
     const bool heavy =
         stagedBytes > 0 && stagedBytes_.load(std::memory_order_acquire) + stagedBytes > options_.maxBytes;
     if (head == tail || (!full && !heavy)) break;
-    drainTo(head + 1);
+    // One entry at a time otherwise, so that the producer is held up no longer than it has to be.
+    if (!awaitProgress(std::min(room, tail - head))) drainTo(head + 1);
   }
   stagedBytes_.fetch_add(stagedBytes, std::memory_order_relaxed);
-  Entry& e = ring_[tail_.load(std::memory_order_relaxed) & mask_];
-  e.bytes = stagedBytes;
-  return e;
+}
+
+// Whether the executor ran that many entries while we looked on; not when it takes long over one.
+bool Stream::awaitProgress(std::uint64_t entries) {
+  std::uint64_t last = head_.load(std::memory_order_acquire);
+  const std::uint64_t target = last + entries;
+  for (int idle = 0; idle < 50; ++idle) {
+    cpuRelax();
+    const std::uint64_t head = head_.load(std::memory_order_acquire);
+    if (head >= target) return true;
+    if (head != last) idle = 0;
+    last = head;
+  }
+  return false;
 }
 
 void Stream::push() {
@@ -89,6 +161,8 @@ bool Stream::waitForWork() {
       if (ready()) return !stop_.load();
       cpuRelax();
     }
+    // The producer runs the queue itself: its pool may need this core.
+    if (claimed_.load(std::memory_order_relaxed)) std::this_thread::yield();
   } while (std::chrono::steady_clock::now() < until);
   std::unique_lock<std::mutex> hold(sleepLock_);
   sleeping_.store(true, std::memory_order_seq_cst);
@@ -100,9 +174,14 @@ bool Stream::waitForWork() {
 void Stream::loop() {
   while (waitForWork()) {
     std::lock_guard<std::mutex> hold(executor_);
-    while (!stop_.load(std::memory_order_acquire) && !claimed_.load(std::memory_order_acquire) &&
-           head_.load(std::memory_order_relaxed) != tail_.load(std::memory_order_acquire))
+    std::uint64_t tail = tail_.load(std::memory_order_acquire);  // looked at again only when all up to it have run
+    while (!stop_.load(std::memory_order_acquire) && !claimed_.load(std::memory_order_acquire)) {
+      if (head_.load(std::memory_order_relaxed) == tail) {
+        tail = tail_.load(std::memory_order_acquire);
+        if (head_.load(std::memory_order_relaxed) == tail) break;
+      }
       runOne();
+    }
   }
 }
 
@@ -147,24 +226,32 @@ void Stream::guarded(const Op& op, F&& f) {
 }
 
 void Stream::runOne() {
-  Entry& e = ring_[head_.load(std::memory_order_relaxed) & mask_];
+  const std::uint64_t head = head_.load(std::memory_order_relaxed);
+  Entry& e = ring_[head & mask_];
   run(e);
-  if (e.kind == Entry::Kind::Write) stagedBytes_.fetch_sub(e.bytes, std::memory_order_release);
+  if (e.kind == Entry::Kind::Write) stagedBytes_.fetch_sub(e.extra->bytes, std::memory_order_release);
   e.clear();
-  head_.fetch_add(1, std::memory_order_seq_cst);
+  head_.store(head + 1, std::memory_order_release);
 }
 
 void Stream::run(Entry& e) {
+  if (e.kind == Entry::Kind::Call) {
+    if (error_) return;
+    guarded(e.op, [&] {
+      if (e.packed) {
+        const auto* record = reinterpret_cast<const double*>(unpack(e, views_));
+        runKernel(e.kernel, views_, e.outputs, e.inputs, record, e.numbers, scratch_);
+      } else {
+        runKernel(e.kernel, e.extra->views.data(), e.outputs, e.inputs, e.extra->record.data(), e.numbers, scratch_);
+      }
+    });
+    return;
+  }
+  if (e.kind == Entry::Kind::None) return;
+  EntryExtra& x = *e.extra;
   switch (e.kind) {
-    case Entry::Kind::Call:
-      if (error_) return;
-      guarded(e.op, [&] {
-        runKernel(e.kernel, e.views.data(), e.outputs, e.inputs, e.record.data(), static_cast<int>(e.record.size()),
-                  scratch_);
-      });
-      return;
     case Entry::Kind::Write:
-      std::memcpy(e.target, e.staged.get(), e.bytes);
+      std::memcpy(x.target, x.staged.get(), x.bytes);
       return;
     case Entry::Kind::Read:
     case Entry::Kind::Fence: {
@@ -172,30 +259,31 @@ void Stream::run(Entry& e) {
       std::optional<Error> error = std::move(error_);
       error_.reset();
       if (!error && e.kind == Entry::Kind::Read) {
-        copy.reset(new (std::nothrow) char[e.bytes > 0 ? e.bytes : 1]);
+        copy.reset(new (std::nothrow) char[x.bytes > 0 ? x.bytes : 1]);
         if (!copy) {
-          error.emplace(Code::OutOfMemory, "read: no memory for " + std::to_string(e.bytes) + " bytes");
-        } else if (e.bytes > 0) {
-          std::memcpy(copy.get(), e.target, e.bytes);
+          error.emplace(Code::OutOfMemory, "read: no memory for " + std::to_string(x.bytes) + " bytes");
+        } else if (x.bytes > 0) {
+          std::memcpy(copy.get(), x.target, x.bytes);
         }
       }
-      e.completion(error ? &*error : nullptr, std::move(copy));
+      x.completion(error ? &*error : nullptr, std::move(copy));
       return;
     }
     case Entry::Kind::Replay: {
       if (error_) return;
       Op op = Op::Fill;
-      guarded(op, [&] { e.program->run(e.bindings, scratch_, stop_, op); });
+      guarded(op, [&] { x.program->run(x.bindings, scratch_, stop_, op); });
       return;
     }
     case Entry::Kind::HandOver:
       // Like a host write it happens under a sticky error too: the ring of batches has to move on.
       try {
-        e.loader->handOver(e.epoch, e.target, e.labels);
+        x.loader->handOver(x.epoch, x.target, x.labels);
       } catch (const Error& error) {
         if (!error_) error_ = error;
       }
       return;
+    case Entry::Kind::Call:
     case Entry::Kind::None:
       return;
   }
@@ -212,7 +300,7 @@ void Stream::stop() {
   const Error dropped(Code::Disposed, "the device was disposed of before the stream got here");
   for (; head_.load() != tail_.load(); head_.fetch_add(1)) {
     Entry& e = ring_[head_.load() & mask_];
-    if (e.completion) e.completion(&dropped, nullptr);
+    if (e.kind != Entry::Kind::None && e.extra && e.extra->completion) e.extra->completion(&dropped, nullptr);
     e.clear();
   }
 }

@@ -22,13 +22,9 @@ class Loader;
 // Called once, on the thread that runs the entry: with an error, or with the bytes that were read (null for a fence).
 using Completion = std::function<void(const Error* error, std::unique_ptr<char[]> data)>;
 
-struct Entry {
-  enum class Kind { None, Call, Write, Read, Fence, Replay, HandOver };
-  Kind kind = Kind::None;
-  // Call
-  Op op = Op::Fill;
-  Kernel kernel = nullptr;
-  int outputs = 0, inputs = 0;
+// What an entry needs beside the fields of a short call; a slot of the ring keeps it for the next time.
+struct EntryExtra {
+  // Call whose arguments don't fit the entry
   std::vector<View> views;
   std::vector<double> record;
   // Write (staged -> target), Read (target -> a copy), HandOver (x -> target, y -> labels)
@@ -47,6 +43,25 @@ struct Entry {
   void clear();
 };
 
+// A short call is packed into few cache lines, since they travel from the producer's core to the executor's.
+struct alignas(64) Entry {
+  enum class Kind : std::uint8_t { None, Call, Write, Read, Fence, Replay, HandOver };
+  static constexpr int kWords = 26;
+
+  Kind kind = Kind::None;
+  bool packed = false;  // a call whose arguments lie in `words`
+  Op op = Op::Fill;
+  int outputs = 0, inputs = 0, numbers = 0;
+  Kernel kernel = nullptr;
+  std::unique_ptr<EntryExtra> extra;
+  std::uint64_t words[kWords];  // per view: data, dtype and rank, shape, strides; then the record
+
+  void setCall(Op op, Kernel kernel, int outputs, int inputs, const View* views, const std::vector<double>& record);
+  // The other kinds.
+  EntryExtra& set(Kind kind);
+  void clear();
+};
+
 class Stream {
  public:
   struct Options {
@@ -60,7 +75,11 @@ class Stream {
   ~Stream();
 
   // The entry to fill next; waits for room by running what is queued. push() hands it over.
-  Entry& next(std::size_t stagedBytes = 0);
+  Entry& next(std::size_t stagedBytes = 0) {
+    if (stagedBytes > 0 || tail_.load(std::memory_order_relaxed) - seenHead_ >= options_.maxCalls)
+      makeRoom(stagedBytes);
+    return ring_[tail_.load(std::memory_order_relaxed) & mask_];
+  }
   void push();
 
   // Runs everything queued, on the calling thread.
@@ -78,6 +97,8 @@ class Stream {
   void stop();
 
  private:
+  void makeRoom(std::size_t stagedBytes);
+  bool awaitProgress(std::uint64_t room);
   void loop();
   bool waitForWork();
   void wake();
@@ -91,6 +112,7 @@ class Stream {
   Options options_;
   std::vector<Entry> ring_;
   std::uint64_t mask_;
+  std::uint64_t seenHead_ = 0;  // the producer's last look at head_, so that it needn't fetch that cache line each time
   alignas(64) std::atomic<std::uint64_t> head_{0};  // entries that have run
   alignas(64) std::atomic<std::uint64_t> tail_{0};  // entries pushed
   std::atomic<std::size_t> stagedBytes_{0};
@@ -99,7 +121,8 @@ class Stream {
   std::atomic<bool> claimed_{false};  // the producer wants to be the executor
   std::atomic<bool> stop_{false};
   ScratchArena scratch_;
-  std::optional<Error> error_;  // under executor_
+  View views_[Entry::kWords / 2];  // of the packed call that runs
+  std::optional<Error> error_;     // under executor_
 
   std::mutex sleepLock_;
   std::condition_variable sleepSignal_;

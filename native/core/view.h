@@ -16,6 +16,11 @@ struct View {
   std::int64_t shape[kMaxRank] = {};
   std::int64_t stride[kMaxRank] = {};
 
+  // Forgets extents and strides. A loop, since compilers make slow string instructions of an assignment.
+  void clear() {
+    for (int i = 0; i < kMaxRank; ++i) shape[i] = 0;
+    for (int i = 0; i < kMaxRank; ++i) stride[i] = 0;
+  }
   std::int64_t size() const {
     std::int64_t n = 1;
     for (int i = 0; i < rank; ++i) n *= shape[i];

@@ -85,15 +85,15 @@ void checkOutputs(const Checker& c) {
   const bool shortLists = c.args.outputs <= 8;
   for (int i = 0; i < c.args.outputs; ++i) {
     const View& y = c.out(i);
-    const std::string what = "output " + std::to_string(i);
+    const auto what = [i] { return "output " + std::to_string(i); };  // no text unless something is wrong
     if (!isCounter(c, i) && overlapsItself(y))
-      c.fail(Code::Shape, what + ": " + describeShape(y) + " has strides that put several elements in one place");
+      c.fail(Code::Shape, what() + ": " + describeShape(y) + " has strides that put several elements in one place");
     if (!shortLists) continue;
     for (int j = 0; j < c.args.inputs; ++j)
       if (inPlace ? overlap(y, c.in(j)) && !sameView(y, c.in(j)) : overlap(y, c.in(j)) || overIndices(y, c.in(j)))
-        c.fail(Code::Shape, what + " lies over input " + std::to_string(j));
+        c.fail(Code::Shape, what() + " lies over input " + std::to_string(j));
     for (int j = 0; j < i; ++j)
-      if (overlap(y, c.out(j))) c.fail(Code::Shape, what + " lies over output " + std::to_string(j));
+      if (overlap(y, c.out(j))) c.fail(Code::Shape, what() + " lies over output " + std::to_string(j));
   }
 }
 
@@ -105,7 +105,9 @@ std::string describeShape(const View& v) {
   return result + "]";
 }
 
-void Checker::fail(Code code, const std::string& message) const { throw Error(code, name + ": " + message); }
+void Checker::fail(Code code, const std::string& message) const {
+  throw Error(code, std::string(name) + ": " + message);
+}
 
 void Checker::outputs(int n) const {
   if (args.outputs != n)
@@ -130,13 +132,13 @@ void Checker::counts(int o, int i, int n) const {
 
 int Checker::kind(int i, int count, const char* what) const {
   const double v = number(i);
-  if (!(v >= 0 && v < count) || v != std::floor(v)) fail(Code::Config, std::string("no ") + what + " " + text(v));
+  if (!(v >= 0 && v < count) || v != static_cast<int>(v)) fail(Code::Config, std::string("no ") + what + " " + text(v));
   return static_cast<int>(v);
 }
 
 int Checker::axis(int i, int rank) const {
   const double v = number(i);
-  if (!(v >= 0 && v < rank) || v != std::floor(v))
+  if (!(v >= 0 && v < rank) || v != static_cast<int>(v))
     fail(Code::Shape, "axis " + text(v) + " of a tensor of rank " + std::to_string(rank));
   return static_cast<int>(v);
 }
@@ -161,43 +163,48 @@ double Checker::range(int i, const char* what, double low, double high) const {
   return v;
 }
 
-void Checker::dtype(const View& v, const std::string& what, DType expected) const {
-  if (v.dtype != expected) fail(Code::DType, what + ": expected " + nameOf(expected) + ", got " + nameOf(v.dtype));
+void Checker::dtype(const View& v, std::string_view what, DType expected) const {
+  if (v.dtype != expected)
+    fail(Code::DType, std::string(what) + ": expected " + nameOf(expected) + ", got " + nameOf(v.dtype));
 }
 
-void Checker::oneOf(const View& v, const std::string& what, std::initializer_list<DType> expected) const {
+void Checker::oneOf(const View& v, std::string_view what, std::initializer_list<DType> expected) const {
+  for (DType d : expected)
+    if (v.dtype == d) return;
   std::string list;
   for (DType d : expected) {
-    if (v.dtype == d) return;
     list += (list.empty() ? "" : " or ") + std::string(nameOf(d));
   }
-  fail(Code::DType, what + ": expected " + list + ", got " + nameOf(v.dtype));
+  fail(Code::DType, std::string(what) + ": expected " + list + ", got " + nameOf(v.dtype));
 }
 
-void Checker::rank(const View& v, const std::string& what, int expected) const {
+void Checker::rank(const View& v, std::string_view what, int expected) const {
   if (v.rank != expected)
-    fail(Code::Shape, what + ": expected a tensor of rank " + std::to_string(expected) + ", got " + describeShape(v));
+    fail(Code::Shape,
+         std::string(what) + ": expected a tensor of rank " + std::to_string(expected) + ", got " + describeShape(v));
 }
 
-void Checker::shape(const View& v, const std::string& what, std::initializer_list<std::int64_t> expected) const {
+void Checker::shape(const View& v, std::string_view what, std::initializer_list<std::int64_t> expected) const {
   bool same = v.rank == static_cast<int>(expected.size());
   int i = 0;
   for (std::int64_t n : expected) same = same && v.shape[i++] == n;
-  if (!same) fail(Code::Shape, what + ": expected " + describe(expected) + ", got " + describeShape(v));
+  if (!same) fail(Code::Shape, std::string(what) + ": expected " + describe(expected) + ", got " + describeShape(v));
 }
 
-void Checker::sameShape(const View& v, const std::string& what, const View& like) const {
-  if (!v.sameShape(like)) fail(Code::Shape, what + ": expected " + describeShape(like) + ", got " + describeShape(v));
+void Checker::sameShape(const View& v, std::string_view what, const View& like) const {
+  if (!v.sameShape(like))
+    fail(Code::Shape, std::string(what) + ": expected " + describeShape(like) + ", got " + describeShape(v));
 }
 
-void Checker::contiguous(const View& v, const std::string& what) const {
-  if (!v.contiguous()) fail(Code::Shape, what + ": expected a contiguous tensor, got " + describeShape(v) + " strided");
+void Checker::contiguous(const View& v, std::string_view what) const {
+  if (!v.contiguous())
+    fail(Code::Shape, std::string(what) + ": expected a contiguous tensor, got " + describeShape(v) + " strided");
 }
 
 namespace {
 
 // Every extent but one axis is the same; the axis has `extent` (any when negative).
-void sameButAxis(const Checker& c, const View& v, const std::string& what, const View& like, int axis,
+void sameButAxis(const Checker& c, const View& v, std::string_view what, const View& like, int axis,
                  std::int64_t extent) {
   bool same = v.rank == like.rank;
   for (int i = 0; same && i < v.rank; ++i)
@@ -205,7 +212,7 @@ void sameButAxis(const Checker& c, const View& v, const std::string& what, const
   if (!same) {
     View expected = like;
     if (extent >= 0) expected.shape[axis] = extent;
-    c.fail(Code::Shape, what + ": expected " + describeShape(expected) +
+    c.fail(Code::Shape, std::string(what) + ": expected " + describeShape(expected) +
                             (extent < 0 ? " but for axis " + std::to_string(axis) : std::string()) + ", got " +
                             describeShape(v));
   }

@@ -2,6 +2,7 @@
 #pragma once
 #include <initializer_list>
 #include <string>
+#include <string_view>
 
 #include "kernels/contract.h"
 
@@ -13,7 +14,7 @@ class Checker {
 
   const Op op;
   const Args& args;
-  std::string name;  // the op's, or its kind's once that is known
+  const char* name;  // the op's, or its kind's once that is known
 
   const View& out(int i) const { return args.out[i]; }
   const View& in(int i) const { return args.in[i]; }
@@ -32,15 +33,15 @@ class Checker {
   double finite(int i, const char* what) const;
   double range(int i, const char* what, double low, double high) const;
 
-  void dtype(const View& v, const std::string& what, DType expected) const;
-  void oneOf(const View& v, const std::string& what, std::initializer_list<DType> expected) const;
-  void floating(const View& v, const std::string& what) const { oneOf(v, what, {DType::F32, DType::F64}); }
-  void rank(const View& v, const std::string& what, int expected) const;
-  void shape(const View& v, const std::string& what, std::initializer_list<std::int64_t> expected) const;
-  void sameShape(const View& v, const std::string& what, const View& like) const;
-  void contiguous(const View& v, const std::string& what) const;
+  void dtype(const View& v, std::string_view what, DType expected) const;
+  void oneOf(const View& v, std::string_view what, std::initializer_list<DType> expected) const;
+  void floating(const View& v, std::string_view what) const { oneOf(v, what, {DType::F32, DType::F64}); }
+  void rank(const View& v, std::string_view what, int expected) const;
+  void shape(const View& v, std::string_view what, std::initializer_list<std::int64_t> expected) const;
+  void sameShape(const View& v, std::string_view what, const View& like) const;
+  void contiguous(const View& v, std::string_view what) const;
   // dtype and shape at once, which is what most arguments need
-  void tensor(const View& v, const std::string& what, DType d, std::initializer_list<std::int64_t> s) const {
+  void tensor(const View& v, std::string_view what, DType d, std::initializer_list<std::int64_t> s) const {
     dtype(v, what, d);
     shape(v, what, s);
   }

@@ -16,6 +16,18 @@ TEST_CASE("allocator: size classes grow by at most a quarter and hold what was a
   }
 }
 
+TEST_CASE("allocator: every size class has a place of its own, in order") {
+  std::size_t capacity = Allocator::sizeClass(0), index = Allocator::classIndex(capacity);
+  CHECK(index == 0);
+  for (int i = 0; i < 200; ++i) {
+    const std::size_t next = Allocator::sizeClass(capacity + 1);
+    REQUIRE(next > capacity);
+    REQUIRE(Allocator::classIndex(next) == index + 1);
+    capacity = next;
+    ++index;
+  }
+}
+
 TEST_CASE("allocator: aligned, slack behind, reused, counted") {
   Allocator a;
   for (std::size_t n : {0u, 1u, 63u, 1000u, 70000u, 1u << 20, (5u << 20) + 1}) {

@@ -4,9 +4,23 @@
  */
 import { ConfigError, DisposedError, type Graph, shown } from '../device/index.js';
 import { expectTensor } from '../ops/index.js';
-import { gradEnabled, inScope, keep, Tensor, tidy, tracking, unchanged, type Versioned } from '../tensor/index.js';
+import {
+  type DType,
+  gradEnabled,
+  inScope,
+  keep,
+  sameShape,
+  type Shape,
+  Tensor,
+  tidy,
+  tracking,
+  unchanged,
+  type Versioned,
+} from '../tensor/index.js';
 
 interface Recording<R> {
+  layouts: readonly Layout[];
+  grad: boolean;
   graph: Graph;
   result: R;
   dependencies: Map<Versioned, number>;
@@ -47,6 +61,39 @@ function keyOf(inputs: readonly Tensor[]): string {
   return gradEnabled() ? layout : `${layout} noGrad`;
 }
 
+/** What {@link keyOf} looks at, of one input. */
+interface Layout {
+  readonly dtype: DType;
+  readonly shape: Shape;
+  readonly strides: readonly number[];
+  readonly offset: number;
+  readonly bytes: number;
+  readonly requiresGrad: boolean;
+}
+
+const layoutOf = ({ dtype, shape, strides, offset, storage: { bytes }, requiresGrad }: Tensor): Layout => {
+  return { dtype, shape, strides, offset, bytes, requiresGrad };
+};
+
+/** Whether the inputs have these layouts: what a replay asks first, since a key as text costs more than the replay. */
+function fits(layouts: readonly Layout[], grad: boolean, inputs: readonly Tensor[]): boolean {
+  if (layouts.length !== inputs.length || grad !== gradEnabled()) return false;
+  for (let i = 0; i < layouts.length; i++) {
+    const layout = layouts[i];
+    const input = inputs[i];
+    if (
+      layout.dtype !== input.dtype ||
+      layout.offset !== input.offset ||
+      layout.bytes !== input.storage.bytes ||
+      layout.requiresGrad !== input.requiresGrad ||
+      !sameShape(layout.shape, input.shape) ||
+      !sameShape(layout.strides, input.strides)
+    )
+      return false;
+  }
+  return true;
+}
+
 /**
  * A version of `fn` that runs as a recorded graph. The first call with inputs of some shape runs `fn` and records; later calls
  * replay, with the new inputs in place of the old ones, and don't run any JavaScript of `fn`.
@@ -61,6 +108,8 @@ function keyOf(inputs: readonly Tensor[]): string {
 export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R): Captured<A, R> {
   if (typeof fn !== 'function') throw new ConfigError(`capture: expected a function, got ${shown(fn)}`);
   const recordings = new Map<string, Recording<R>>();
+  let latest: Recording<R> | undefined;
+  const handles: number[] = [];
   let count = 0;
   let disposed = false;
 
@@ -68,6 +117,7 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     const old = recordings.get(key);
     if (!old) return;
     recordings.delete(key);
+    if (latest === old) latest = undefined;
     old.graph.dispose();
     for (const tensor of old.owned) tensor.dispose();
   };
@@ -100,7 +150,16 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
         }
         return made;
       });
-      recordings.set(key, { graph: graph as Graph, result, dependencies, written, owned });
+      latest = {
+        layouts: inputs.map(layoutOf),
+        grad: gradEnabled(),
+        graph: graph as Graph,
+        result,
+        dependencies,
+        written,
+        owned,
+      };
+      recordings.set(key, latest);
       count++;
       return result;
     } catch (error) {
@@ -116,14 +175,18 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     if (inputs.length === 0) throw new ConfigError('capture: expected at least one input tensor, got none');
     if (capturing)
       throw new ConfigError('capture: expected no capture around this one; captured functions do not nest');
-    for (const input of inputs) expectTensor('capture', input);
-    const key = keyOf(inputs);
-    const known = recordings.get(key);
+    for (let i = 0; i < inputs.length; i++) expectTensor('capture', inputs[i]);
+    const again = latest !== undefined && fits(latest.layouts, latest.grad, inputs);
+    const known = again ? latest : recordings.get(keyOf(inputs));
     if (known && unchanged(known.dependencies)) {
-      known.graph.replay(inputs.map((input) => input.view('capture').handle));
+      handles.length = inputs.length;
+      for (let i = 0; i < inputs.length; i++) handles[i] = inputs[i].view('capture').handle;
+      known.graph.replay(handles);
       for (const storage of known.written) storage.version++;
+      latest = known;
       return known.result;
     }
+    const key = keyOf(inputs);
     // One stale recording means a width or a mode changed: the others hold buffers of the same past.
     for (const [old, { dependencies }] of [...recordings]) if (!unchanged(dependencies)) forget(old);
     return record(key, inputs);

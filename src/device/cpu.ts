@@ -32,15 +32,34 @@ async function guardedAsync<T>(promise: Promise<T>): Promise<T> {
   }
 }
 
+/** Writes one view; past the end of the array the numbers are dropped, and enqueue refuses the call by its length. */
+function put(command: Float64Array, at: number, view: TensorView): number {
+  const { shape, strides } = view;
+  const rank = shape.length;
+  command[at] = view.handle;
+  command[at + 1] = view.dtype;
+  command[at + 2] = view.offset;
+  command[at + 3] = rank;
+  at += 4;
+  for (let i = 0; i < rank; i++) command[at + i] = shape[i];
+  at += rank;
+  for (let i = 0; i < rank; i++) command[at + i] = strides[i];
+  return at + rank;
+}
+
 export class CpuDevice implements Device {
   readonly name = 'cpu';
   #native: NativeDevice;
   #command: Float64Array;
+  #released: Float64Array;
+  /** Handles in #released. They go along with the next native call: one of their own costs as much as a small kernel. */
+  #waiting = 0;
   #disposed = false;
 
   constructor(options: CpuDeviceOptions = {}) {
     this.#native = guarded(() => addon().createDevice(options));
     this.#command = this.#native.command;
+    this.#released = this.#native.released;
   }
 
   get disposed(): boolean {
@@ -48,23 +67,33 @@ export class CpuDevice implements Device {
   }
 
   allocate(bytes: number): number {
-    return guarded(() => this.#native.alloc(bytes));
+    return guarded(() => this.#current().alloc(bytes));
   }
 
   release(handle: number): void {
-    if (!this.#disposed) guarded(() => this.#native.release(handle));
+    if (this.#disposed) return;
+    this.#released[this.#waiting++] = handle;
+    if (this.#waiting === this.#released.length) this.#current();
+  }
+
+  /** The native device, once it has got the buffers that were released. */
+  #current(): NativeDevice {
+    const count = this.#waiting;
+    this.#waiting = 0;
+    if (count > 0 && !this.#disposed) guarded(() => this.#native.releaseMany(count));
+    return this.#native;
   }
 
   write(handle: number, byteOffset: number, data: NodeJS.TypedArray): void {
-    guarded(() => this.#native.write(handle, byteOffset, data));
+    guarded(() => this.#current().write(handle, byteOffset, data));
   }
 
   read(handle: number, byteOffset: number, into: NodeJS.TypedArray): Promise<void> {
-    return guardedAsync(guarded(() => this.#native.read(handle, byteOffset, into)));
+    return guardedAsync(guarded(() => this.#current().read(handle, byteOffset, into)));
   }
 
   readSync(handle: number, byteOffset: number, into: NodeJS.TypedArray): void {
-    guarded(() => this.#native.readSync(handle, byteOffset, into));
+    guarded(() => this.#current().readSync(handle, byteOffset, into));
   }
 
   enqueue(op: OpName, outputs: readonly TensorView[], inputs: readonly TensorView[], record: readonly number[]): void {
@@ -75,54 +104,41 @@ export class CpuDevice implements Device {
     command[2] = inputs.length;
     command[3] = record.length;
     let at = 4;
-    for (const view of outputs) at = this.#put(at, view);
-    for (const view of inputs) at = this.#put(at, view);
+    for (let i = 0; i < outputs.length; i++) at = put(command, at, outputs[i]);
+    for (let i = 0; i < inputs.length; i++) at = put(command, at, inputs[i]);
     if (at + record.length > command.length) {
       throw new ConfigError(`${op}: a call of ${at + record.length} numbers; at most ${command.length} fit`);
     }
     for (let i = 0; i < record.length; i++) command[at++] = record[i];
+    const count = this.#waiting;
+    this.#waiting = 0;
     try {
-      this.#native.enqueue(at);
+      this.#native.enqueue(at, count);
     } catch (error) {
       throw typed(error);
     }
     at = 4;
-    for (const view of outputs) {
+    for (let i = 0; i < outputs.length; i++) {
+      const view = outputs[i];
       if (view.handle === 0) view.handle = command[at];
       at += 4 + 2 * view.shape.length;
     }
   }
 
-  /** Writes one view; past the end of the array the numbers are dropped, and enqueue refuses the call by its length. */
-  #put(at: number, view: TensorView): number {
-    const command = this.#command;
-    const { shape, strides } = view;
-    const rank = shape.length;
-    command[at] = view.handle;
-    command[at + 1] = view.dtype;
-    command[at + 2] = view.offset;
-    command[at + 3] = rank;
-    at += 4;
-    for (let i = 0; i < rank; i++) command[at + i] = shape[i];
-    at += rank;
-    for (let i = 0; i < rank; i++) command[at + i] = strides[i];
-    return at + rank;
-  }
-
   fence(): Promise<void> {
-    return guardedAsync(guarded(() => this.#native.fence()));
+    return guardedAsync(guarded(() => this.#current().fence()));
   }
 
   sync(): void {
-    guarded(() => this.#native.sync());
+    guarded(() => this.#current().sync());
   }
 
   beginCapture(inputs: readonly number[]): void {
-    guarded(() => this.#native.beginCapture([...inputs]));
+    guarded(() => this.#current().beginCapture([...inputs]));
   }
 
   endCapture(): Graph {
-    const graph = guarded(() => this.#native.endCapture());
+    const graph = guarded(() => this.#current().endCapture());
     return {
       calls: graph.calls,
       replay: (inputs) => guarded(() => graph.replay(inputs as number[])),
@@ -133,15 +149,15 @@ export class CpuDevice implements Device {
   }
 
   abortCapture(): void {
-    guarded(() => this.#native.abortCapture());
+    guarded(() => this.#current().abortCapture());
   }
 
   memory(): MemoryInfo {
-    return guarded(() => this.#native.memory());
+    return guarded(() => this.#current().memory());
   }
 
   trim(): void {
-    guarded(() => this.#native.trim());
+    guarded(() => this.#current().trim());
   }
 
   createLoader(
@@ -152,10 +168,13 @@ export class CpuDevice implements Device {
     shift: number,
     prefetch: number,
   ): NativeLoader {
-    const loader = guarded(() => this.#native.createLoader(data, labels, features, scale, shift, prefetch));
+    const loader = guarded(() => this.#current().createLoader(data, labels, features, scale, shift, prefetch));
     return {
       start: (order, batchSize, dropLast) => guarded(() => loader.start(order, batchSize, dropLast)),
-      next: () => guarded(() => loader.next()),
+      next: () => {
+        this.#current();
+        return guarded(() => loader.next());
+      },
       dispose: () => {
         if (!this.#disposed) guarded(() => loader.dispose());
       },

@@ -31,7 +31,7 @@ export interface Device {
 
   /** A buffer of that many bytes, contents undefined. Throws OutOfMemoryError. */
   allocate(bytes: number): number;
-  /** Gives a buffer back, in stream order. */
+  /** Gives a buffer back, in stream order. A handle that isn't one is refused here or by the next call. */
   release(handle: number): void;
   /** Copies host data into a buffer, in stream order. */
   write(handle: number, byteOffset: number, data: NodeJS.TypedArray): void;

@@ -49,6 +49,8 @@ export interface NativeLoader {
 export interface NativeDevice {
   /** Where calls are written before enqueue. */
   readonly command: Float64Array;
+  /** Where handles of buffers to release are written before enqueue or releaseMany. */
+  readonly released: Float64Array;
   alloc(bytes: number): number;
   release(handle: number): void;
   /** Copies host data into a buffer, in stream order. */
@@ -57,8 +59,10 @@ export interface NativeDevice {
   read(handle: number, byteOffset: number, into: NodeJS.TypedArray): Promise<void>;
   /** The same on the calling thread, which runs what is queued itself. */
   readSync(handle: number, byteOffset: number, into: NodeJS.TypedArray): void;
-  /** Enqueues the call that stands in the first `length` numbers of `command`. */
-  enqueue(length: number): void;
+  /** Releases the first `count` buffers of `released`, in stream order; then enqueues the call in the first `length` numbers of `command`. */
+  enqueue(length: number, count?: number): void;
+  /** Releases the first `count` buffers of `released`. */
+  releaseMany(count: number): void;
   /** Resolves when everything enqueued so far has run; rejects with the sticky error. */
   fence(): Promise<void>;
   /** Runs everything enqueued so far, on the calling thread; throws the sticky error. */

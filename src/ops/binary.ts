@@ -6,7 +6,7 @@ import { type BinaryKind, ConfigError, DTypeError, KIND_CODE, type TensorView } 
 import { broadcastShapes, broadcastStrides, type DType, sameShape, type Shape, type Tensor } from '../tensor/index.js';
 import { sumTo } from './broadcast.js';
 import { cast, constant, expectValue } from './create.js';
-import { defineOp, enqueueOne, expectTensor, type OpDef, type Saves } from './define.js';
+import { defineOp, enqueueLike, enqueueOne, expectTensor, isPlain, type OpDef, type Saves } from './define.js';
 import {
   addScalar,
   affine,
@@ -37,7 +37,7 @@ function viewAs(name: string, x: Tensor, shape: Shape): TensorView {
   return sameShape(x.shape, shape) ? view : { ...view, shape, strides: broadcastStrides(x.shape, x.strides, shape) };
 }
 
-type BinaryOp = (inputs: readonly Tensor[], params: undefined) => Tensor[];
+type BinaryOp = (a: Tensor, b: Tensor) => Tensor;
 
 function define(
   kind: BinaryKind,
@@ -47,17 +47,21 @@ function define(
   out?: DType,
 ): BinaryOp {
   const code = KIND_CODE.binary[kind];
-  return defineOp<undefined>({
+  const checkTypes = (a: Tensor, b: Tensor): void => {
+    if (a.dtype !== b.dtype)
+      throw new DTypeError(`${kind}: expected operands of one dtype, got ${a.dtype} and ${b.dtype}`);
+    if (!allowed.includes(a.dtype))
+      throw new DTypeError(`${kind}: expected dtype ${allowed.join(' or ')}, got ${a.dtype}`);
+  };
+  const run = defineOp<undefined>({
     name: kind,
     forward: ([a, b]) => {
-      if (a.dtype !== b.dtype)
-        throw new DTypeError(`${kind}: expected operands of one dtype, got ${a.dtype} and ${b.dtype}`);
-      if (!allowed.includes(a.dtype))
-        throw new DTypeError(`${kind}: expected dtype ${allowed.join(' or ')}, got ${a.dtype}`);
+      checkTypes(a, b);
+      record[0] = code;
+      if (sameShape(a.shape, b.shape)) return [enqueueLike('binary', kind, a, b, out ?? a.dtype, record)];
       const shape = broadcastShapes(kind, a.shape, b.shape);
       views[0] = viewAs(kind, a, shape);
       views[1] = viewAs(kind, b, shape);
-      record[0] = code;
       return [enqueueOne('binary', a.storage.device, shape, out ?? a.dtype, views, record)];
     },
     backward,
@@ -65,6 +69,12 @@ function define(
     flops: ([a, b]) =>
       out === 'bool' ? 0 : broadcastShapes(kind, a.shape, b.shape).reduce((n, extent) => n * extent, 1),
   });
+  return (a, b) => {
+    if (!isPlain(a, b) || !sameShape(a.shape, b.shape)) return run([a, b], undefined)[0];
+    checkTypes(a, b);
+    record[0] = code;
+    return enqueueLike('binary', kind, a, b, out ?? a.dtype, record);
+  };
 }
 
 const compare = (kind: BinaryKind): BinaryOp => define(kind, every, null, {}, 'bool');
@@ -198,19 +208,19 @@ const ops = {
 
 /** Gradients of activations from those of their results: relu, tanh and sigmoid take the output y, gelu and silu the input x. */
 export function reluGrad(g: Tensor, y: Tensor): Tensor {
-  return ops.reluGrad([g, y], undefined)[0];
+  return ops.reluGrad(g, y);
 }
 export function tanhGrad(g: Tensor, y: Tensor): Tensor {
-  return ops.tanhGrad([g, y], undefined)[0];
+  return ops.tanhGrad(g, y);
 }
 export function sigmoidGrad(g: Tensor, y: Tensor): Tensor {
-  return ops.sigmoidGrad([g, y], undefined)[0];
+  return ops.sigmoidGrad(g, y);
 }
 export function geluGrad(g: Tensor, x: Tensor): Tensor {
-  return ops.geluGrad([g, x], undefined)[0];
+  return ops.geluGrad(g, x);
 }
 export function siluGrad(g: Tensor, x: Tensor): Tensor {
-  return ops.siluGrad([g, x], undefined)[0];
+  return ops.siluGrad(g, x);
 }
 
 /** A number as a scalar tensor of another's dtype, filled on the device. */
@@ -223,15 +233,15 @@ export function scalarLike(op: string, value: unknown, like: Tensor): Tensor {
 
 /** Runs a binary op on operands of which one may be a number. */
 function general(name: string, op: BinaryOp, a: Operand, b: Operand): Tensor {
-  if (typeof a === 'object' && typeof b === 'object') return op([a, b], undefined)[0];
+  if (typeof a === 'object' && typeof b === 'object') return op(a, b);
   if (typeof a === 'object') {
     expectTensor(name, a);
-    return op([a, scalarLike(name, b, a)], undefined)[0];
+    return op(a, scalarLike(name, b, a));
   }
   if (typeof b !== 'object')
     throw new ConfigError(`${name}: expected at least one tensor, got ${typeof a} and ${typeof b}`);
   expectTensor(name, b);
-  return op([scalarLike(name, a, b), b], undefined)[0];
+  return op(scalarLike(name, a, b), b);
 }
 
 /** Whether x is a tensor that a number can be merged into by a unary kernel (integers can't: that saturates); checks both. */
@@ -246,18 +256,21 @@ function mergeable(op: string, x: Operand, value: Operand, allowed = numeric): b
 
 /** a + b. Dtypes: f32, f64, i32 (wraps). */
 export function add(a: Operand, b: Operand): Tensor {
+  if (typeof a === 'object' && typeof b === 'object') return ops.add(a, b);
   if (mergeable('add', a, b)) return addScalar(a as Tensor, b as number);
   if (mergeable('add', b, a)) return addScalar(b as Tensor, a as number);
   return general('add', ops.add, a, b);
 }
 /** a - b. */
 export function sub(a: Operand, b: Operand): Tensor {
+  if (typeof a === 'object' && typeof b === 'object') return ops.sub(a, b);
   if (mergeable('sub', a, b)) return addScalar(a as Tensor, -(b as number));
   if (mergeable('sub', b, a)) return affine(b as Tensor, -1, a as number);
   return general('sub', ops.sub, a, b);
 }
 /** a * b. */
 export function mul(a: Operand, b: Operand): Tensor {
+  if (typeof a === 'object' && typeof b === 'object') return ops.mul(a, b);
   if (mergeable('mul', a, b)) return mulScalar(a as Tensor, b as number);
   if (mergeable('mul', b, a)) return mulScalar(b as Tensor, a as number);
   return general('mul', ops.mul, a, b);

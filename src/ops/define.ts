@@ -10,13 +10,17 @@ import {
   type DType,
   type GradMeta,
   type GradNode,
+  gradEnabled,
   isFloat,
+  isPacked,
+  SafetyNet,
   setGradMode,
   type Shape,
   sizeOf,
   Storage,
   stridesOf,
   Tensor,
+  type Watched,
   wrote,
 } from '../tensor/index.js';
 
@@ -58,13 +62,13 @@ export interface OpDef<P> {
 export const opTable = new Map<string, OpDef<any>>();
 
 /** Lets go of what a node saved when the collector finds the node first. */
-const forgotten = new FinalizationRegistry<Storage[]>((storages) => {
+const forgotten = new SafetyNet<Storage[]>((storages) => {
   for (const storage of storages) storage.release();
 });
 
 const NONE: readonly never[] = [];
 
-class Node<P> implements GradNode {
+class Node<P> implements GradNode, Watched<Storage[]> {
   readonly name: string;
   readonly inputs: readonly (GradMeta | undefined)[];
   #def: OpDef<P>;
@@ -79,6 +83,7 @@ class Node<P> implements GradNode {
   readonly #likes: { shape: Shape; dtype: DType; device: Device }[] = [];
   #references = 0;
   #released = false;
+  watch: Watched<Storage[]>['watch'] = 'no';
 
   constructor(def: OpDef<P>, inputs: readonly Tensor[], params: P, outputs: readonly Tensor[]) {
     this.name = def.name;
@@ -108,12 +113,15 @@ class Node<P> implements GradNode {
     }
     this.#inputs = this.#save(inputs, def.saves?.inputs);
     this.#outputs = this.#save(outputs, def.saves?.outputs);
-    if (this.#saved.length > 0)
-      forgotten.register(
-        this,
-        this.#saved.map((tensor) => tensor.storage),
-        this,
-      );
+    if (this.#saved.length > 0) {
+      let bytes = 0;
+      for (const { storage } of this.#saved) bytes += storage.bytes;
+      forgotten.add(this, bytes);
+    }
+  }
+
+  get leftover(): Storage[] {
+    return this.#saved.map((tensor) => tensor.storage);
   }
 
   /** Other tensor objects on what the rule reads, so that the user may dispose of his. They don't count as references to a node. */
@@ -189,7 +197,7 @@ class Node<P> implements GradNode {
     for (let node = queue.pop(); node; node = queue.pop()) {
       if (node.#released) continue;
       node.#released = true;
-      if (node.#saved.length > 0) forgotten.unregister(node);
+      if (node.#saved.length > 0) forgotten.remove(node);
       for (const tensor of node.#saved) tensor.dispose();
       node.#saved = [];
       node.#inputs = NONE;
@@ -268,7 +276,8 @@ function wrap(device: Device, view: TensorView, dtype: DType, shape?: Shape): Te
 }
 
 const oneOutput: TensorView[] = [];
-const unaryInputs: TensorView[] = [];
+const oneInput: TensorView[] = [];
+const twoInputs: TensorView[] = [];
 
 /** Enqueues a native op with one fresh contiguous output. `shape`: what the kernel writes; `as`: the tensor's shape, of equal size. */
 export function enqueueOne(
@@ -286,10 +295,50 @@ export function enqueueOne(
   return wrap(device, out, dtype, as);
 }
 
-/** The same for one input, without an array for it. */
+/** The same for an elementwise op: the output has the shape of x, and y (when there is one) has it, too. */
+export function enqueueLike(
+  op: OpName,
+  name: string,
+  x: Tensor,
+  y: Tensor | undefined,
+  dtype: DType,
+  record: readonly number[],
+): Tensor {
+  const { device } = x.storage;
+  const from = x.view(name);
+  const { shape, strides } = from;
+  const out: TensorView = {
+    handle: 0,
+    dtype: DTYPE_CODE[dtype],
+    offset: 0,
+    shape,
+    strides: isPacked(shape, strides) ? strides : stridesOf(shape),
+  };
+  oneOutput[0] = out;
+  if (y === undefined) {
+    oneInput[0] = from;
+    device.enqueue(op, oneOutput, oneInput, record);
+  } else {
+    twoInputs[0] = from;
+    twoInputs[1] = y.view(name);
+    device.enqueue(op, oneOutput, twoInputs, record);
+  }
+  return wrap(device, out, dtype);
+}
+
+/** The same for any op of one input whose output has its shape. */
 export function enqueueUnary(op: OpName, x: Tensor, dtype: DType, record: readonly number[]): Tensor {
-  unaryInputs[0] = x.view(op);
-  return enqueueOne(op, x.storage.device, x.shape, dtype, unaryInputs, record);
+  return enqueueLike(op, op, x, undefined, dtype, record);
+}
+
+/** Whether an op on these has nothing to check but its own rules, and nothing to record: tensors of one device that need no gradient. */
+export function isPlain(x: unknown, y: unknown): boolean {
+  return (
+    x instanceof Tensor &&
+    y instanceof Tensor &&
+    x.storage.device === y.storage.device &&
+    ((x.meta === undefined && y.meta === undefined) || !gradEnabled())
+  );
 }
 
 /**

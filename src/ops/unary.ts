@@ -5,7 +5,7 @@ import { ConfigError, KIND_CODE, type UnaryKind } from '../device/index.js';
 import { type DType, expectDType, type Tensor } from '../tensor/index.js';
 import { div, equal, geluGrad, greater, mul, reluGrad, sigmoidGrad, siluGrad, sub, tanhGrad } from './binary.js';
 import { constant, expectValue } from './create.js';
-import { defineOp, enqueueUnary, expectNumber, expectTensor } from './define.js';
+import { defineOp, enqueueLike, expectNumber, expectTensor, isPlain } from './define.js';
 import { where } from './where.js';
 
 interface UnaryNumbers {
@@ -22,7 +22,7 @@ const record = [0, 0, 0];
 /** Gradient rule: from the gradient, x (if saved), y (if saved) and the numbers. */
 type Rule = (g: Tensor, x: Tensor, y: Tensor, numbers: UnaryNumbers) => Tensor | undefined;
 
-type UnaryOp = (inputs: readonly Tensor[], params: UnaryNumbers) => Tensor[];
+type UnaryOp = (x: Tensor, numbers: UnaryNumbers) => Tensor;
 
 function define(
   kind: UnaryKind,
@@ -33,19 +33,21 @@ function define(
   cost = 1,
 ): UnaryOp {
   const code = KIND_CODE.unary[kind];
-  return defineOp<UnaryNumbers>({
+  const forward = (x: Tensor, { alpha, beta }: UnaryNumbers): Tensor => {
+    expectDType(kind, x.dtype, allowed);
+    record[0] = code;
+    record[1] = alpha;
+    record[2] = beta;
+    return enqueueLike('unary', kind, x, undefined, out ?? x.dtype, record);
+  };
+  const run = defineOp<UnaryNumbers>({
     name: kind,
-    forward: ([x], { alpha, beta }) => {
-      expectDType(kind, x.dtype, allowed);
-      record[0] = code;
-      record[1] = alpha;
-      record[2] = beta;
-      return [enqueueUnary('unary', x, out ?? x.dtype, record)];
-    },
+    forward: ([x], numbers) => [forward(x, numbers)],
     backward: rule && (({ inputs, outputs, params }, [g]) => [g && rule(g, inputs[0], outputs[0], params)]),
     saves: { inputs: saves.includes('x') ? [0] : [], outputs: saves.includes('y') ? [0] : [] },
     flops: ([x]) => cost * x.size,
   });
+  return (x, numbers) => (isPlain(x, x) ? forward(x, numbers) : run([x], numbers)[0]);
 }
 
 const flat: Rule = () => undefined;
@@ -93,115 +95,115 @@ const ops = {
 
 /** alpha * x + beta */
 export function affine(x: Tensor, alpha: number, beta: number): Tensor {
-  return ops.affine([x], { alpha, beta })[0];
+  return ops.affine(x, { alpha, beta });
 }
 export function addScalar(x: Tensor, value: number): Tensor {
-  return ops.affine([x], { alpha: 1, beta: value })[0];
+  return ops.affine(x, { alpha: 1, beta: value });
 }
 export function mulScalar(x: Tensor, value: number): Tensor {
-  return ops.affine([x], { alpha: value, beta: 0 })[0];
+  return ops.affine(x, { alpha: value, beta: 0 });
 }
 /** x to the power of a number. Dtypes: f32, f64. */
 export function powScalar(x: Tensor, exponent: number): Tensor {
-  return ops.powScalar([x], { alpha: exponent, beta: 0 })[0];
+  return ops.powScalar(x, { alpha: exponent, beta: 0 });
 }
 
 /** -x. Dtypes: f32, f64, i32. */
 export function neg(x: Tensor): Tensor {
-  return ops.neg([x], NO_NUMBERS)[0];
+  return ops.neg(x, NO_NUMBERS);
 }
 /** |x|; its gradient at 0 is 0. Dtypes: f32, f64, i32. */
 export function abs(x: Tensor): Tensor {
-  return ops.abs([x], NO_NUMBERS)[0];
+  return ops.abs(x, NO_NUMBERS);
 }
 /** -1, 0 or 1; NaN stays NaN. Dtypes: f32, f64, i32. */
 export function sign(x: Tensor): Tensor {
-  return ops.sign([x], NO_NUMBERS)[0];
+  return ops.sign(x, NO_NUMBERS);
 }
 /** e^x. Dtypes: f32, f64. */
 export function exp(x: Tensor): Tensor {
-  return ops.exp([x], NO_NUMBERS)[0];
+  return ops.exp(x, NO_NUMBERS);
 }
 /** e^x - 1, exact near 0. */
 export function expm1(x: Tensor): Tensor {
-  return ops.expm1([x], NO_NUMBERS)[0];
+  return ops.expm1(x, NO_NUMBERS);
 }
 /** Natural logarithm: -Infinity at 0, NaN below. */
 export function log(x: Tensor): Tensor {
-  return ops.log([x], NO_NUMBERS)[0];
+  return ops.log(x, NO_NUMBERS);
 }
 /** log(1 + x), exact near 0. */
 export function log1p(x: Tensor): Tensor {
-  return ops.log1p([x], NO_NUMBERS)[0];
+  return ops.log1p(x, NO_NUMBERS);
 }
 /** Square root; NaN below 0. */
 export function sqrt(x: Tensor): Tensor {
-  return ops.sqrt([x], NO_NUMBERS)[0];
+  return ops.sqrt(x, NO_NUMBERS);
 }
 /** 1 / sqrt(x). */
 export function rsqrt(x: Tensor): Tensor {
-  return ops.rsqrt([x], NO_NUMBERS)[0];
+  return ops.rsqrt(x, NO_NUMBERS);
 }
 /** x * x. Dtypes: f32, f64, i32. */
 export function square(x: Tensor): Tensor {
-  return ops.square([x], NO_NUMBERS)[0];
+  return ops.square(x, NO_NUMBERS);
 }
 /** 1 / x. */
 export function reciprocal(x: Tensor): Tensor {
-  return ops.reciprocal([x], NO_NUMBERS)[0];
+  return ops.reciprocal(x, NO_NUMBERS);
 }
 export function sin(x: Tensor): Tensor {
-  return ops.sin([x], NO_NUMBERS)[0];
+  return ops.sin(x, NO_NUMBERS);
 }
 export function cos(x: Tensor): Tensor {
-  return ops.cos([x], NO_NUMBERS)[0];
+  return ops.cos(x, NO_NUMBERS);
 }
 export function tanh(x: Tensor): Tensor {
-  return ops.tanh([x], NO_NUMBERS)[0];
+  return ops.tanh(x, NO_NUMBERS);
 }
 /** 1 / (1 + e^-x). */
 export function sigmoid(x: Tensor): Tensor {
-  return ops.sigmoid([x], NO_NUMBERS)[0];
+  return ops.sigmoid(x, NO_NUMBERS);
 }
 /** log(1 + e^x). */
 export function softplus(x: Tensor): Tensor {
-  return ops.softplus([x], NO_NUMBERS)[0];
+  return ops.softplus(x, NO_NUMBERS);
 }
 /** max(x, 0); NaN passes; the gradient at 0 is 0. Dtypes: f32, f64, i32. */
 export function relu(x: Tensor): Tensor {
-  return ops.relu([x], NO_NUMBERS)[0];
+  return ops.relu(x, NO_NUMBERS);
 }
 /** x where x > 0, else slope * x. Throws ConfigError for a negative slope. */
 export function leakyRelu(x: Tensor, slope = 0.01): Tensor {
   if (!(slope >= 0)) throw new ConfigError(`leakyRelu: expected a slope >= 0, got ${slope}`);
-  return ops.leakyRelu([x], { alpha: slope, beta: 0 })[0];
+  return ops.leakyRelu(x, { alpha: slope, beta: 0 });
 }
 /** x where x > 0, else alpha * (e^x - 1). Throws ConfigError unless alpha > 0. */
 export function elu(x: Tensor, alpha = 1): Tensor {
   if (!(alpha > 0)) throw new ConfigError(`elu: expected alpha > 0, got ${alpha}`);
-  return ops.elu([x], { alpha, beta: 0 })[0];
+  return ops.elu(x, { alpha, beta: 0 });
 }
 /** x * Phi(x), with the normal distribution's Phi (by erf, not by tanh). */
 export function gelu(x: Tensor): Tensor {
-  return ops.gelu([x], NO_NUMBERS)[0];
+  return ops.gelu(x, NO_NUMBERS);
 }
 /** x * sigmoid(x). */
 export function silu(x: Tensor): Tensor {
-  return ops.silu([x], NO_NUMBERS)[0];
+  return ops.silu(x, NO_NUMBERS);
 }
 /** The error function. */
 export function erf(x: Tensor): Tensor {
-  return ops.erf([x], NO_NUMBERS)[0];
+  return ops.erf(x, NO_NUMBERS);
 }
 export function floor(x: Tensor): Tensor {
-  return ops.floor([x], NO_NUMBERS)[0];
+  return ops.floor(x, NO_NUMBERS);
 }
 export function ceil(x: Tensor): Tensor {
-  return ops.ceil([x], NO_NUMBERS)[0];
+  return ops.ceil(x, NO_NUMBERS);
 }
 /** To the nearest whole number, halves to the even one. */
 export function round(x: Tensor): Tensor {
-  return ops.round([x], NO_NUMBERS)[0];
+  return ops.round(x, NO_NUMBERS);
 }
 
 const I32_MIN = -(2 ** 31);
@@ -220,24 +222,24 @@ export function clamp(x: Tensor, lo: number, hi: number): Tensor {
     beta = Math.max(Math.min(Math.floor(hi), I32_MAX), I32_MIN);
     expectValue('clamp', alpha, 'i32');
   }
-  return ops.clamp([x], { alpha, beta })[0];
+  return ops.clamp(x, { alpha, beta });
 }
 
 /** Where x is NaN: bool. */
 export function isNaN(x: Tensor): Tensor {
-  return ops.isNaN([x], NO_NUMBERS)[0];
+  return ops.isNaN(x, NO_NUMBERS);
 }
 /** Where x is neither NaN nor infinite: bool. */
 export function isFinite(x: Tensor): Tensor {
-  return ops.isFinite([x], NO_NUMBERS)[0];
+  return ops.isFinite(x, NO_NUMBERS);
 }
 /** Where x is infinite: bool. */
 export function isInf(x: Tensor): Tensor {
-  return ops.isInf([x], NO_NUMBERS)[0];
+  return ops.isInf(x, NO_NUMBERS);
 }
 /** Where a bool tensor is false. */
 export function logicalNot(x: Tensor): Tensor {
-  return ops.logicalNot([x], NO_NUMBERS)[0];
+  return ops.logicalNot(x, NO_NUMBERS);
 }
 
 /** Second derivative parts of gelu: phi(x) * (2 - x^2). */

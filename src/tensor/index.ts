@@ -1,6 +1,7 @@
 export * from './create.js';
 export * from './dtype.js';
 export * from './gradmode.js';
+export * from './net.js';
 export * from './philox.js';
 export * from './scope.js';
 export * from './shape.js';

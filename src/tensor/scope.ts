@@ -6,8 +6,11 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { ConfigError } from '../device/index.js';
 import { Tensor } from './tensor.js';
 
-interface Scope {
-  tensors: Set<Tensor>;
+export interface Scope {
+  /** Made in the scope; those whose `scope` is another by now are no longer its own. */
+  tensors: Tensor[];
+  /** How many are. */
+  own: number;
   outer: Scope | undefined;
   closed: boolean;
 }
@@ -26,18 +29,34 @@ function activeScope(): Scope | undefined {
 /** Called by Tensor's constructor. True when a scope will dispose of the tensor. */
 export function enterScope(tensor: Tensor): boolean {
   const scope = activeScope();
-  scope?.tensors.add(tensor);
-  return scope !== undefined;
+  if (scope === undefined) return false;
+  adopt(scope, tensor);
+  return true;
+}
+
+function adopt(scope: Scope, tensor: Tensor): void {
+  const { tensors } = scope;
+  // A long-lived scope must not remember all that was made and disposed of in it.
+  if (tensors.length > 64 && tensors.length > 2 * scope.own) {
+    let n = 0;
+    for (const known of tensors) if (known.scope === scope) tensors[n++] = known;
+    tensors.length = n;
+  }
+  tensors.push(tensor);
+  tensor.scope = scope;
+  scope.own++;
 }
 
 /** Called by dispose(): the scope need not remember the tensor any longer. */
 export function leaveScope(tensor: Tensor): void {
-  for (let scope = activeScope(); scope; scope = scope.outer) if (scope.tensors.delete(tensor)) return;
+  if (tensor.scope === undefined) return;
+  tensor.scope.own--;
+  tensor.scope = undefined;
 }
 
 /** Whether the innermost scope will dispose of the tensor. */
 export function inScope(tensor: Tensor): boolean {
-  return activeScope()?.tensors.has(tensor) ?? false;
+  return tensor.scope !== undefined && tensor.scope === activeScope();
 }
 
 /** Every tensor in a value: tensors, arrays, plain objects and maps, to any depth. */
@@ -58,10 +77,13 @@ function close(scope: Scope, result: unknown): void {
   // An async scope may end after the one around it.
   while (outer?.closed) outer = outer.outer;
   for (const tensor of scope.tensors) {
+    if (tensor.scope !== scope) continue;
+    tensor.scope = undefined;
     if (!kept.has(tensor)) tensor.dispose();
-    else if (outer) outer.tensors.add(tensor);
+    else if (outer) adopt(outer, tensor);
     else tensor.collectable();
   }
+  scope.tensors.length = 0;
 }
 
 /**
@@ -70,7 +92,7 @@ function close(scope: Scope, result: unknown): void {
  * @throws ConfigError when a function that isn't declared async returns a promise: its tensors could not be told from others'
  */
 export function tidy<T>(fn: () => T): T {
-  const scope: Scope = { tensors: new Set(), outer: activeScope(), closed: false };
+  const scope: Scope = { tensors: [], own: 0, outer: activeScope(), closed: false };
   const saved = current;
   if (fn.constructor.name === 'AsyncFunction') {
     asyncScopes++;
@@ -113,8 +135,10 @@ export function tidy<T>(fn: () => T): T {
 
 /** Takes a tensor out of the scopes around it; whoever calls this frees it. Returns the tensor. */
 export function keep<T extends Tensor>(tensor: T): T {
+  if (tensor.scope === undefined) return tensor;
   for (let scope = activeScope(); scope; scope = scope.outer) {
-    if (scope.tensors.delete(tensor)) {
+    if (tensor.scope === scope) {
+      leaveScope(tensor);
       tensor.collectable();
       break;
     }

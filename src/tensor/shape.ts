@@ -23,6 +23,16 @@ export function stridesOf(shape: Shape): number[] {
   return strides;
 }
 
+/** Whether the strides are the very ones that stridesOf gives, also on axes of extent 1. */
+export function isPacked(shape: Shape, strides: readonly number[]): boolean {
+  let step = 1;
+  for (let i = shape.length - 1; i >= 0; i--) {
+    if (strides[i] !== step) return false;
+    step *= shape[i];
+  }
+  return true;
+}
+
 export function isContiguous(shape: Shape, strides: readonly number[]): boolean {
   let step = 1;
   for (let i = shape.length - 1; i >= 0; i--) {

@@ -4,7 +4,8 @@
  */
 import { AutogradError, type Device, DTypeError, DisposedError, ShapeError, type TensorView } from '../device/index.js';
 import { type AnyHostArray, BYTES, DTYPE_CODE, type DType, hostArray, isFloat } from './dtype.js';
-import { enterScope, leaveScope } from './scope.js';
+import { SafetyNet, type Watched } from './net.js';
+import { enterScope, leaveScope, type Scope } from './scope.js';
 import { describe, isContiguous, type Shape, sizeOf, stridesOf } from './shape.js';
 import { Storage } from './storage.js';
 
@@ -31,9 +32,9 @@ export interface GradMeta {
   readonly leaf?: Tensor;
 }
 
-const collector = new FinalizationRegistry<Storage>((storage) => storage.release());
+const net = new SafetyNet<Storage>((storage) => storage.release());
 
-export class Tensor {
+export class Tensor implements Watched<Storage> {
   readonly dtype: DType;
   readonly shape: Shape;
   /** In elements. */
@@ -45,8 +46,11 @@ export class Tensor {
   grad: Tensor | null = null;
   /** Place in the graph; undefined when no gradient is wanted. */
   meta: GradMeta | undefined;
+  /** The scope that will dispose of the tensor. Written by scope.ts alone. */
+  scope: Scope | undefined;
+  /** Written by the safety net alone. */
+  watch: Watched<Storage>['watch'] = 'no';
   #alive = true;
-  #registered = false;
   #view: TensorView | undefined;
   #node: GradNode | undefined;
 
@@ -69,8 +73,7 @@ export class Tensor {
     this.strides = strides;
     this.offset = offset;
     this.#view = view;
-    if (scoped === null) this.#registered = true;
-    else if (!scoped || !enterScope(this)) this.collectable();
+    if (scoped !== null && !(scoped && enterScope(this))) net.add(this, storage.bytes);
   }
 
   get device(): Device {
@@ -180,11 +183,13 @@ export class Tensor {
   dispose(): void {
     if (!this.#alive) return;
     this.#alive = false;
-    if (this.#registered) collector.unregister(this);
-    else leaveScope(this);
+    if (this.watch !== 'no') net.remove(this);
+    else if (this.scope !== undefined) leaveScope(this);
     this.storage.release();
-    this.#node?.drop();
-    this.#node = undefined;
+    if (this.#node !== undefined) {
+      this.#node.drop();
+      this.#node = undefined;
+    }
   }
   [Symbol.dispose](): void {
     this.dispose();
@@ -192,9 +197,10 @@ export class Tensor {
 
   /** Lets the garbage collector free the buffer, as a safety net. For scopes. */
   collectable(): void {
-    if (this.#registered) return;
-    this.#registered = true;
-    collector.register(this, this.storage, this);
+    net.add(this, this.storage.bytes);
+  }
+  get leftover(): Storage {
+    return this.storage;
   }
 
   toString(): string {

@@ -79,6 +79,8 @@ for (const [name, op] of Object.entries(ops)) {
     'defineOp',
     'enqueue',
     'enqueueOne',
+    'enqueueLike',
+    'isPlain',
     'enqueueUnary',
     'expectTensor',
     'expectNumber',

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gradients } from '../../src/autograd/index.js';
-import { device, DTypeError, OPS, type OpName } from '../../src/device/index.js';
+import { device, DTypeError, KINDS, OPS, type OpName } from '../../src/device/index.js';
 import * as ops from '../../src/ops/index.js';
 import { type DType, isFloat, tensor, type Tensor, tidy } from '../../src/tensor/index.js';
 import * as ref from './reference.js';
@@ -117,9 +117,11 @@ beforeAll(() => {
   const on = device();
   buffers = on.memory().buffers;
   const enqueue = on.enqueue.bind(on);
-  on.enqueue = (op, ...rest) => {
+  on.enqueue = (op, outputs, inputs, record) => {
     seenNative.add(op);
-    enqueue(op, ...rest);
+    // Where no gradient is wanted, elementwise ops come here without their `forward`.
+    if (op === 'unary' || op === 'binary') seenOps.add(KINDS[op][record[0]]);
+    enqueue(op, outputs, inputs, record);
   };
   for (const def of ops.opTable.values()) {
     const forward = def.forward.bind(def);
