@@ -33,24 +33,28 @@ def graph():
     return run
 
 
-def step(sizes, batch, optimizer, foreach):
-    """A training step of an MLP. foreach: the optimiser's form that handles all parameters in few calls, or one by one."""
+def step(make_optimizer):
     layers = []
-    for inputs, outputs in zip(sizes, sizes[1:]):
+    for inputs, outputs in ((784, 512), (512, 256), (256, 10)):
         layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers[:-1])
-    if optimizer == "adam":
-        mover = torch.optim.Adam(model.parameters(), lr=0.001, foreach=foreach)
-    else:
-        mover = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, foreach=foreach)
-    x, y = torch.rand(batch, sizes[0]), torch.arange(batch) % sizes[-1]
+    optimizer = make_optimizer(model.parameters())
+    x, y = torch.rand(128, 784), torch.arange(128) % 10
 
     def run():
-        mover.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         torch.nn.functional.cross_entropy(model(x), y).backward()
-        mover.step()
+        optimizer.step()
 
     return run
+
+
+def sgd():
+    return step(lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9))
+
+
+def adam():
+    return step(lambda p: torch.optim.Adam(p, lr=0.001))
 
 
 def rate(run, seconds):

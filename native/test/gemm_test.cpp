@@ -47,6 +47,25 @@ TEST_CASE("matmul: every pair of layouts, and more than one block of K") {
   expectMatmul(DType::F32, 5000, 3, 4, Layout::Contiguous, Layout::Contiguous);
 }
 
+TEST_CASE("matmul: the ways for few rows or columns, and for panels read in place") {
+  struct Case {
+    std::int64_t M, N, K;
+    Layout a, b;
+  };
+  const Layout plain = Layout::Contiguous, turned = Layout::Transposed, padded = Layout::Padded;
+  const Case cases[] = {
+      {128, 10, 256, plain, turned}, {5, 33, 70, padded, turned},   {3, 16, 700, plain, turned},  // dot products
+      {100, 10, 37, plain, plain},   {64, 7, 400, padded, padded},                                // B transposed first
+      {1, 300, 37, plain, plain},    {3, 1100, 19, padded, padded}, {2, 5, 8, turned, plain},     // sweeps
+      {70, 10, 33, turned, plain},   {17, 80, 40, plain, turned},   {40, 3, 50, turned, padded},  // C transposed
+      {90, 11, 500, turned, plain},  {33, 150, 410, plain, turned}, {64, 64, 64, plain, plain},
+      {13, 48, 64, plain, plain},    {100, 144, 401, plain, plain},  // B in place
+      {70, 600, 900, turned, plain},                                 // blocks of K
+  };
+  for (const DType d : kFloats)
+    for (const Case& c : cases) expectMatmul(d, c.M, c.N, c.K, c.a, c.b);
+}
+
 TEST_CASE("matmul: batches, shared operands, many items") {
   for (const DType d : kFloats) {
     const Tensor a = randomTensor(d, {3, 2, 17, 9}, 1, -1, 1), b = randomTensor(d, {3, 2, 9, 33}, 2, -1, 1);

@@ -1,10 +1,13 @@
-// C = A B in blocks: which tiles are computed by whom. Work is split over the tiles of C only, never over K, and the
-// cut depends on the problem alone, so every number of threads gives the same bits.
+// C = A B: which way it is computed, and which tiles by whom. Work is split over the tiles of C only, never over K, and
+// the cut depends on the problem alone, so every number of threads gives the same bits.
 //
-//   for each block of RowsAtOnce rows, for each block of K:
-//     pack A (parallel over row tiles)
+//   for each block of RowsAtOnce rows, for as much of K as fits packed:
+//     pack A (parallel over row tiles), unless it is read where it lies
 //     for each group of row tiles x group of column panels (parallel):
-//       for each panel: pack B's panel [KC, NR] on the stack, then run the micro-kernel on every row tile
+//       for each few panels, for each block of K: pack B's panels, then run the micro-kernel on every row tile
+//
+// Other ways, for shapes where that wastes lanes or packing: dot products along K, a sweep over the rows of B, and the
+// transposed product.
 #pragma once
 #include "core/pool.h"
 #include "cpu/activation.h"
@@ -30,45 +33,155 @@ struct Gemm {
   using Shape = Tile<T>;
   static constexpr int MR = Shape::MR, NR = Shape::NR, VN = Shape::VN;
 
-  static int64_t depthOfBlock(int64_t K) {
-    const int64_t blocks = most(1, divUp(K, Shape::KC));
-    return least(Shape::KC, divUp(divUp(K, blocks), 8) * 8);
+  // Numbers of scratch that run() must be given.
+  int64_t scratchSize() const {
+    if (M == 0 || N == 0 || K == 0 || alongDepth() || sweeps()) return 0;
+    if (narrows()) return N * K;
+    if (turns()) return N * M + turned(nullptr).packedSize();
+    return packedSize();
   }
-  // Numbers of scratch that `packed` must hold.
-  static int64_t packedSize(int64_t M, int64_t K) { return least(M, Shape::RowsAtOnce) * depthOfBlock(K); }
 
-  void run(T* packed) const {
+  void run(T* scratch) const {
     if (M == 0 || N == 0) return;
-    if (K == 0) {
+    if (K == 0)
       emptySum();
-      return;
-    }
-    if (M <= Shape::SkinnyRows && a_col == 1 && b_row == 1 && K >= 2 * VN) {
-      alongDepth();
-      return;
-    }
-    const int64_t depth = depthOfBlock(K);
-    for (int64_t m = 0; m < M; m += Shape::RowsAtOnce)
-      for (int64_t k = 0; k < K; k += depth) block(packed, m, least(Shape::RowsAtOnce, M - m), k, least(depth, K - k));
+    else if (alongDepth())
+      runDots();
+    else if (sweeps())
+      runSweep();
+    else if (narrows())
+      runNarrow(scratch);
+    else if (turns())
+      runTurned(scratch);
+    else
+      runBlocks(scratch);
   }
 
  private:
+  // ---- which way ---------------------------------------------------------------------------------------
+
+  // Few rows or few columns, and both operands contiguous along K.
+  bool alongDepth() const {
+    return a_col == 1 && b_row == 1 && K >= 2 * VN && least(M, N) <= Shape::FewLines && (VN > 1 || M <= 3);
+  }
+  // A vector or two times a matrix whose rows are contiguous.
+  bool sweeps() const { return M <= 3 && b_col == 1; }
+  // The same once a small B is transposed.
+  bool narrows() const { return VN > 1 && N < NR && a_col == 1 && b_col == 1 && K >= 2 * VN && M >= 2 * N; }
+  // C^T = B^T A^T is the better product: its vectors run along the rows of C. That saves packing a large B once for few
+  // rows, or the lanes that a narrow C leaves empty.
+  bool turns() const {
+    if (VN == 1) return false;
+    const bool narrow = N < NR && a_row == 1 && M >= 4 * N;
+    // A^T B: short lines are slower to pack than wide ones, so the shorter operand gets them.
+    const bool tall = a_row == 1 && a_col != 1 && b_col == 1 && M > N && (M - N) * K > 2 * M * N;
+    const bool flat = M <= 4 * NR && M > Shape::FewLines && b_row == 1 && b_col != 1 && N >= 4 * M;
+    return narrow || tall || flat;
+  }
+  Gemm turned(T* result) const { return {N, M, K, b, b_col, b_row, a, a_col, a_row, result, M}; }
+
+  // A is broadcast from where it lies when it is contiguous along K and too few panels of B share it to pay for
+  // packing; very few where its rows fall on the same lines of the cache.
+  bool readsInPlace() const { return a_col == 1 && N <= (crowded(a_row) ? 2 : 8) * NR; }
+  static bool crowded(int64_t stride) { return stride * static_cast<int64_t>(sizeof(T)) % 1024 == 0; }
+
+  int64_t depthOfBlock() const {
+    const int64_t blocks = most(1, divUp(K, Shape::KC));
+    return least(Shape::KC, divUp(divUp(K, blocks), 8) * 8);
+  }
+  // Depth of A that is packed at a time: as many blocks as fit. A panel of B then meets its blocks one after the other,
+  // which reads B in long runs and keeps the panel's part of C in L1.
+  int64_t depthAtOnce(int64_t depth) const {
+    return least(K, most(1, Shape::PackedNumbers / (least(M, Shape::RowsAtOnce) * depth)) * depth);
+  }
+  int64_t packedSize() const { return readsInPlace() ? 0 : least(M, Shape::RowsAtOnce) * depthAtOnce(depthOfBlock()); }
+
   static const MicroKernel<T>* kernelsOf(int vectors) {
     static const KernelSet<T> set;
     return set.kernel[vectors - 1];
   }
 
-  // Few rows, and both operands contiguous along K: a group of columns is a piece of work.
-  void alongDepth() const {
-    constexpr int64_t wide = 4;
-    const int64_t each = 2 * M * K, target = most(int64_t{1} << 18, each * N / 48);
-    const int64_t step = most(1, target / (each * wide)) * wide;
-    parallelFor(divUp(N, step), [&](int64_t chunk) {
-      const int64_t n = chunk * step, end = least(N, n + step);
-      const auto run = M == 1 ? dotColumns<T, 1> : M == 2 ? dotColumns<T, 2> : dotColumns<T, 3>;
-      run(n, end, K, a, a_row, b, b_col, c, ldc, epilogue);
-      if (epilogue.activation != ActivationKind::None) activateTile(c + n, static_cast<int>(M), end - n);
+  // ---- the ways ----------------------------------------------------------------------------------------
+
+  // The shorter side stays in L1, a block of K at a time; a group of lines of the longer one is a piece of work.
+  void runDots() const {
+    const int64_t few = least(M, N), many = most(M, N);
+    const int64_t fit = most(4 * VN, Shape::DotNumbers / few / 16 * 16), blocks = divUp(K, fit);
+    const int64_t depth = blocks == 1 ? K : divUp(divUp(K, blocks), VN) * VN;
+    const int64_t each = 2 * few * K, target = most(int64_t{1} << 18, each * many / 48);
+    const int64_t step = most(1, target / (each * 12)) * 12;
+    parallelFor(divUp(many, step), [&](int64_t chunk) {
+      const int64_t from = chunk * step, to = least(many, from + step);
+      for (int64_t k = 0; k < K; k += depth) {
+        const int64_t now = least(depth, K - k);
+        const T* bias = k + now == K ? epilogue.bias : nullptr;
+        if (N <= M) {
+          dotBlock(from, to, 0, N, now, a + k, a_row, b + k, b_col, k > 0, bias, c, ldc);
+        } else {
+          for (int64_t n = from; n < to; n += 4)
+            dotBlock(0, M, n, least(to, n + 4), now, a + k, a_row, b + k, b_col, k > 0, bias, c, ldc);
+        }
+      }
+      if (N <= M)
+        finishTile(c + from * ldc, to - from, N);
+      else
+        finishTile(c + from, M, to - from);
     });
+  }
+
+  void runNarrow(T* scratch) const {
+    for (int64_t k = 0; k < K; ++k)
+      for (int64_t n = 0; n < N; ++n) scratch[n * K + k] = b[k * b_row + n];
+    Gemm other = *this;
+    other.b = scratch;
+    other.b_row = 1;
+    other.b_col = K;
+    other.runDots();
+  }
+
+  void runSweep() const {
+    const int64_t step = most(8 * NR, least(4096, divUp(divUp(N, 16), NR) * NR));
+    parallelFor(divUp(N, step), [&](int64_t chunk) {
+      const int64_t from = chunk * step, to = least(N, from + step);
+      const auto run = M == 1 ? sweepRows<T, 1> : M == 2 ? sweepRows<T, 2> : sweepRows<T, 3>;
+      run(from, to, K, a, a_row, a_col, b, b_row, c, ldc, epilogue.bias);
+      finishTile(c + from, M, to - from);
+    });
+  }
+
+  void runTurned(T* scratch) const {
+    const Gemm other = turned(scratch);
+    other.runBlocks(scratch + N * M);
+    constexpr int W = VN < 8 ? VN : 8;
+    constexpr int64_t wide = 16;
+    parallelRange(divUp(N, wide), M * wide * 2, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) {
+        const int64_t n0 = i * wide, n1 = least(N, n0 + wide);
+        for (int64_t m = 0; m < M; m += W)
+          for (int64_t n = n0; n < n1; n += W) {
+            if (m + W <= M && n + W <= n1) {
+              Block<T, W>::transpose(scratch + n * M + m, M, c + m * ldc + n, ldc);
+            } else {
+              for (int64_t y = m; y < least(M, m + W); ++y)
+                for (int64_t x = n; x < least(n1, n + W); ++x) c[y * ldc + x] = scratch[x * M + y];
+            }
+          }
+        if (epilogue.bias)
+          for (int64_t m = 0; m < M; ++m)
+            eachVector<T>(n1 - n0, [&](int64_t j, int lanes) {
+              T* p = c + m * ldc + n0 + j;
+              store(load(p, lanes) + load(epilogue.bias + n0 + j, lanes), p, lanes);
+            });
+        finishTile(c + n0, M, n1 - n0);
+      }
+    });
+  }
+
+  void runBlocks(T* packed) const {
+    const int64_t depth = depthOfBlock(), at_once = depthAtOnce(depth);
+    for (int64_t m = 0; m < M; m += Shape::RowsAtOnce)
+      for (int64_t k = 0; k < K; k += at_once)
+        block(packed, m, least(Shape::RowsAtOnce, M - m), {k, least(K, k + at_once), depth});
   }
 
   // K = 0: no product, but the bias and the activation.
@@ -81,85 +194,152 @@ struct Gemm {
       }
   }
 
-  // Rows m0..m0+rows of C (+)= A[.., k0..k0+depth] B[k0..k0+depth, ..].
-  void block(T* packed, int64_t m0, int64_t rows, int64_t k0, int64_t depth) const {
-    const int64_t tiles = divUp(rows, MR);
-    parallelRange(tiles, MR * depth, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i)
-        packPanel(a + (m0 + i * MR) * a_row + k0 * a_col, a_row, a_col, tileRows(rows, i), depth,
-                  packed + i * MR * depth, tileRows(rows, i));
-    });
+  // n lines cut into the fewest tiles of at most MR lines, as evenly as can be: no tile is so low that its few sums
+  // wait for each other.
+  struct Cut {
+    int64_t tiles, low, higher;  // the first `higher` tiles have one line more than `low`
+    explicit Cut(int64_t n) : tiles(divUp(n, MR)), low(n / tiles), higher(n % tiles) {}
+    int64_t start(int64_t i) const { return i * low + least(i, higher); }
+    int lines(int64_t i) const { return static_cast<int>(low + (i < higher)); }
+  };
 
-    const bool skinny = rows <= Shape::SkinnyRows && b_col == 1;
-    const int width = skinny ? Shape::SkinnyNV * VN : NR;
+  struct Depths {
+    int64_t from, to, step;
+  };
+
+  // Rows m0..m0+rows of C (+)= A[.., k] B[k, ..] for the given k.
+  void block(T* packed, int64_t m0, int64_t rows, const Depths& ks) const {
+    const Cut cut(rows);
+    const int64_t tiles = cut.tiles, depth = ks.to - ks.from, blocks = divUp(depth, ks.step);
+    const bool in_place = readsInPlace();
+    if (!in_place)
+      parallelRange(tiles * blocks, MR * ks.step, [&](int64_t first, int64_t end) {
+        for (int64_t j = first; j < end; ++j) {
+          const int64_t i = j % tiles, k = ks.from + j / tiles * ks.step, now = least(ks.step, ks.to - k);
+          packPanel(a + (m0 + cut.start(i)) * a_row + k * a_col, a_row, a_col, cut.lines(i), now,
+                    packed + (k - ks.from) * rows + cut.start(i) * now, cut.lines(i));
+        }
+      });
+
+    constexpr int width = NR;
     const int64_t panels = divUp(N, width);
-    // About 1/48 of the block for each piece of work, but no less than some 10 us.
-    const int64_t flops = 2 * rows * N * depth, target = most(int64_t{1} << 20, flops / 48);
-    const int64_t fit = most(1, Shape::BlockBytes / (MR * depth * static_cast<int64_t>(sizeof(T))));
+    // About 1/48 of the block for each piece of work, but no less than some 5 us.
+    const int64_t flops = 2 * rows * N * depth, target = most(int64_t{1} << 19, flops / 48);
+    const int64_t fit = most(1, Shape::BlockBytes / (MR * ks.step * static_cast<int64_t>(sizeof(T))));
     const int64_t row_groups = divUp(tiles, least(fit, most(1, target / (2 * MR * width * depth))));
     const int64_t row_step = divUp(tiles, row_groups);
-    const int64_t col_step = most(1, least(panels, target / (2 * row_step * MR * width * depth)));
+    const int64_t together = panelsOf(row_step, ks.step);
+    const int64_t wanted = most(1, target / (2 * row_step * MR * width * depth));
+    const int64_t col_step = least(panels, divUp(wanted, together) * together);
     const int64_t col_groups = divUp(panels, col_step);
     parallelFor(divUp(tiles, row_step) * col_groups, [&](int64_t chunk) {
       const int64_t tile = chunk / col_groups * row_step, panel = chunk % col_groups * col_step;
-      piece(packed, m0, rows, k0, depth, tile, least(tiles, tile + row_step), panel * width,
-            least(N, (panel + col_step) * width), width);
+      piece(in_place ? nullptr : packed, cut, m0, rows, ks, tile, least(tiles, tile + row_step), panel * width,
+            least(N, (panel + col_step) * width));
     });
   }
 
-  static int tileRows(int64_t rows, int64_t tile) { return static_cast<int>(least(MR, rows - tile * MR)); }
-
   // Tanh and sigmoid get a pass of their own over a tile just stored: inlined into the store of each vector of each
   // micro-kernel they were nine tenths of the code.
-  __attribute__((noinline)) void activateTile(T* tile, int rows, int64_t cols) const {
-    for (int i = 0; i < rows; ++i)
+  __attribute__((noinline)) void activateTile(T* tile, int64_t rows, int64_t cols) const {
+    for (int64_t i = 0; i < rows; ++i)
       eachVector<T>(cols, [&](int64_t n, int lanes) {
         T* p = tile + i * ldc + n;
         store(activate(epilogue.activation, load(p, lanes)), p, lanes);
       });
   }
+  void finishTile(T* tile, int64_t rows, int64_t cols) const {
+    if (epilogue.activation != ActivationKind::None) activateTile(tile, rows, cols);
+  }
 
   // Row tiles [tile, tile_end) x columns [n, n_end).
-  void piece(const T* packed, int64_t m0, int64_t rows, int64_t k0, int64_t depth, int64_t tile, int64_t tile_end,
-             int64_t n, int64_t n_end, int width) const {
-    alignas(64) T panel[(Shape::KC + 1) * NR];
+  void piece(const T* packed, const Cut& cut, int64_t m0, int64_t rows, const Depths& ks, int64_t tile,
+             int64_t tile_end, int64_t n, int64_t n_end) const {
+    alignas(64) T buffer[PanelsAtOnce * (Shape::KC + 1) * NR];
     TileArgs<T> t;
-    t.k = depth;
     t.ldc = ldc;
-    t.add = k0 > 0;
-    t.finish = k0 + depth == K;
-    t.relu = epilogue.activation == ActivationKind::Relu;
-    const bool curved =
-        t.finish && (epilogue.activation == ActivationKind::Tanh || epilogue.activation == ActivationKind::Sigmoid);
-    // With B's rows contiguous and few tiles to share it, packing a panel costs more than it saves. Not for one lane:
-    // GCC 12 vectorises that micro-kernel with a load of one line of B too many, so B must be the panel with its slack.
-    const bool in_place = VN > 1 && b_col == 1 && tile_end - tile <= 2;
+    const int wide = panelsOf(tile_end - tile, ks.step) * NR;
     while (n < n_end) {
-      int cols = static_cast<int>(least(width, n_end - n));
-      const T* from = b + k0 * b_row + n * b_col;
-      if (in_place && cols >= VN) {
-        cols = cols / VN * VN;
-        t.b = from;
-        t.b_step = b_row;
-      } else {
-        cols = static_cast<int>(least(cols, NR));
-        const int padded = static_cast<int>(divUp(cols, VN)) * VN;
-        packPanel(from, b_col, b_row, cols, depth, panel, padded);
-        padPanel(panel, cols, padded, depth);
-        t.b = panel;
-        t.b_step = padded;
-      }
-      const MicroKernel<T>* kernels = kernelsOf(static_cast<int>(divUp(cols, VN)));
-      t.last = (cols - 1) % VN + 1;
-      t.bias = epilogue.bias ? epilogue.bias + n : nullptr;
-      for (int64_t i = tile; i < tile_end; ++i) {
-        t.a = packed + i * MR * depth;
-        t.c = c + (m0 + i * MR) * ldc + n;
-        kernels[tileRows(rows, i) - 1](t);
-        if (curved) activateTile(t.c, tileRows(rows, i), cols);
+      int64_t cols = least(wide, n_end - n);
+      // With few tiles to share it, or where the cache holds its lines as they lie, packing a panel costs more than it
+      // saves. Not for one lane: GCC 12 vectorises that micro-kernel with a load of one line of B too many, so B must
+      // be the panel with its slack.
+      const bool in_place = cols >= VN && readsPanelInPlace(tile_end - tile, ks.step);
+      if (in_place) cols = cols / VN * VN;
+      for (int64_t k = ks.from; k < ks.to; k += ks.step) {
+        const int64_t depth = least(ks.step, ks.to - k);
+        const bool finish = k + depth == K;
+        t.k = depth;
+        t.add = k > 0;
+        t.relu = finish && epilogue.activation == ActivationKind::Relu;
+        if (!in_place) packWide(b + k * b_row + n * b_col, cols, depth, buffer);
+        for (int64_t j = 0; j < cols; j += NR) {
+          const int width = static_cast<int>(least(NR, cols - j)), vectors = static_cast<int>(divUp(width, VN));
+          const MicroKernel<T>* kernels = kernelsOf(vectors);
+          t.last = (width - 1) % VN + 1;
+          t.bias = finish && epilogue.bias ? epilogue.bias + n + j : nullptr;
+          t.b = in_place ? b + k * b_row + n + j : buffer + j * depth;
+          t.b_step = in_place ? b_row : vectors * VN;
+          for (int64_t i = tile; i < tile_end; ++i) {
+            const int lines = cut.lines(i);
+            if (packed) {
+              t.a = packed + (k - ks.from) * rows + cut.start(i) * depth;
+              t.a_row = 1;
+              t.a_col = lines;
+            } else {
+              t.a = a + (m0 + cut.start(i)) * a_row + k;
+              t.a_row = a_row;
+              t.a_col = 1;
+            }
+            t.c = c + (m0 + cut.start(i)) * ldc + n + j;
+            kernels[lines - 1](t);
+            if (finish && curved()) activateTile(t.c, lines, width);
+          }
+        }
       }
       n += cols;
     }
+  }
+
+  // Panels of B that are packed together: where B's rows are contiguous, longer runs of them are read at a time.
+  static constexpr int PanelsAtOnce = 4;
+  int panelsOf(int64_t tiles, int64_t depth) const {
+    return b_col == 1 && !readsPanelInPlace(tiles, depth) ? PanelsAtOnce : 1;
+  }
+  bool readsPanelInPlace(int64_t tiles, int64_t depth) const {
+    return VN > 1 && b_col == 1 && (tiles <= 2 || spreads(b_row, depth));
+  }
+
+  // cols columns of B as panels one after the other, each depth lines; the last is padded to whole vectors.
+  void packWide(const T* from, int64_t cols, int64_t depth, T* out) const {
+    if (b_col == 1 && cols > NR && cols % NR == 0) {
+      for (int64_t k = 0; k < depth; ++k)
+        for (int64_t j = 0; j < cols; j += NR) {
+          const T* in = from + k * b_row + j;
+          T* to = out + j * depth + k * NR;
+          GYRUS_UNROLL
+          for (int v = 0; v < NR; v += VN) Vec<T>::load(in + v).store(to + v);
+        }
+      return;
+    }
+    for (int64_t j = 0; j < cols; j += NR) {
+      const int width = static_cast<int>(least(NR, cols - j)), padded = static_cast<int>(divUp(width, VN)) * VN;
+      packPanel(from + j * b_col, b_col, b_row, width, depth, out + j * depth, padded);
+      padPanel(out + j * depth, width, padded, depth);
+    }
+  }
+
+  bool curved() const {
+    return epilogue.activation != ActivationKind::None && epilogue.activation != ActivationKind::Relu;
+  }
+
+  // A panel of `depth` lines that lie `stride` numbers apart finds room in L1 (64 sets of 8 ways, lines of 64 bytes).
+  static bool spreads(int64_t stride, int64_t depth) {
+    const int64_t bytes = stride * static_cast<int64_t>(sizeof(T));
+    if (bytes % 64 != 0) return false;
+    int64_t sets = 64;
+    for (int64_t lines = bytes / 64; sets > 1 && lines % 2 == 0; lines /= 2) sets /= 2;
+    return depth * 5 <= sets * 8 * 4;
   }
 };
 

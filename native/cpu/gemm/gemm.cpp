@@ -36,7 +36,7 @@ void matmul(const Args& args) {
     batch = 1;
   }
   if (batch == 1) {
-    g.run(take<T>(args, Gemm<T>::packedSize(g.M, g.K)));
+    g.run(take<T>(args, g.scratchSize()));
     return;
   }
 
@@ -52,7 +52,7 @@ void matmul(const Args& args) {
     one.run(packed);
   };
   // Small items: each piece of work takes some of them, with packing space of its own. Large ones are split inside.
-  const int64_t size = Gemm<T>::packedSize(g.M, g.K), flops = 2 * g.M * g.N * most(g.K, 1);
+  const int64_t size = g.scratchSize(), flops = 2 * g.M * g.N * most(g.K, 1);
   if (size > 32768 || flops > (int64_t{1} << 24)) {
     T* packed = take<T>(args, size);
     for (int64_t n = 0; n < batch; ++n) item(n, packed);
@@ -75,7 +75,7 @@ void linear(const Args& args) {
             w.as<T>(),  w.stride[1], w.stride[0], y.as<T>(), w.shape[0]};
   if (p.bias != 0) g.epilogue.bias = readLine<T>(args, args.in[2]);
   g.epilogue.activation = static_cast<ActivationKind>(static_cast<int>(p.activation));
-  g.run(take<T>(args, Gemm<T>::packedSize(g.M, g.K)));
+  g.run(take<T>(args, g.scratchSize()));
 }
 
 // dx [M, K] = g [M, N] w [N, K] (+ stats [C + 3, K] <- a [M, K], labels [M])
@@ -85,7 +85,7 @@ void linearGradInput(const Args& args) {
   const View &dx = args.out[0], &gv = args.in[0], &w = args.in[1];
   const Gemm<T> g{gv.shape[0], w.shape[1],  gv.shape[1], gv.as<T>(), gv.stride[0], gv.stride[1],
                   w.as<T>(),   w.stride[0], w.stride[1], dx.as<T>(), w.shape[1]};
-  g.run(take<T>(args, Gemm<T>::packedSize(g.M, g.K)));
+  g.run(take<T>(args, g.scratchSize()));
   if (p.score != 0) accumulateGate<T>("linearGradInput", args, args.out[1], args.in[2], dx, args.in[3], p.scale);
 }
 
@@ -95,7 +95,7 @@ void linearGradWeight(const Args& args) {
   const View &dw = args.out[0], &gv = args.in[0], &x = args.in[1];
   const Gemm<T> g{gv.shape[1], x.shape[1],  gv.shape[0], gv.as<T>(), gv.stride[1], gv.stride[0],
                   x.as<T>(),   x.stride[0], x.stride[1], dw.as<T>(), x.shape[1]};
-  g.run(take<T>(args, Gemm<T>::packedSize(g.M, g.K)));
+  g.run(take<T>(args, g.scratchSize()));
   if (args.as<LinearGradWeightParams>().bias == 0) return;
   using V = Vec<T>;
   const Rows<T> db = writeRows<T>(args, args.out[1]), rows = readRows<T>(args, gv);

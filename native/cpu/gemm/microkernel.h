@@ -22,20 +22,59 @@ struct Epilogue {
 template <class T>
 struct TileArgs {
   int64_t k;   // depth of this block
-  const T* a;  // [k][MR], packed
+  const T* a;  // A(i, k) = a[i * a_row + k * a_col], packed or where it lies
+  int64_t a_row, a_col;
   const T* b;  // [k][at least NV vectors], rows b_step apart, packed or not
   int64_t b_step;
   T* c;
   int64_t ldc;
   int last;       // lanes of the last vector that exist in C, 1..N
   bool add;       // not the first block of K: C holds a partial sum
-  bool finish;    // the last block: apply bias and relu
-  const T* bias;  // of this tile's first column
-  bool relu;
+  const T* bias;  // of this tile's first column; null but in the last block of K
+  bool relu;      // in the last block of K only
 };
 
 template <class T>
 using MicroKernel = void (*)(const TileArgs<T>&);
+
+// The way of a tile from its registers to C. Each choice is made once for the tile, not for every vector.
+template <bool Partial, class T, int MR, int NV>
+GYRUS_INLINE void storeTile(Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
+  using V = Vec<T>;
+  const int last = t.last;
+  const auto read = [last](const T* p, int j) {
+    return Partial && j == NV - 1 ? V::loadN(p + j * V::N, last) : V::load(p + j * V::N);
+  };
+  T* const c = t.c;
+  const int64_t ldc = t.ldc;
+  if (t.add) {
+    GYRUS_UNROLL
+    for (int i = 0; i < MR; ++i) GYRUS_UNROLL
+    for (int j = 0; j < NV; ++j) acc[i][j] = read(c + i * ldc, j) + acc[i][j];
+  }
+  if (t.bias) {
+    V bias[NV];
+    GYRUS_UNROLL
+    for (int j = 0; j < NV; ++j) bias[j] = read(t.bias, j);
+    GYRUS_UNROLL
+    for (int i = 0; i < MR; ++i) GYRUS_UNROLL
+    for (int j = 0; j < NV; ++j) acc[i][j] = acc[i][j] + bias[j];
+  }
+  if (t.relu) {  // the second operand where one is NaN: NaN passes
+    GYRUS_UNROLL
+    for (int i = 0; i < MR; ++i) GYRUS_UNROLL
+    for (int j = 0; j < NV; ++j) acc[i][j] = max(V::zero(), acc[i][j]);
+  }
+  GYRUS_UNROLL
+  for (int i = 0; i < MR; ++i) GYRUS_UNROLL
+  for (int j = 0; j < NV; ++j) {
+    T* p = c + i * ldc + j * V::N;
+    if (Partial && j == NV - 1)
+      acc[i][j].storeN(p, last);
+    else
+      acc[i][j].store(p);
+  }
+}
 
 template <class T, int MR, int NV>
 void microKernel(const TileArgs<T>& t) {
@@ -45,46 +84,32 @@ void microKernel(const TileArgs<T>& t) {
   for (int i = 0; i < MR; ++i) GYRUS_UNROLL
   for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
 
-  const T* a = t.a;
+  // Three rows to a pointer: base, base + row and base + 2 row are all one addressing mode away.
+  constexpr int bases = (MR + 2) / 3;
+  const int64_t row = t.a_row, col = t.a_col, step = t.b_step;
+  const T* a[bases];
+  GYRUS_UNROLL
+  for (int g = 0; g < bases; ++g) a[g] = t.a + 3 * g * row;
   const T* b = t.b;
-  const int64_t step = t.b_step;
   for (int64_t k = t.k; k > 0; --k) {
     V bv[NV];
     GYRUS_UNROLL
     for (int j = 0; j < NV; ++j) bv[j] = V::load(b + j * V::N);
     GYRUS_UNROLL
     for (int i = 0; i < MR; ++i) {
-      const V av = V::broadcast(a[i]);
+      const V av = V::broadcast(a[i / 3][i % 3 * row]);
       GYRUS_UNROLL
       for (int j = 0; j < NV; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
     }
-    a += MR;
+    GYRUS_UNROLL
+    for (int g = 0; g < bases; ++g) a[g] += col;
     b += step;
   }
 
-  T* c = t.c;
-  GYRUS_UNROLL
-  for (int i = 0; i < MR; ++i) {
-    GYRUS_UNROLL
-    for (int j = 0; j < NV; ++j) {
-      const bool partial = j == NV - 1 && t.last < V::N;
-      V v = acc[i][j];
-      T* p = c + j * V::N;
-      if (t.add) v = (partial ? V::loadN(p, t.last) : V::load(p)) + v;
-      if (t.finish) {
-        if (t.bias) {
-          const T* bias = t.bias + j * V::N;
-          v = v + (partial ? V::loadN(bias, t.last) : V::load(bias));
-        }
-        if (t.relu) v = max(V::zero(), v);  // the second operand where one is NaN: NaN passes
-      }
-      if (partial)
-        v.storeN(p, t.last);
-      else
-        v.store(p);
-    }
-    c += t.ldc;
-  }
+  if (t.last == V::N)
+    storeTile<false>(acc, t);
+  else
+    storeTile<true>(acc, t);
 }
 
 // Fills table[m - 1] with the kernel of m rows, m = 1..MR.
@@ -99,16 +124,14 @@ struct KernelsOf {
 // kernel[v - 1][m - 1]: v vectors wide, m rows high.
 template <class T>
 struct KernelSet {
-  static constexpr int MaxNV = Tile<T>::NV > Tile<T>::SkinnyNV ? Tile<T>::NV : Tile<T>::SkinnyNV;
-  MicroKernel<T> kernel[MaxNV][Tile<T>::MR];
+  MicroKernel<T> kernel[Tile<T>::NV][Tile<T>::MR];
 
-  KernelSet() { fill<MaxNV>(); }
+  KernelSet() { fill<Tile<T>::NV>(); }
 
  private:
   template <int NV>
   void fill() {
-    // Wider than a normal tile only exists for skinny products.
-    KernelsOf<T, (NV <= Tile<T>::NV ? Tile<T>::MR : Tile<T>::SkinnyRows), NV>::fill(kernel[NV - 1]);
+    KernelsOf<T, Tile<T>::MR, NV>::fill(kernel[NV - 1]);
     if constexpr (NV > 1) fill<NV - 1>();
   }
 };

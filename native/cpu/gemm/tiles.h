@@ -16,15 +16,19 @@ struct Tile {
 #else
   static constexpr int MR = 4, NV = 4;  // 16 numbers; the compiler spills what it must
 #endif
-  // Products with at most this many rows read B once, in wide strips and unpacked: 3 * 4 + 1 + 3 registers at most.
-  static constexpr int SkinnyRows = 3, SkinnyNV = 4;
+  // With at most this many rows or columns, dot products beat tiles whose lanes are partly empty. The shorter operand's
+  // block of K, in numbers: 24 KiB of f32 in a 32 KiB L1.
+  static constexpr int FewLines = 16;
+  static constexpr int64_t DotNumbers = 6144;
 
   static constexpr int VN = Vec<T>::N;
   static constexpr int NR = NV * VN;
   // Depth of a block: a packed panel of B is KC * NR numbers (64 KiB with AVX-512 and f32) and lives on the stack.
-  static constexpr int KC = 512;
+  static constexpr int KC = 400;
   // Packed rows of A that one piece of work walks for each panel of B; half of a 1 MiB L2.
-  static constexpr int BlockBytes = 512 * 1024;
+  static constexpr int BlockBytes = 1024 * 1024;
+  // Numbers of A that are packed at a time, if a block of K has no more: half a MiB of f32, an L2.
+  static constexpr int64_t PackedNumbers = 1 << 17;
   // Rows whose packed form exists at a time; bounds the scratch memory to RowsAtOnce * KC numbers.
   static constexpr int RowsAtOnce = 4096 / MR * MR;
 };
