@@ -3,6 +3,7 @@
  * sequence of fields, each a key (number * 8 + kind) and a varint or a length with as many bytes.
  */
 import { createRequire } from 'node:module';
+import { peersAbsent } from './peers.mjs';
 
 const varint = (value) => (value < 128 ? [value] : [(value & 127) | 128, ...varint(Math.floor(value / 128))]);
 const whole = (field, value) => [...varint(field * 8), ...varint(value)];
@@ -42,10 +43,12 @@ let loaded;
 /** The package of bench/peers/, or why it is absent. */
 function runtime() {
   if (!loaded) {
+    const absent = peersAbsent();
+    if (absent) return (loaded = { absent });
     try {
       loaded = createRequire(new URL('peers/package.json', import.meta.url))('onnxruntime-node');
     } catch (error) {
-      loaded = { absent: error.code === 'MODULE_NOT_FOUND' ? 'not installed in bench/peers' : error.message };
+      loaded = { absent: error.message };
     }
   }
   return loaded;

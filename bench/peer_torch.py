@@ -33,28 +33,24 @@ def graph():
     return run
 
 
-def step(make_optimizer):
+def step(sizes, batch, optimizer, foreach):
+    """A training step of an MLP. foreach: the optimiser's form that handles all parameters in few calls, or one by one."""
     layers = []
-    for inputs, outputs in ((784, 512), (512, 256), (256, 10)):
+    for inputs, outputs in zip(sizes, sizes[1:]):
         layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers[:-1])
-    optimizer = make_optimizer(model.parameters())
-    x, y = torch.rand(128, 784), torch.arange(128) % 10
+    if optimizer == "adam":
+        mover = torch.optim.Adam(model.parameters(), lr=0.001, foreach=foreach)
+    else:
+        mover = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, foreach=foreach)
+    x, y = torch.rand(batch, sizes[0]), torch.arange(batch) % sizes[-1]
 
     def run():
-        optimizer.zero_grad(set_to_none=True)
+        mover.zero_grad(set_to_none=True)
         torch.nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
+        mover.step()
 
     return run
-
-
-def sgd():
-    return step(lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9))
-
-
-def adam():
-    return step(lambda p: torch.optim.Adam(p, lr=0.001))
 
 
 def rate(run, seconds):

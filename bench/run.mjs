@@ -55,7 +55,7 @@ function parse() {
   }
 }
 
-function optionsFrom({ threads, rounds, seconds, filter, quick }) {
+function optionsFrom({ threads, rounds, seconds, filter, quick, json }) {
   const cores = availableParallelism();
   const counts = threads ?? process.env.GYRUS_THREADS ?? (cores > 1 ? `1,${cores}` : '1');
   const wanted = filter.toLowerCase();
@@ -66,6 +66,7 @@ function optionsFrom({ threads, rounds, seconds, filter, quick }) {
       .split(',')
       .map((text) => numberFrom(text, 'numbers of threads, as in 1,2', (n) => Number.isInteger(n) && n >= 1)),
     quick,
+    json,
     wants: (name) => name.toLowerCase().includes(wanted),
   };
 }

@@ -1,61 +1,67 @@
 /**
- * Suite `step`: whole training steps (forward, loss, backward, optimiser) of an MLP 784-512-256-10, ReLU, batch 128, on one batch that
- * stays in memory. PyTorch runs the same in eager mode with as many threads.
+ * Suite `step`, multilayer perceptrons: whole training steps, captured, against PyTorch in its best variant and the trainers of npm.
+ * `peak` is what the machine's multiply-adds would allow for the products alone.
  */
-import { capture, crossEntropy, device, manualSeed, nn, optim, tensor, uniform } from '../dist/index.js';
-import { compare } from './format.mjs';
-import { torchEngine } from './torch.mjs';
+import { bar, compare, OURS } from './format.mjs';
+import { rate } from './measure.mjs';
+import { makeStep, stepFlop } from './mlp.mjs';
+import { peakEngine } from './native.mjs';
+import { peerEngines } from './peers.mjs';
+import { torchBestEngine } from './torch.mjs';
 
-function makeStep(makeOptimizer) {
-  manualSeed(0);
-  const net = new nn.Sequential(
-    new nn.Linear(784, 512),
-    new nn.ReLU(),
-    new nn.Linear(512, 256),
-    new nn.ReLU(),
-    new nn.Linear(256, 10),
-  );
-  const optimizer = makeOptimizer(net.parameters());
-  return capture((x, y) => {
-    optimizer.zeroGrad();
-    const loss = crossEntropy(net.forward(x), y);
-    loss.backward();
-    optimizer.step();
-    return loss.detach();
-  });
-}
+export const NOTE =
+  'step, MLPs: peak counts the products only; PyTorch runs with its optimiser for each or foreach, whichever is faster.';
 
-/** Steps per second, waiting for the stream every few steps. */
-async function rate(step, x, y, seconds) {
-  for (let i = 0; i < 5; i++) step(x, y);
-  await device().fence();
-  const began = performance.now();
-  let steps = 0;
-  while (performance.now() - began < seconds * 1000) {
-    for (let i = 0; i < 10; i++) step(x, y);
-    steps += 10;
-    await device().fence();
-  }
-  return (steps / (performance.now() - began)) * 1000;
-}
+const LARGE = [784, 512, 256, 10];
+const SMALL = [784, 32, 10];
+const CASES = [
+  { sizes: LARGE, batch: 128, optimizer: 'sgd' },
+  { sizes: LARGE, batch: 128, optimizer: 'adam' },
+  { sizes: SMALL, batch: 16, optimizer: 'sgd' },
+  { sizes: SMALL, batch: 16, optimizer: 'adam' },
+  { sizes: SMALL, batch: 1, optimizer: 'sgd' },
+];
+const nameOf = ({ sizes, batch, optimizer }) =>
+  `MLP ${sizes.join('-')}, batch ${batch}, ${optimizer === 'adam' ? 'Adam' : 'SGD with momentum'}`;
 
-export async function run({ seconds, rounds, threads, wants }) {
-  const x = uniform([128, 784]);
-  const y = tensor(Int32Array.from({ length: 128 }, (_, i) => i % 10));
-  const cases = {
-    sgd: ['SGD with momentum', (p) => new optim.SGD(p, { lr: 0.01, momentum: 0.9 })],
-    adam: ['Adam', (p) => new optim.Adam(p, { lr: 0.001 })],
-  };
+export async function run({ seconds, rounds, threads, quick, wants }) {
   const entries = [];
-  for (const [key, [label, makeOptimizer]] of Object.entries(cases)) {
-    const name = `MLP 784-512-256-10, batch 128, ${label}`;
-    if (!wants(name)) continue;
-    const train = makeStep(makeOptimizer);
+  for (const task of CASES) {
+    const name = nameOf(task);
+    if (!wants(name) || (quick && task.sizes !== SMALL)) continue;
+    const step = makeStep(task);
     for (const count of threads) {
-      const engines = { gyrus: () => rate(train, x, y, seconds), torch: torchEngine(key, count, seconds) };
+      const engines = {
+        [OURS]: () => rate(step.run, seconds),
+        peak: await peakEngine(count, stepFlop(task.sizes, task.batch), Math.min(seconds, 0.2)),
+        torch: torchBestEngine(
+          'step',
+          count,
+          seconds,
+          [true, false].map((foreach) => ({ ...task, foreach })),
+        ),
+        ...peerEngines('step', count, seconds, { args: task }),
+      };
       entries.push(...(await compare({ suite: 'step', name, unit: 'steps/s', threads: count, rounds, engines })));
     }
-    train.dispose();
+    step.dispose();
   }
   return entries;
+}
+
+export function bars(entries) {
+  const ours = entries.filter(({ engine }) => engine === OURS);
+  const limits = { 1: { peak: 0.88, torch: 1.25, 'tfjs-wasm': 45 }, 2: { peak: 0.8, torch: 1.5 } };
+  const large = ours.flatMap(({ case: name, threads, ratio_to: ratios }) =>
+    Object.entries(name.startsWith(`MLP ${LARGE.join('-')}`) ? (limits[threads] ?? {}) : {}).map(([peer, atLeast]) =>
+      bar(`step: gyrus/${peer}, ${name}, threads ${threads}`, ratios[peer] ?? null, { atLeast }),
+    ),
+  );
+  const small = nameOf(CASES[2]);
+  return [
+    ...large,
+    ...ours
+      .filter((entry) => entry.case === small && entry.threads === 1)
+      .map(({ value }) => bar(`step: steps/s, ${small}, 1 thread`, value, { atLeast: 20000 })),
+  ];
 }

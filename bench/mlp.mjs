@@ -1,0 +1,51 @@
+/**
+ * Training steps of multilayer perceptrons, for the suites `step` and `scale`: forward, softmax cross-entropy, backward, optimiser, on
+ * one batch that stays in memory.
+ */
+import { capture, crossEntropy, manualSeed, nn, optim, tensor, uniform } from '../dist/index.js';
+
+/** Floating-point operations of the products in one step: forward, both gradients, but for the input's. */
+export function stepFlop(sizes, batch) {
+  let products = 0;
+  for (let i = 0; i + 1 < sizes.length; i++) products += sizes[i] * sizes[i + 1] * (i > 0 ? 3 : 2);
+  return 2 * batch * products;
+}
+
+/**
+ * @param sizes neurons of the input and of each layer; ReLU between
+ * @param optimizer 'sgd' (momentum 0.9) or 'adam'
+ * @returns run(): enqueues one captured step; dispose()
+ */
+export function makeStep({ sizes, batch, optimizer }) {
+  manualSeed(0);
+  const layers = [];
+  for (let i = 0; i + 1 < sizes.length; i++) {
+    if (i > 0) layers.push(new nn.ReLU());
+    layers.push(new nn.Linear(sizes[i], sizes[i + 1]));
+  }
+  const net = new nn.Sequential(...layers);
+  const params = net.parameters();
+  const mover =
+    optimizer === 'adam' ? new optim.Adam(params, { lr: 0.001 }) : new optim.SGD(params, { lr: 0.01, momentum: 0.9 });
+  const x = uniform([batch, sizes[0]]);
+  const classes = sizes[sizes.length - 1];
+  const y = tensor(Int32Array.from({ length: batch }, (_, i) => i % classes));
+  const step = capture((input, labels) => {
+    mover.zeroGrad();
+    const loss = crossEntropy(net.forward(input), labels);
+    loss.backward();
+    mover.step();
+    return loss.detach();
+  });
+  step(x, y);
+  return {
+    run: () => step(x, y),
+    dispose: () => {
+      step.dispose();
+      mover.dispose();
+      net.dispose();
+      x.dispose();
+      y.dispose();
+    },
+  };
+}
