@@ -20,8 +20,7 @@ export function makeStep({ sizes, batch, optimizer }) {
   manualSeed(0);
   const layers = [];
   for (let i = 0; i + 1 < sizes.length; i++) {
-    if (i > 0) layers.push(new nn.ReLU());
-    layers.push(new nn.Linear(sizes[i], sizes[i + 1]));
+    layers.push(new nn.Linear(sizes[i], sizes[i + 1], { activation: i + 2 < sizes.length ? 'relu' : 'none' }));
   }
   const net = new nn.Sequential(...layers);
   const params = net.parameters();

@@ -13,7 +13,8 @@
 namespace gyrus {
 namespace {
 constexpr auto kSpin = std::chrono::microseconds(40);
-constexpr std::size_t kKeepViews = 16;  // a slot gives larger argument lists back
+constexpr auto kPatience = std::chrono::milliseconds(1);  // that a producer without room waits for more than one entry
+constexpr std::size_t kKeepViews = 16;                    // a slot gives larger argument lists back
 
 // The kernel's message, led by the op's name if it doesn't name it already.
 Error named(Op op, const Error& e) {
@@ -109,8 +110,6 @@ Stream::Stream(const Options& options) : options_(options) {
 Stream::~Stream() { stop(); }
 
 void Stream::makeRoom(std::size_t stagedBytes) {
-  // Where the executor is quick, room for a number of entries is awaited, so that the two don't meet at every one.
-  const std::uint64_t room = options_.maxCalls / 8 + 1;
   for (;;) {
     const std::uint64_t head = seenHead_ = head_.load(std::memory_order_acquire);
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
@@ -118,24 +117,33 @@ void Stream::makeRoom(std::size_t stagedBytes) {
     const bool heavy =
         stagedBytes > 0 && stagedBytes_.load(std::memory_order_acquire) + stagedBytes > options_.maxBytes;
     if (head == tail || (!full && !heavy)) break;
-    // One entry at a time otherwise, so that the producer is held up no longer than it has to be.
-    if (!awaitProgress(std::min(room, tail - head))) drainTo(head + 1);
+    // The executor keeps what it has in its caches, so it goes on alone. Where it is quick, room for a number of
+    // entries is awaited, so that the two don't meet at every one.
+    awaitHead(head + 1, std::min(head + options_.maxCalls / 8 + 1, tail));
   }
   stagedBytes_.fetch_add(stagedBytes, std::memory_order_relaxed);
 }
 
-// Whether the executor ran that many entries while we looked on; not when it takes long over one.
-bool Stream::awaitProgress(std::uint64_t entries) {
+// Returns once head_ is `wanted`, or when some time has passed and it is at least `least`.
+void Stream::awaitHead(std::uint64_t least, std::uint64_t wanted) {
   std::uint64_t last = head_.load(std::memory_order_acquire);
-  const std::uint64_t target = last + entries;
-  for (int idle = 0; idle < 50; ++idle) {
+  for (int idle = 0; idle < 100; ++idle) {
     cpuRelax();
     const std::uint64_t head = head_.load(std::memory_order_acquire);
-    if (head >= target) return true;
+    if (head >= wanted) return;
     if (head != last) idle = 0;
     last = head;
   }
-  return false;
+  std::unique_lock<std::mutex> hold(sleepLock_);
+  const auto reached = [&](std::uint64_t at) {
+    return [this, at] { return head_.load(std::memory_order_seq_cst) >= at; };
+  };
+  roomAt_.store(wanted, std::memory_order_seq_cst);
+  if (!roomSignal_.wait_for(hold, kPatience, reached(wanted))) {
+    roomAt_.store(least, std::memory_order_seq_cst);
+    roomSignal_.wait(hold, reached(least));
+  }
+  roomAt_.store(UINT64_MAX, std::memory_order_relaxed);
 }
 
 void Stream::push() {
@@ -231,7 +239,11 @@ void Stream::runOne() {
   run(e);
   if (e.kind == Entry::Kind::Write) stagedBytes_.fetch_sub(e.extra->bytes, std::memory_order_release);
   e.clear();
-  head_.store(head + 1, std::memory_order_release);
+  head_.store(head + 1, std::memory_order_seq_cst);
+  if (head + 1 >= roomAt_.load(std::memory_order_seq_cst)) {
+    std::lock_guard<std::mutex> hold(sleepLock_);
+    roomSignal_.notify_one();
+  }
 }
 
 void Stream::run(Entry& e) {

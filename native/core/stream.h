@@ -74,7 +74,7 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
   ~Stream();
 
-  // The entry to fill next; waits for room by running what is queued. push() hands it over.
+  // The entry to fill next; waits for room. push() hands it over.
   Entry& next(std::size_t stagedBytes = 0) {
     if (stagedBytes > 0 || tail_.load(std::memory_order_relaxed) - seenHead_ >= options_.maxCalls)
       makeRoom(stagedBytes);
@@ -98,7 +98,7 @@ class Stream {
 
  private:
   void makeRoom(std::size_t stagedBytes);
-  bool awaitProgress(std::uint64_t room);
+  void awaitHead(std::uint64_t least, std::uint64_t wanted);
   void loop();
   bool waitForWork();
   void wake();
@@ -127,6 +127,8 @@ class Stream {
   std::mutex sleepLock_;
   std::condition_variable sleepSignal_;
   std::atomic<bool> sleeping_{false};
+  std::condition_variable roomSignal_;
+  std::atomic<std::uint64_t> roomAt_{UINT64_MAX};  // the head that a producer without room waits for
   std::thread thread_;
 };
 
