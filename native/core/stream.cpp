@@ -13,6 +13,7 @@
 namespace gyrus {
 namespace {
 constexpr auto kSpin = std::chrono::microseconds(40);
+constexpr int kLinger = 64;  // looks at an empty queue before the executor's place is given up
 constexpr auto kPatience = std::chrono::milliseconds(1);  // that a producer without room waits for more than one entry
 constexpr std::size_t kKeepViews = 16;                    // a slot gives larger argument lists back
 
@@ -34,9 +35,10 @@ void EntryExtra::clear() {
 }
 
 void Entry::clear() {
-  const bool simple = kind == Kind::Call && packed;
+  // A packed call holds nothing, and a line that isn't written needn't be fetched back by the producer.
+  if (kind == Kind::Call && packed) return;
   kind = Kind::None;
-  if (!simple && extra) extra->clear();
+  if (extra) extra->clear();
 }
 
 EntryExtra& Entry::set(Kind k) {
@@ -184,10 +186,13 @@ void Stream::loop() {
     std::lock_guard<std::mutex> hold(executor_);
     std::uint64_t tail = tail_.load(std::memory_order_acquire);  // looked at again only when all up to it have run
     while (!stop_.load(std::memory_order_acquire) && !claimed_.load(std::memory_order_acquire)) {
-      if (head_.load(std::memory_order_relaxed) == tail) {
+      const std::uint64_t head = head_.load(std::memory_order_relaxed);
+      // A producer that enqueues one small call after the other has the next one ready in no time.
+      for (int i = 0; head == tail && i < kLinger && !claimed_.load(std::memory_order_acquire); ++i) {
+        cpuRelax();
         tail = tail_.load(std::memory_order_acquire);
-        if (head_.load(std::memory_order_relaxed) == tail) break;
       }
+      if (head == tail) break;
       runOne();
     }
   }
@@ -312,7 +317,7 @@ void Stream::stop() {
   const Error dropped(Code::Disposed, "the device was disposed of before the stream got here");
   for (; head_.load() != tail_.load(); head_.fetch_add(1)) {
     Entry& e = ring_[head_.load() & mask_];
-    if (e.kind != Entry::Kind::None && e.extra && e.extra->completion) e.extra->completion(&dropped, nullptr);
+    if (e.extra && e.extra->completion) e.extra->completion(&dropped, nullptr);
     e.clear();
   }
 }

@@ -117,18 +117,20 @@ class Stream {
   alignas(64) std::atomic<std::uint64_t> tail_{0};  // entries pushed
   std::atomic<std::size_t> stagedBytes_{0};
 
-  std::mutex executor_;               // who holds it runs entries
-  std::atomic<bool> claimed_{false};  // the producer wants to be the executor
+  // Seldom written, often read by both.
+  alignas(64) std::atomic<bool> claimed_{false};  // the producer wants to be the executor
   std::atomic<bool> stop_{false};
+  std::atomic<bool> sleeping_{false};
+  std::atomic<std::uint64_t> roomAt_{UINT64_MAX};  // the head that a producer without room waits for
+
+  alignas(64) std::mutex executor_;  // who holds it runs entries
   ScratchArena scratch_;
   View views_[Entry::kWords / 2];  // of the packed call that runs
   std::optional<Error> error_;     // under executor_
 
   std::mutex sleepLock_;
   std::condition_variable sleepSignal_;
-  std::atomic<bool> sleeping_{false};
   std::condition_variable roomSignal_;
-  std::atomic<std::uint64_t> roomAt_{UINT64_MAX};  // the head that a producer without room waits for
   std::thread thread_;
 };
 
