@@ -6,30 +6,35 @@
 
 namespace gyrus::cpu::GYRUS_ISA {
 
-// Columns [k, k + V * N) of stats [C + 3, K], a, g [M, K]; V vectors in registers, the order over m is fixed.
-template <int V>
+// Columns [k, k + cols) of stats [C + 3, K], a, g [M, K], cols a multiple of N. Rows stream through two at a time and
+// the sums stay in L1; the order over m is fixed.
 GYRUS_INLINE void gateColumns(const Rows<float>& stats, const Rows<float>& a, const Rows<float>& g,
-                              const int32_t* labels, int64_t label_step, VecF scale, int64_t k) {
-  VecF absolute[V], sum[V], zeros[V];
-  for (int j = 0; j < V; ++j) absolute[j] = sum[j] = zeros[j] = VecF::zero();
-  const VecF one = VecF::broadcast(1.0f);
-  for (int64_t m = 0; m < a.rows; ++m) {
-    const float* am = a.row(m) + k;
-    const float* gm = g.row(m) + k;
-    float* of_class = stats.row(labels[m * label_step]) + k;
-    for (int j = 0; j < V; ++j) {
-      const VecF x = VecF::load(am + j * VecF::N);
-      const VecF score = abs(x * (VecF::load(gm + j * VecF::N) * scale));
-      (VecF::load(of_class + j * VecF::N) + score).store(of_class + j * VecF::N);
-      absolute[j] = absolute[j] + abs(x);
-      sum[j] = sum[j] + x;
-      zeros[j] = zeros[j] + select(x == VecF::zero(), one, VecF::zero());
+                              const int32_t* labels, int64_t label_step, VecF scale, int64_t k, int64_t cols) {
+  const VecF one = VecF::broadcast(1.0f), zero = VecF::zero();
+  float *absolute = stats.row(stats.rows - 3) + k, *sum = absolute + stats.ld, *zeros = sum + stats.ld;
+  const auto addTo = [](float* p, VecF v) { (VecF::load(p) + v).store(p); };
+  int64_t m = 0;
+  for (; m + 2 <= a.rows; m += 2) {
+    const float *a0 = a.row(m) + k, *a1 = a.row(m + 1) + k, *g0 = g.row(m) + k, *g1 = g.row(m + 1) + k;
+    float *class0 = stats.row(labels[m * label_step]) + k, *class1 = stats.row(labels[(m + 1) * label_step]) + k;
+    for (int64_t c = 0; c < cols; c += VecF::N) {
+      const VecF x = VecF::load(a0 + c), y = VecF::load(a1 + c);
+      addTo(class0 + c, abs(x * (VecF::load(g0 + c) * scale)));
+      addTo(class1 + c, abs(y * (VecF::load(g1 + c) * scale)));
+      addTo(absolute + c, abs(x) + abs(y));
+      addTo(sum + c, x + y);
+      addTo(zeros + c, select(x == zero, one, zero) + select(y == zero, one, zero));
     }
   }
-  const VecF* totals[3] = {absolute, sum, zeros};
-  for (int i = 0; i < 3; ++i) {
-    float* total = stats.row(stats.rows - 3 + i) + k;
-    for (int j = 0; j < V; ++j) (VecF::load(total + j * VecF::N) + totals[i][j]).store(total + j * VecF::N);
+  if (m == a.rows) return;
+  const float *am = a.row(m) + k, *gm = g.row(m) + k;
+  float* of_class = stats.row(labels[m * label_step]) + k;
+  for (int64_t c = 0; c < cols; c += VecF::N) {
+    const VecF x = VecF::load(am + c);
+    addTo(of_class + c, abs(x * (VecF::load(gm + c) * scale)));
+    addTo(absolute + c, abs(x));
+    addTo(sum + c, x);
+    addTo(zeros + c, select(x == zero, one, zero));
   }
 }
 
@@ -62,14 +67,15 @@ void accumulateGate(const char* op, const Args& args, const View& stats_view, co
   for (int64_t m = 0; m < a.rows; ++m)
     if (labels[m * step] < 0 || labels[m * step] >= classes) throwLabelOutOfRange(op, labels[m * step], m, classes);
 
-  constexpr int64_t block = 64;  // columns of a piece of work; a multiple of every vector
+  constexpr int64_t block = 256;  // columns of a piece of work; a multiple of every vector
   parallelRange(divUp(stats.cols, block), a.rows * block * 4, [&](int64_t from, int64_t to) {
     const int64_t end = least(stats.cols, to * block);
     int64_t k = from * block;
     if constexpr (sizeof(T) == 4) {
       const VecF s = VecF::broadcast(static_cast<float>(scale));
-      for (; k + 4 * VecF::N <= end; k += 4 * VecF::N) gateColumns<4>(stats, a, g, labels, step, s, k);
-      for (; k + VecF::N <= end; k += VecF::N) gateColumns<1>(stats, a, g, labels, step, s, k);
+      const int64_t whole = (end - k) / VecF::N * VecF::N;
+      gateColumns(stats, a, g, labels, step, s, k, whole);
+      k += whole;
     }
     for (; k < end; ++k) gateColumn<T>(stats, a, g, labels, step, static_cast<T>(scale), k);
   });

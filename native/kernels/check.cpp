@@ -353,6 +353,7 @@ void check(Op op, const Args& args) {
     case Op::ClipGrads:
     case Op::UnitScore:
     case Op::GateStats:
+    case Op::UnitUtility:
     case Op::GatherRows:
       checkTraining(c);
       break;

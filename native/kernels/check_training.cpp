@@ -94,8 +94,22 @@ void unitScore(Checker& c) {
   const View& w = c.in(0);
   c.floating(w, "w");
   c.rank(w, "w", 2);
-  c.tensor(c.out(0), "s", w.dtype, {w.shape[0]});
+  if (kind == ScoreKind::L2Taylor)
+    c.tensor(c.out(0), "s", w.dtype, {2, w.shape[0]});
+  else
+    c.tensor(c.out(0), "s", w.dtype, {w.shape[0]});
   if (taylor) c.tensor(c.in(1), "g", w.dtype, {w.shape[0], w.shape[1]});
+}
+
+void unitUtility(Checker& c) {
+  c.counts(3, 2, 1);
+  c.range(0, "decay", 0, 1);
+  if (c.number(0) == 1) c.fail(Code::Config, "decay: expected a number below 1, got 1");
+  const View& s = c.out(0);
+  c.floating(s, "s");
+  c.rank(s, "s", 1);
+  const char* names[] = {"u", "age", "activity", "outgoing"};
+  for (int i = 0; i < 4; ++i) c.tensor(i < 2 ? c.out(i + 1) : c.in(i - 2), names[i], s.dtype, {s.shape[0]});
 }
 
 void gateStats(Checker& c) {
@@ -156,6 +170,8 @@ void checkTraining(Checker& c) {
       return gradients(c, true);
     case Op::UnitScore:
       return unitScore(c);
+    case Op::UnitUtility:
+      return unitUtility(c);
     case Op::GateStats:
       return gateStats(c);
     default:

@@ -26,7 +26,7 @@
   /* optimisers */                                                                                     \
   X(SgdStep, "sgdStep") X(AdamStep, "adamStep") X(GradNorm, "gradNorm") X(ClipGrads, "clipGrads")       \
   /* neurons */                                                                                        \
-  X(UnitScore, "unitScore") X(GateStats, "gateStats")                                                  \
+  X(UnitScore, "unitScore") X(GateStats, "gateStats") X(UnitUtility, "unitUtility")                    \
   /* data */                                                                                           \
   X(GatherRows, "gatherRows")                                                                          \
   /* attention and vision */                                                                           \
@@ -63,7 +63,7 @@
 
 #define GYRUS_SCORE_KINDS(X)                                                                           \
   X(L1, "l1") X(L2, "l2") X(TaylorWeight, "taylor-weight") X(TaylorAbsSum, "taylor-abs-sum")            \
-  X(TaylorSumAbs, "taylor-sum-abs")
+  X(TaylorSumAbs, "taylor-sum-abs") X(L2Taylor, "l2-taylor")
 // clang-format on
 
 namespace gyrus {

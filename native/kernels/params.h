@@ -183,7 +183,8 @@ struct ClipGradsParams {
 
 // ---- neurons -------------------------------------------------------------------------------------------
 // out s T [U] <- in w [U, F] (+ g [U, F] for the taylor kinds);
-//   l1 sum|w|; l2 sqrt(sum w^2); taylor-weight sum (w g)^2; taylor-abs-sum |sum w g|; taylor-sum-abs sum |w g|
+//   l1 sum|w|; l2 sqrt(sum w^2); taylor-weight sum (w g)^2; taylor-abs-sum |sum w g|; taylor-sum-abs sum |w g|;
+//   l2-taylor: s [2, U], both l2 and taylor-weight in one pass over memory
 struct UnitScoreParams {
   double kind;
 };
@@ -191,6 +192,12 @@ struct UnitScoreParams {
 // alone.
 struct GateStatsParams {
   double scale;
+};
+
+// out s T [K], inout u T [K], age T [K] <- in activity T [K], outgoing T [K];  one step of a running utility:
+//   u = decay*u + (1 - decay)*activity*outgoing;  age += 1;  s = u / (1 - decay^age). 0 <= decay < 1
+struct UnitUtilityParams {
+  double decay;
 };
 
 // ---- data ----------------------------------------------------------------------------------------------

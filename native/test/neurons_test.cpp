@@ -17,8 +17,27 @@ TEST_CASE("unitScore: every kind, sizes and layouts") {
             std::vector<Tensor> in = {randomTensor(d, {U, F}, 1, -1, 1, layout)};
             if (kind >= static_cast<int>(ScoreKind::TaylorWeight))
               in.push_back(randomTensor(d, {U, F}, 2, -1, 1, layout));
-            expectAgreement(Op::UnitScore, {make(d, {U})}, in, {double(kind)}, {1e-5, 1e-5});
+            const bool both = kind == static_cast<int>(ScoreKind::L2Taylor);
+            expectAgreement(Op::UnitScore, {both ? make(d, {2, U}) : make(d, {U})}, in, {double(kind)}, {1e-5, 1e-5});
           }
+}
+
+TEST_CASE("unitUtility: decay, ages, a first step that gives the utility itself") {
+  for (const DType d : kFloats)
+    for (const std::int64_t K : {0, 1, 17, 300}) {
+      const Tensor activity = randomTensor(d, {K}, 1, 0, 2), outgoing = randomTensor(d, {K}, 2, 0, 2);
+      Tensor age = randomTensor(d, {K}, 3, 0, 50);
+      for (std::int64_t k = 0; k < K; ++k) age.set(k, std::floor(age.at(k)));
+      expectAgreement(Op::UnitUtility, {make(d, {K}), randomTensor(d, {K}, 4, 0, 1), age}, {activity, outgoing}, {0.99},
+                      {1e-5, 1e-6});
+    }
+  for (const KernelTable* table : allTables()) {
+    const Tensor s = make(DType::F64, {1}), u = zeros(DType::F64, {1}), age = zeros(DType::F64, {1});
+    const Tensor two = of(DType::F64, {1}, {2}), three = of(DType::F64, {1}, {3});
+    runKernel(*table, Op::UnitUtility, {s, u, age}, {two, three}, {0.99});
+    CHECK(s.at(0) == doctest::Approx(6));
+    CHECK(age.at(0) == 1);
+  }
 }
 
 TEST_CASE("gateStats: sums per class and in total") {

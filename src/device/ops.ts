@@ -38,6 +38,7 @@ export const OPS = [
   'clipGrads',
   'unitScore',
   'gateStats',
+  'unitUtility',
   'gatherRows',
   'attention',
   'attentionGrad',
@@ -111,7 +112,7 @@ export const KINDS = {
   arg: ['argmax', 'argmin'],
   activation: ['none', 'relu', 'tanh', 'sigmoid'],
   random: ['uniform', 'normal', 'bernoulli'],
-  score: ['l1', 'l2', 'taylor-weight', 'taylor-abs-sum', 'taylor-sum-abs'],
+  score: ['l1', 'l2', 'taylor-weight', 'taylor-abs-sum', 'taylor-sum-abs', 'l2-taylor'],
 } as const;
 export type UnaryKind = (typeof KINDS.unary)[number];
 export type BinaryKind = (typeof KINDS.binary)[number];

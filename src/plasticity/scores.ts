@@ -10,12 +10,14 @@
  *   activation      mean |a|                                                               ibid.
  *   apoz            1 - share of samples with a = 0                                        Hu et al. 2016, arXiv 1607.03250
  *   dormant         mean |a_j| / mean over k of mean |a_k|                                 Sokar et al. 2023, arXiv 2302.12902
+ *   grama           mean |dL/dW_j| / mean over k of mean |dL/dW_k|                         Liu et al. 2025, arXiv 2505.24061
+ *   cbp             mean |a_j| times sum over outgoing weights of |w|; running: UnitUtility Dohare et al. 2024, Nature 632
  *   random          uniform numbers: the control
  */
-import { ConfigError, KIND_CODE, type ScoreKind } from '../device/index.js';
-import type { Width } from '../nn/index.js';
-import { enqueue, type Generator, reshape, uniform } from '../ops/index.js';
-import { noGrad, type Tensor, tidy } from '../tensor/index.js';
+import { ConfigError, KIND_CODE, type ScoreKind, ShapeError } from '../device/index.js';
+import { CarriedArray, type Parameter, type Width } from '../nn/index.js';
+import { abs, add, enqueue, type Generator, mean, reshape, sum, transpose, uniform } from '../ops/index.js';
+import { describe, noGrad, type Tensor, tidy } from '../tensor/index.js';
 import type { GateStats } from './collector.js';
 
 export const scoreNames = [
@@ -29,6 +31,8 @@ export const scoreNames = [
   'activation',
   'apoz',
   'dormant',
+  'grama',
+  'cbp',
   'random',
 ] as const;
 export type ScoreName = (typeof scoreNames)[number];
@@ -37,7 +41,7 @@ export const classWeightings = ['uniform', 'effective', 'inverse'] as const;
 export type ClassWeighting = (typeof classWeightings)[number];
 
 export interface ScoreOptions {
-  /** What a GateCollector read. Needed by class-taylor, taylor-gate, activation, apoz and dormant. */
+  /** What a GateCollector read. Needed by class-taylor, taylor-gate, activation, apoz, dormant and cbp. */
   stats?: GateStats;
   /** class-taylor: weight per class. Default: the same for all. */
   classWeights?: ArrayLike<number>;
@@ -47,11 +51,11 @@ export interface ScoreOptions {
 
 /** Scores that need what a GateCollector adds up. */
 export function needsStats(name: ScoreName): boolean {
-  return ['class-taylor', 'taylor-gate', 'activation', 'apoz', 'dormant'].includes(name);
+  return ['class-taylor', 'taylor-gate', 'activation', 'apoz', 'dormant', 'cbp'].includes(name);
 }
 /** Scores that need gradients of the weights. */
 export function needsGrads(name: ScoreName): boolean {
-  return name === 'taylor-weight' || name === 'taylor-abs-sum' || name === 'taylor-sum-abs';
+  return ['taylor-weight', 'taylor-abs-sum', 'taylor-sum-abs', 'grama'].includes(name);
 }
 
 /**
@@ -100,38 +104,164 @@ function expectStats(name: ScoreName, width: Width, stats: GateStats | undefined
   return stats;
 }
 
-/** Sum over all layers that compute the neurons of a native weight score; the root of it for l2. */
-async function weightScore(width: Width, name: ScoreKind): Promise<Float64Array> {
+/** The weights of each unit as a row. A unit may own several rows: an attention head does. */
+const asRows = (t: Tensor, units: number): Tensor =>
+  t.rank === 2 && t.shape[0] === units ? t.detach() : reshape(t.detach(), [units, -1]);
+
+/** The native score of units whose weights are the rows of w [U, F], with the gradients g; two rows for l2-taylor. */
+function unitScore(kind: ScoreKind, w: Tensor, g?: Tensor): Tensor {
+  const shape = kind === 'l2-taylor' ? [2, w.shape[0]] : [w.shape[0]];
+  const inputs = g ? [w, g] : [w];
+  return enqueue('unitScore', w.device, [{ shape, dtype: w.dtype }], inputs, [KIND_CODE.score[kind]])[0];
+}
+
+function expectProducers(name: string, width: Width): Width['producers'] {
   if (width.producers.length === 0) {
     throw new ConfigError(`score ${name}: expected a layer that computes width '${width.name}', got none`);
   }
-  const parts = noGrad(() =>
-    tidy(() =>
-      width.producers.map(({ weight }) => {
-        // A unit may own several rows: an attention head does.
-        const asRows = (t: Tensor): Tensor =>
-          t.rank === 2 && t.shape[0] === width.size ? t.detach() : reshape(t.detach(), [width.size, -1]);
-        const inputs = [asRows(weight.array.active)];
-        if (needsGrads(name)) {
-          if (!weight.grad) {
-            throw new ConfigError(
-              `score ${name}: expected a gradient of the weights of width '${width.name}', got none`,
-            );
-          }
-          inputs.push(asRows(weight.grad));
-        }
-        const spec = { shape: [width.size], dtype: weight.dtype };
-        return enqueue('unitScore', inputs[0].device, [spec], inputs, [KIND_CODE.score[name]])[0];
-      }),
+  return width.producers;
+}
+
+function gradientOf(name: string, width: Width, weight: Parameter): Tensor {
+  if (!weight.grad)
+    throw new ConfigError(`score ${name}: expected a gradient of the weights of width '${width.name}', got none`);
+  return asRows(weight.grad, width.size);
+}
+
+/** What `make` enqueues, one tensor per part, as host numbers. */
+async function readAll(make: () => Tensor[]): Promise<ArrayLike<number>[]> {
+  const parts = noGrad(() => tidy(make));
+  const out: ArrayLike<number>[] = [];
+  for (const part of parts) {
+    out.push((await part.data()));
+    part.dispose();
+  }
+  return out;
+}
+
+/** Sum over all layers that compute the neurons of a native weight score; the root of it for l2. */
+async function weightScore(width: Width, name: ScoreKind): Promise<Float64Array> {
+  const producers = expectProducers(name, width);
+  const parts = await readAll(() =>
+    producers.map(({ weight }) => {
+      const gradient = name === 'l1' || name === 'l2' ? undefined : gradientOf(name, width, weight);
+      return unitScore(name, asRows(weight.array.active, width.size), gradient);
+    }),
+  );
+  const squared = name === 'l2' && parts.length > 1;
+  const out = new Float64Array(width.size);
+  for (const values of parts) for (let j = 0; j < out.length; j++) out[j] += squared ? values[j] ** 2 : values[j];
+  return squared ? out.map(Math.sqrt) : out;
+}
+
+/**
+ * l2 and taylor-weight of every active neuron in one pass over weights and gradients.
+ * @throws ConfigError when there is no gradient
+ */
+export async function l2AndTaylor(width: Width): Promise<{ l2: Float64Array; taylor: Float64Array }> {
+  const producers = expectProducers('l2-taylor', width);
+  const parts = await readAll(() =>
+    producers.map(({ weight }) =>
+      unitScore('l2-taylor', asRows(weight.array.active, width.size), gradientOf('l2-taylor', width, weight)),
     ),
   );
+  const [squares, taylor] = [new Float64Array(width.size), new Float64Array(width.size)];
+  for (const values of parts)
+    for (let j = 0; j < width.size; j++) {
+      squares[j] += values[j] ** 2;
+      taylor[j] += values[width.size + j];
+    }
+  return { l2: squares.map(Math.sqrt), taylor };
+}
+
+/** mean |dL/dW_j| over the incoming weights of each neuron, by the mean of that over the neurons. */
+async function gramaScore(width: Width): Promise<Float64Array> {
+  const producers = expectProducers('grama', width);
+  let fanIn = 0;
+  const parts = await readAll(() =>
+    producers.map(({ weight }) => {
+      const g = gradientOf('grama', width, weight);
+      fanIn += g.shape[1];
+      return unitScore('l1', g);
+    }),
+  );
   const out = new Float64Array(width.size);
-  for (const part of parts) {
-    const values = await part.data();
-    part.dispose();
-    for (let j = 0; j < out.length; j++) out[j] += name === 'l2' && parts.length > 1 ? values[j] ** 2 : values[j];
+  for (const values of parts) for (let j = 0; j < out.length; j++) out[j] += values[j] / fanIn;
+  return relative(out);
+}
+
+/** By the mean of all; zeros where that is 0. */
+function relative(values: Float64Array): Float64Array {
+  const mean = values.reduce((sum, v) => sum + v, 0) / values.length;
+  return values.map((v) => (mean > 0 ? v / mean : 0));
+}
+
+/** Sum of |w| over the weights that leave each neuron, of all layers that read it: f32 or f64 [units]. The caller disposes. */
+function outgoing(width: Width): Tensor {
+  if (width.consumers.length === 0)
+    throw new ConfigError(`score cbp: expected a layer that reads width '${width.name}', got none`);
+  return width.consumers
+    .map(({ weight }) => {
+      // [out, ..., in]: a neuron's weights are a column, or several that follow each other
+      const w = weight.array.active.detach();
+      const last = w.shape[w.rank - 1];
+      if (last % width.size !== 0)
+        throw new ConfigError(
+          `score cbp: expected width '${width.name}' along the last axis of the weights that read it, got ${describe(w.shape)}`,
+        );
+      const columns = unitScore('l1', transpose(w.rank === 2 ? w : reshape(w, [-1, last])));
+      return last === width.size ? columns : sum(reshape(columns, [width.size, -1]), 1);
+    })
+    .reduce((a, b) => add(a, b));
+}
+
+async function cbpScore(width: Width, stats: GateStats): Promise<Float64Array> {
+  const [sums] = await readAll(() => [outgoing(width)]);
+  return stats.meanAbs.map((a, j) => a * sums[j]);
+}
+
+/**
+ * The running utility of continual backpropagation: u <- decay u + (1 - decay) |a| sum |w_out|, corrected for a neuron's age by
+ * 1 - decay^age. Utilities and ages are carried arrays: they follow the neurons, and the newborn start at 0. (Dohare et al. 2024)
+ */
+export class UnitUtility {
+  readonly width: Width;
+  readonly decay: number;
+  #utility: CarriedArray;
+  #age: CarriedArray;
+
+  /** Decay in [0, 1). Default 0.99. Throws ConfigError for any other. */
+  constructor(width: Width, options: { decay?: number } = {}) {
+    const { decay = 0.99 } = options;
+    if (!(decay >= 0 && decay < 1))
+      throw new ConfigError(`UnitUtility: expected decay in [0, 1), got ${String(decay)}`);
+    this.width = width;
+    this.decay = decay;
+    const { device, dtype } = expectProducers('cbp', width)[0].weight.array.full;
+    this.#utility = new CarriedArray([width], { role: 'stat', device, dtype });
+    this.#age = new CarriedArray([width], { role: 'stat', device, dtype });
   }
-  return name === 'l2' && parts.length > 1 ? out.map(Math.sqrt) : out;
+
+  /** One step, from the activations of a batch [..., units]: returns the corrected utilities [units], the caller's to dispose. */
+  update(activations: Tensor): Tensor {
+    const units = this.width.size;
+    if (activations.shape[activations.rank - 1] !== units)
+      throw new ShapeError(`UnitUtility: expected activations [..., ${units}], got ${describe(activations.shape)}`);
+    return noGrad(() =>
+      tidy(() => {
+        const a = activations.detach();
+        const activity = mean(abs(a.rank === 2 ? a : reshape(a, [-1, units])), 0);
+        const spec = { shape: [units], dtype: activity.dtype };
+        const inPlace = [this.#utility.active, this.#age.active];
+        return enqueue('unitUtility', a.device, [spec], [activity, outgoing(this.width)], [this.decay], inPlace)[0];
+      }),
+    );
+  }
+
+  dispose(): void {
+    this.#utility.dispose();
+    this.#age.dispose();
+  }
 }
 
 /**
@@ -158,11 +288,12 @@ export async function scoreUnits(width: Width, name: ScoreName, options: ScoreOp
       return Float64Array.from(expectStats(name, width, options.stats).meanAbs);
     case 'apoz':
       return expectStats(name, width, options.stats).zeros.map((share) => 1 - share);
-    case 'dormant': {
-      const { meanAbs } = expectStats(name, width, options.stats);
-      const mean = meanAbs.reduce((sum, a) => sum + a, 0) / meanAbs.length;
-      return meanAbs.map((a) => (mean > 0 ? a / mean : 0));
-    }
+    case 'dormant':
+      return relative(expectStats(name, width, options.stats).meanAbs);
+    case 'grama':
+      return gramaScore(width);
+    case 'cbp':
+      return cbpScore(width, expectStats(name, width, options.stats));
     case 'random': {
       const { device } = width.producers[0]?.weight.array.full ?? {};
       const drawn = tidy(() => uniform([width.size], { generator: options.generator, device }));

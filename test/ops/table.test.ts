@@ -289,6 +289,7 @@ describe('coverage', () => {
     gradNorm: 'optim',
     clipGrads: 'optim',
     unitScore: 'plasticity',
+    unitUtility: 'plasticity',
     gatherRows: 'data',
     // Of this folder, but without a reference to compare with: random.test.ts, gate.test.ts
     random: 'ops',

@@ -16,16 +16,18 @@ import {
   UnitGate,
   Width,
 } from '../../src/nn/index.js';
-import { add, crossEntropy, Generator, normal, zeros } from '../../src/ops/index.js';
+import { add, crossEntropy, full, Generator, normal, zeros } from '../../src/ops/index.js';
 import { SGD } from '../../src/optim/index.js';
 import {
   classTaylor,
   classWeights,
   foldMeans,
   GateCollector,
+  l2AndTaylor,
   lowest,
   scoreNames,
   scoreUnits,
+  UnitUtility,
 } from '../../src/plasticity/index.js';
 import { type Tensor, tensor, tidy } from '../../src/tensor/index.js';
 import { distance, makeBatch, values } from '../nn/helpers.js';
@@ -112,6 +114,11 @@ describe('scores against f64', () => {
       incoming.slice(j * 6, j * 6 + 6).reduce((s, w, k) => s + f(w, grad[j * 6 + k]), 0),
     );
 
+  const readers = values(net.parameters()[2].value); // [4, 9]
+  const outgoing = Array.from({ length: 9 }, (_, j) =>
+    [0, 1, 2, 3].reduce((t, k) => t + Math.abs(readers[k * 9 + j]), 0),
+  );
+
   const expected: Record<string, () => number[]> = {
     l1: () => rows((w) => Math.abs(w)),
     l2: () => rows((w) => w * w).map(Math.sqrt),
@@ -129,12 +136,46 @@ describe('scores against f64', () => {
       const abs = perUnit((a) => Math.abs(a));
       return abs.map((v) => v / mean(abs));
     },
+    grama: () => {
+      const means = rows((_w, g) => Math.abs(g) / 6);
+      return means.map((v) => v / mean(means));
+    },
+    cbp: () => perUnit((a) => Math.abs(a)).map((v, j) => v * outgoing[j]),
   };
 
   test.each(Object.keys(expected))('%s', async (name) => {
     const scores = await scoreUnits(width, name as never, { stats, classWeights: weights });
     expect(scores.length).toBe(9);
     expect(distance(scores, expected[name]())).toBeLessThan(2e-5);
+  });
+  test('l2 and taylor-weight in one pass', async () => {
+    const both = await l2AndTaylor(width);
+    expect(distance(both.l2, await scoreUnits(width, 'l2'))).toBeLessThan(1e-6);
+    expect(distance(both.taylor, await scoreUnits(width, 'taylor-weight'))).toBeLessThan(1e-6);
+  });
+  test('UnitUtility: decay, and the age correction also for the newborn', () => {
+    const small = makeSmall(9);
+    const utility = new UnitUtility(small.width, { decay: 0.9 });
+    const v = values(small.net.parameters()[2].value);
+    const sums = Array.from({ length: 9 }, (_, j) => [0, 1, 2, 3].reduce((t, k) => t + Math.abs(v[k * 9 + j]), 0));
+    const step = (a: number, units: number): number[] => tidy(() => [...values(utility.update(full([5, units], -a)))]);
+    expect(
+      distance(
+        step(2, 9),
+        sums.map((s) => 2 * s),
+      ),
+    ).toBeLessThan(1e-5);
+    const second = step(4, 9);
+    expect(
+      distance(
+        second,
+        sums.map((s) => ((0.9 * 0.1 * 2 + 0.1 * 4) / (1 - 0.81)) * s),
+      ),
+    ).toBeLessThan(1e-5);
+    small.width.grow(1, { init: 'paired' });
+    expect(step(3, 10).every(Number.isFinite)).toBe(true);
+    utility.dispose();
+    expect(() => new UnitUtility(small.width, { decay: 1 })).toThrow(ConfigError);
   });
   test('random: uniform numbers of its generator', async () => {
     const one = await scoreUnits(width, 'random', { generator: new Generator(1) });

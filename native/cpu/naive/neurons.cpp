@@ -38,15 +38,15 @@ template void accumulateGate<double>(const char*, const View&, const View&, cons
 
 namespace {
 
-// s [U] <- w [U, F] (+ g [U, F])
+// s [U] (L2Taylor: [2, U]) <- w [U, F] (+ g [U, F])
 template <class T>
 struct UnitScore {
   static void run(const Args& args) {
     const auto kind = static_cast<ScoreKind>(static_cast<int>(args.as<UnitScoreParams>().kind));
     const Rows<T> w(args.in[0]), g(args.in[args.inputs > 1 ? 1 : 0]);
-    const Line<T> s(args.out[0]);
-    for (std::int64_t u = 0; u < s.n; ++u) {
-      double sum = 0;
+    const Rows<T> s(args.out[0]);
+    for (std::int64_t u = 0; u < s.cols; ++u) {
+      double sum = 0, second = 0;
       for (std::int64_t f = 0; f < w.cols; ++f) {
         const double x = w(u, f), xg = x * g(u, f);
         switch (kind) {
@@ -59,6 +59,10 @@ struct UnitScore {
           case ScoreKind::TaylorWeight:
             sum += xg * xg;
             break;
+          case ScoreKind::L2Taylor:
+            sum += x * x;
+            second += xg * xg;
+            break;
           case ScoreKind::TaylorAbsSum:
             sum += xg;
             break;
@@ -66,9 +70,24 @@ struct UnitScore {
             sum += std::fabs(xg);
         }
       }
-      if (kind == ScoreKind::L2) sum = std::sqrt(sum);
+      if (kind == ScoreKind::L2 || kind == ScoreKind::L2Taylor) sum = std::sqrt(sum);
       if (kind == ScoreKind::TaylorAbsSum) sum = std::fabs(sum);
-      s[u] = T(sum);
+      s(0, u) = T(sum);
+      if (kind == ScoreKind::L2Taylor) s(1, u) = T(second);
+    }
+  }
+};
+
+// score [K], u, age [K] <- activity, outgoing [K]
+template <class T>
+struct UnitUtility {
+  static void run(const Args& args) {
+    const double decay = args.as<UnitUtilityParams>().decay;
+    const Line<T> score(args.out[0]), u(args.out[1]), age(args.out[2]), activity(args.in[0]), outgoing(args.in[1]);
+    for (std::int64_t k = 0; k < u.n; ++k) {
+      u[k] = T(decay * u[k] + (1 - decay) * activity[k] * outgoing[k]);
+      age[k] += 1;
+      score[k] = T(u[k] / (1 - std::pow(decay, double(age[k]))));
     }
   }
 };
@@ -86,6 +105,7 @@ void gateStats(const Args& args) {
 
 void registerNeurons(KernelTable& t) {
   t.set(Op::UnitScore, byType<UnitScore>);
+  t.set(Op::UnitUtility, byType<UnitUtility>);
   t.set(Op::GateStats, gateStats);
 }
 
