@@ -31,7 +31,8 @@ GYRUS_INLINE int64_t visible(const Extents& e, int64_t i, int64_t k0, int64_t n)
 // f(from, to) over the pieces; `each` is the work of one in multiplications.
 template <class F>
 void eachPiece(int64_t pieces, int64_t each, F&& f) {
-  const int64_t step = most(1, (int64_t{1} << 17) / most(1, each));
+  // Several in a row, so that one can fetch the operands of the next; but enough for many threads.
+  const int64_t step = most(1, least(divUp(pieces, 64), (int64_t{1} << 21) / most(1, each)));
   parallelFor(divUp(pieces, step), [&](int64_t c) { f(c * step, least(pieces, (c + 1) * step)); });
 }
 
@@ -49,8 +50,18 @@ struct Forward {
 
   int64_t scratch() const { return e.dim * ldk + keyBlock * ldd + MR * ldk + queryBlock * (ldd + 2); }
 
-  // Queries q0..q0+nq of one head.
-  void piece(int64_t b, int64_t h, int64_t q0, int64_t nq, T* memory) const {
+  // Which queries of which head.
+  struct Piece {
+    int64_t b, h, q0, nq;
+  };
+  Piece pieceOf(int64_t i) const {
+    const int64_t blocks = divUp(e.queries, queryBlock), q0 = i % blocks * queryBlock, pair = i / blocks;
+    return {pair / e.heads, pair % e.heads, q0, least(queryBlock, e.queries - q0)};
+  }
+
+  // `next`: the piece that follows on this thread, or null.
+  void piece(const Piece& own, const Piece* next, T* memory) const {
+    const auto [b, h, q0, nq] = own;
     T *kt = memory, *vs = kt + e.dim * ldk, *scores = vs + keyBlock * ldd, *o = scores + MR * ldk;
     T *top = o + queryBlock * ldd, *total = top + queryBlock;
     for (int64_t i = 0; i < nq; ++i) {
@@ -64,6 +75,7 @@ struct Forward {
       packRows(v.at(b, h) + k0 * v.time, v.time, nk, e.dim, vs, ldd);
       for (int64_t i = 0; i < nq; i += MR) {
         const int64_t rows = least(MR, nq - i), seen = visible(e, q0 + i + rows - 1, k0, nk);
+        if (next && k0 == 0) fetch(*next, i, rows);
         if (seen == 0) continue;
         product<T>(rows, padded<T>(seen),
                    {e.dim, q.at(b, h) + (q0 + i) * q.time, q.time, 1, kt, ldk, scores, ldk, false});
@@ -85,24 +97,46 @@ struct Forward {
       T* out = y + ((b * e.queries + q0 + i) * e.heads + h) * e.dim;
       const V part = V::broadcast(1 / total[i]);
       eachVector<T>(e.dim, [&](int64_t c, int lanes) { store(V::load(o + i * ldd + c) * part, out + c, lanes); });
-      lse[(b * e.heads + h) * e.queries + q0 + i] = top[i] + logOf(total[i]);
     }
+    T* sums = lse + (b * e.heads + h) * e.queries + q0;
+    eachVector<T>(
+        nq, [&](int64_t i, int lanes) { store(load(top + i, lanes) + log(load(total + i, lanes)), sums + i, lanes); });
   }
 
  private:
-  // Scores of one row and block become exp(score - maximum so far); what was added up before is scaled to that maximum.
+  // Rows i.. of the next piece's operands; only its first block of keys.
+  GYRUS_INLINE void fetch(const Piece& next, int64_t i, int64_t rows) const {
+    fetchRows(q.at(next.b, next.h) + (next.q0 + i) * q.time, q.time, least(rows, next.nq - i), e.dim);
+    fetchRows(k.at(next.b, next.h) + i * k.time, k.time, least(rows, keyBlock - i), e.dim);
+    fetchRows(v.at(next.b, next.h) + i * v.time, v.time, least(rows, keyBlock - i), e.dim);
+  }
+
+  // n scores of one row and block become exp(score - maximum so far), the rest up to `end` 0; what was added up before
+  // is scaled to that maximum.
   GYRUS_INLINE void softmaxRow(T* row, int64_t n, int64_t end, T& top, T& total, T* o, bool later) const {
-    for (int64_t j = n; j < end; ++j) row[j] = -static_cast<T>(INFINITY);
-    V high = V::broadcast(top);
-    for (int64_t j = 0; j < end; j += V::N) high = max(high, V::load(row + j));
-    const T now = reduceMax(high), base = now == -static_cast<T>(INFINITY) ? 0 : now;
+    constexpr T none = -static_cast<T>(INFINITY);
+    const int64_t full = n / V::N * V::N;
+    const int rest = static_cast<int>(n - full);
+    V high = V::broadcast(top), tail = V::zero();
+    for (int64_t j = 0; j < full; j += V::N) high = max(high, V::load(row + j));
+    if (rest > 0) {
+      tail = inLine(V::load(row + full), rest, none);
+      high = max(high, tail);
+    }
+    const T now = reduceMax(high), base = now == none ? 0 : now;
     const V shift = V::broadcast(base);
     V sum = V::zero();
-    for (int64_t j = 0; j < end; j += V::N) {
+    for (int64_t j = 0; j < full; j += V::N) {
       const V p = expScore(V::load(row + j) - shift);
       p.store(row + j);
       sum = sum + p;
     }
+    if (rest > 0) {
+      const V p = expScore(tail - shift);
+      p.store(row + full);
+      sum = sum + p;
+    }
+    for (int64_t j = padded<T>(n); j < end; j += V::N) V::zero().store(row + j);
     T before = total;
     if (later && now != top) {
       const T factor = expOf(top - base);
@@ -127,7 +161,7 @@ void attention(const Args& args) {
     return;
   }
   if (e.samples * e.queries * e.heads == 0) return;
-  const int64_t keys = blockOf(e.keys, kKeys), queries = blockOf(e.queries, kQueries);
+  const int64_t keys = blockOf(e.keys, kKeys, Vec<T>::N), queries = blockOf(e.queries, kQueries, SmallTile::MR);
   const Forward<T> f{e,
                      {args, args.in[0], true},
                      {args, args.in[1], true},
@@ -139,13 +173,13 @@ void attention(const Args& args) {
                      queries,
                      padded<T>(keys),
                      padded<T>(e.dim)};
-  const int64_t blocks = divUp(e.queries, queries), pieces = e.samples * e.heads * blocks;
+  const int64_t pieces = e.samples * e.heads * divUp(e.queries, queries);
   const Slots<T> slots(args, pieces, f.scratch());
   eachPiece(pieces, 2 * queries * e.keys * most(e.dim, 8), [&](int64_t from, int64_t to) {
     slots.with([&](T* memory) {
       for (int64_t i = from; i < to; ++i) {
-        const int64_t q0 = i % blocks * queries, pair = i / blocks;
-        f.piece(pair / e.heads, pair % e.heads, q0, least(queries, e.queries - q0), memory);
+        const auto next = f.pieceOf(i + 1);
+        f.piece(f.pieceOf(i), i + 1 < to ? &next : nullptr, memory);
       }
     });
   });
@@ -190,7 +224,7 @@ struct Backward {
   // All of one head.
   void whole(int64_t b, int64_t h, T* memory) const {
     const Memory m = cut(memory);
-    zero(m.dqs, e.queries * ldd);
+    if (e.keys == 0) zero(m.dqs, e.queries * ldd);
     for (int64_t k0 = 0; k0 < e.keys; k0 += keyBlock) keysOf(b, h, k0, m, true);
     finish(m.dqs, dq.at(b, h), dq.time, e.queries, scale);
   }
@@ -199,17 +233,19 @@ struct Backward {
   void keysOf(int64_t b, int64_t h, int64_t k0, const Memory& m, bool addQueries) const {
     const int64_t nk = least(keyBlock, e.keys - k0);
     packKeys(b, h, k0, nk, m);
-    zero(m.dks, nk * ldd);
-    zero(m.dvs, nk * ldd);
     const int64_t first = e.causal ? k0 / queryBlock * queryBlock : 0;
+    if (first >= e.queries) {  // no query sees these keys
+      zero(m.dks, nk * ldd);
+      zero(m.dvs, nk * ldd);
+    }
     for (int64_t q0 = first; q0 < e.queries; q0 += queryBlock) {
       const int64_t nq = least(queryBlock, e.queries - q0);
       scores(b, h, q0, nq, k0, nk, m);
       packRows(q.at(b, h) + q0 * q.time, q.time, nq, e.dim, m.qs, ldd);
       packRows(g.at(b, h) + q0 * g.time, g.time, nq, e.dim, m.gs, ldd);
-      product<T>(nk, ldd, {nq, m.p, 1, ldk, m.gs, ldd, m.dvs, ldd, true});
-      product<T>(nk, ldd, {nq, m.ds, 1, ldk, m.qs, ldd, m.dks, ldd, true});
-      if (addQueries) product<T>(nq, ldd, {nk, m.ds, ldk, 1, m.ks, ldd, m.dqs + q0 * ldd, ldd, true});
+      product<T>(nk, ldd, {nq, m.p, 1, ldk, m.gs, ldd, m.dvs, ldd, q0 > first});
+      product<T>(nk, ldd, {nq, m.ds, 1, ldk, m.qs, ldd, m.dks, ldd, q0 > first});
+      if (addQueries) product<T>(nq, ldd, {nk, m.ds, ldk, 1, m.ks, ldd, m.dqs + q0 * ldd, ldd, k0 > 0});
     }
     finish(m.dks, dk.at(b, h) + k0 * dk.time, dk.time, nk, scale);
     finish(m.dvs, dv.at(b, h) + k0 * dv.time, dv.time, nk, T(1));
@@ -218,13 +254,13 @@ struct Backward {
   // dq of a block of queries, over the keys in order.
   void queriesOf(int64_t b, int64_t h, int64_t q0, const Memory& m) const {
     const int64_t nq = least(queryBlock, e.queries - q0);
-    zero(m.dqs, nq * ldd);
+    if (e.keys == 0) zero(m.dqs, nq * ldd);
     const int64_t last = visible(e, q0 + nq - 1, 0, e.keys);
     for (int64_t k0 = 0; k0 < last; k0 += keyBlock) {
       const int64_t nk = least(keyBlock, e.keys - k0);
       packKeys(b, h, k0, nk, m);
       scores(b, h, q0, nq, k0, nk, m);
-      product<T>(nq, ldd, {nk, m.ds, ldk, 1, m.ks, ldd, m.dqs, ldd, true});
+      product<T>(nq, ldd, {nk, m.ds, ldk, 1, m.ks, ldd, m.dqs, ldd, k0 > 0});
     }
     finish(m.dqs, dq.at(b, h) + q0 * dq.time, dq.time, nq, scale);
   }
@@ -275,7 +311,7 @@ void attentionGrad(const Args& args) {
   const auto& p = args.as<AttentionParams>();
   const View &q = args.in[3], &k = args.in[4];
   const Extents e = extentsOf(q, k, p.causal != 0);
-  const int64_t keys = blockOf(e.keys, kKeys), queries = blockOf(e.queries, kGradQueries);
+  const int64_t keys = blockOf(e.keys, kKeys, Vec<T>::N), queries = blockOf(e.queries, kGradQueries, SmallTile::MR);
   const Backward<T> f{e,
                       {args, args.out[0], false},
                       {args, args.out[1], false},
@@ -292,7 +328,7 @@ void attentionGrad(const Args& args) {
                       padded<T>(keys),
                       padded<T>(e.dim)};
   const int64_t pairs = e.samples * e.heads, work = 5 * e.queries * e.keys * most(e.dim, 8);
-  if (pairs >= 32 || e.queries * e.keys <= kKeys * kKeys) {
+  if (pairs >= 8 || e.queries * e.keys <= kKeys * kKeys) {
     const Slots<T> slots(args, pairs, f.scratch(e.queries));
     eachPiece(pairs, work, [&](int64_t from, int64_t to) {
       slots.with([&](T* memory) {

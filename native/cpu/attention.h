@@ -42,24 +42,57 @@ GYRUS_INLINE int64_t padded(int64_t n) {
   return divUp(n, Vec<T>::N) * Vec<T>::N;
 }
 
+#if GYRUS_VEC_AVX2
+// Eight rows of eight columns, turned: to[c * ld + r] = factor * from[r * stride + c].
+GYRUS_INLINE void turnTile(const float* from, int64_t stride, VecF factor, float* to, int64_t ld) {
+  __m256 r[8], s[8];
+  GYRUS_UNROLL
+  for (int i = 0; i < 8; ++i) r[i] = _mm256_mul_ps(_mm256_loadu_ps(from + i * stride), factor.v);
+  GYRUS_UNROLL
+  for (int i = 0; i < 8; i += 2) {
+    s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+    s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+  }
+  GYRUS_UNROLL
+  for (int i = 0; i < 8; i += 4) {
+    r[i] = _mm256_shuffle_ps(s[i], s[i + 2], 0x44);
+    r[i + 1] = _mm256_shuffle_ps(s[i], s[i + 2], 0xee);
+    r[i + 2] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0x44);
+    r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xee);
+  }
+  GYRUS_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    _mm256_storeu_ps(to + i * ld, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+    _mm256_storeu_ps(to + (i + 4) * ld, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+  }
+}
+#endif
+
 // to [cols, ld] = factor * from^T, from [rows, cols]; columns rows..ld - 1 become 0.
 template <class T>
 inline void packTransposed(const T* from, int64_t stride, int64_t rows, int64_t cols, T factor, T* to, int64_t ld) {
   for (int64_t c = 0; c < cols; ++c)
     for (int64_t r = rows; r < ld; ++r) to[c * ld + r] = 0;
   int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    const T *a = from + r * stride, *b = a + stride, *c = b + stride, *d = c + stride;
-    T* out = to + r;
-    for (int64_t j = 0; j < cols; ++j, out += ld) {
-      out[0] = a[j] * factor;
-      out[1] = b[j] * factor;
-      out[2] = c[j] * factor;
-      out[3] = d[j] * factor;
+#if GYRUS_VEC_AVX2
+  if constexpr (sizeof(T) == 4)
+    for (; r + 8 <= rows; r += 8) {
+      int64_t c = 0;
+      for (; c + 8 <= cols; c += 8) turnTile(from + r * stride + c, stride, constant(factor), to + c * ld + r, ld);
+      for (; c < cols; ++c)
+        for (int64_t i = r; i < r + 8; ++i) to[c * ld + i] = from[i * stride + c] * factor;
     }
-  }
+#endif
   for (; r < rows; ++r)
     for (int64_t j = 0; j < cols; ++j) to[j * ld + r] = from[r * stride + j] * factor;
+}
+
+// Asks for the rows of a head ahead of their use: they are `stride` apart, which no prefetcher of the hardware follows.
+template <class T>
+GYRUS_INLINE void fetchRows(const T* from, int64_t stride, int64_t rows, int64_t cols) {
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; c += line) __builtin_prefetch(from + r * stride + c);
 }
 
 // to [rows, ld] = from [rows, cols]; columns cols..ld - 1 become 0.
@@ -69,11 +102,15 @@ inline void packRows(const T* from, int64_t stride, int64_t rows, int64_t cols, 
     eachVector<T>(cols, [&](int64_t c, int lanes) { load(from + r * stride + c, lanes).store(to + r * ld + c); });
 }
 
-// exp(x) for x <= 88: a score less its row's maximum or logarithmic sum. What would be denormal is 0.
+// exp(x) for x <= 88: a score less its row's maximum or logarithmic sum. What would be denormal is 0. By Horner: many
+// rows are under way at a time, so the number of steps counts and not how they depend on each other.
 GYRUS_INLINE VecF expScore(VecF x) {
+  static constexpr float q[] = {1.0f / 120, 1.0f / 24, 1.0f / 6, 1.0f / 2, 1, 1};
   const Reduced d = reduceByLn2(max(constant(-87.0f), x));  // the operand order hands NaN on
-  const VecF y = (fma(d.r * d.r, expTail(d.r), d.r) + constant(1.0f)) * powerOfTwo(d.n);
-  return select(x < constant(-87.0f), VecF::zero(), y);
+  VecF y = fma(constant(1.0f / 5040), d.r, constant(1.0f / 720));
+  GYRUS_UNROLL
+  for (const float c : q) y = fma(y, d.r, constant(c));
+  return select(x < constant(-87.0f), VecF::zero(), y * powerOfTwo(d.n));
 }
 GYRUS_INLINE VecD expScore(VecD x) { return exp(x); }
 
@@ -108,7 +145,10 @@ class Slots {
   char* taken_;
 };
 
-// Extent of the blocks that [0, n) is cut into: at most `limit`, all about equal.
-GYRUS_INLINE int64_t blockOf(int64_t n, int64_t limit) { return most(1, divUp(n, most(1, divUp(n, limit)))); }
+// Extent of the blocks that [0, n) is cut into: at most `limit`, about equal, whole multiples of `step`.
+GYRUS_INLINE int64_t blockOf(int64_t n, int64_t limit, int64_t step) {
+  const int64_t each = divUp(n, most(1, divUp(n, limit)));
+  return least(most(1, n), divUp(most(1, each), step) * step);
+}
 
 }  // namespace gyrus::cpu::GYRUS_ISA
