@@ -214,6 +214,28 @@ GYRUS_INLINE void eachVectorIn(int64_t from, int64_t to, int N, F&& f) {
   if (i < to) f(i, static_cast<int>(to - i));
 }
 
+template <class T>
+struct SgdFactors {
+  Vec<T> rate, scale, decay, momentum, fresh;
+};
+
+// The step of n neighbouring elements that are no longer young and have moved before: nothing is left to choose per
+// element. p, v (when there is a momentum) <- g
+template <bool momentum, bool nesterov, class T>
+GYRUS_INLINE void settledSgd(T* p, T* v, const T* g, int64_t n, SgdFactors<T> s) {
+  using V = Vec<T>;
+  eachVectorIn(0, n, V::N, [&](int64_t i, int lanes) {
+    const V before = load(p + i, lanes);
+    V d = fma(s.decay, before, load(g + i, lanes) * s.scale);
+    if constexpr (momentum) {
+      const V moved = fma(s.momentum, load(v + i, lanes), s.fresh * d);
+      store(moved, v + i, lanes);
+      d = nesterov ? fma(s.momentum, moved, d) : moved;
+    }
+    store(before - s.rate * d, p + i, lanes);
+  });
+}
+
 // per parameter: p, v (when momentum != 0), rowSteps, colSteps <- hyper, g
 template <class T>
 void sgdStep(const Args& args) {
@@ -236,17 +258,31 @@ void sgdStep(const Args& args) {
     const V wd = V::broadcast(static_cast<T>(decay[j]));
     const Age<T> row = rowAge(counters[j], line / linesOf(o[0]).per_row);
     const Counters<T> k = counters[j];
-    const V rates = rate, mus = mu, freshes = fresh, scales = scale, age = row.t;
-    byVariant(p.step == 1 && g.step == 1 && v.step == 1, k.shared_cols, [&](auto variant) {
+    // Copies, since a store to a parameter might change what lies behind a reference, for all the compiler knows.
+    const V rates = rate, mus = mu, freshes = fresh, scales = scale, age = row.t, youngs = young, ones = one;
+    const bool moves = momentum, looks_ahead = nesterov, adjacent = p.step == 1 && g.step == 1 && v.step == 1;
+    const T oldest = static_cast<T>(s.young > 1 ? s.young : 1);
+    if (adjacent && k.shared_cols && k.row(0, line / linesOf(o[0]).per_row) > oldest && k.cols[0] > oldest) {
+      const SgdFactors<T> f = {rate, scale, wd, mu, fresh};
+      const int64_t n = to - from;
+      if (!moves)
+        settledSgd<false, false>(p.data + from, v.data + from, g.data + from, n, f);
+      else if (looks_ahead)
+        settledSgd<true, true>(p.data + from, v.data + from, g.data + from, n, f);
+      else
+        settledSgd<true, false>(p.data + from, v.data + from, g.data + from, n, f);
+      return;
+    }
+    byVariant(adjacent, k.shared_cols, [&](auto variant) {
       constexpr bool packed = decltype(variant)::packed, uniform = decltype(variant)::uniform;
       eachVectorIn(from, to, V::N, [&](int64_t i, int lanes) {
         const V t = agedBy<uniform, 0>(age, k, i, lanes), before = read<packed>(p, i, lanes);
         V d = read<packed>(g, i, lanes) * scales;
-        d = select(t > young, fma(wd, before, d), d);
-        if (momentum) {
-          const V moved = select(t <= one, d, fma(mus, read<packed>(v, i, lanes), freshes * d));
+        d = select(t > youngs, fma(wd, before, d), d);
+        if (moves) {
+          const V moved = select(t <= ones, d, fma(mus, read<packed>(v, i, lanes), freshes * d));
           write<packed>(moved, v, i, lanes);
-          d = nesterov ? fma(mus, moved, d) : moved;
+          d = looks_ahead ? fma(mus, moved, d) : moved;
         }
         write<packed>(before - rates * d, p, i, lanes);
       });
@@ -281,15 +317,17 @@ void adamStep(const Args& args) {
     const Age<T> row = rowAge(counters[j], line / linesOf(o[0]).per_row);
     const Counters<T> k = counters[j];
     const V rates = rate, scales = scale, b1s = b1, b2s = b2, c1s = c1, c2s = c2, epss = eps;
+    const V youngs = young;
+    const bool apart = decoupled;
     const V age = row.t, firsts = row.first, seconds = row.second;
     byVariant(p.step == 1 && m.step == 1 && v.step == 1 && g.step == 1, k.shared_cols, [&](auto variant) {
       constexpr bool packed = decltype(variant)::packed, uniform = decltype(variant)::uniform;
       eachVectorIn(from, to, V::N, [&](int64_t i, int lanes) {
         const V t = agedBy<uniform, 0>(age, k, i, lanes), first = agedBy<uniform, 1>(firsts, k, i, lanes);
         const V second = agedBy<uniform, 2>(seconds, k, i, lanes);
-        const V before = read<packed>(p, i, lanes), decays = select(t > young, wd * before, V::zero());
+        const V before = read<packed>(p, i, lanes), decays = select(t > youngs, wd * before, V::zero());
         V d = read<packed>(g, i, lanes) * scales, next = before;
-        if (decoupled)
+        if (apart)
           next = next - decays;
         else
           d = d + decays;
