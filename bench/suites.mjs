@@ -8,7 +8,7 @@
 export const SUITES = {
   gemm: { text: 'matrix products', modules: ['./gemm.mjs'] },
   overhead: { text: 'what a call costs', modules: ['./overhead.mjs'] },
-  step: { text: 'training steps of an MLP', modules: ['./step.mjs'] },
+  step: { text: 'training steps of an MLP and a ViT', modules: ['./step.mjs', './step-vit.mjs'] },
   scale: { text: 'the time of a step against its FLOP', modules: ['./scale.mjs'] },
   eventloop: { text: 'lateness of a timer during a training', modules: ['./eventloop.mjs'] },
 };
