@@ -86,7 +86,7 @@ async function runSuite(name, options, toTable) {
     const module = await load(path);
     const measured = await module.run(options);
     entries.push(...measured);
-    reports.push({ note: module.NOTE, bars: module.bars && measured.length > 0 ? module.bars(measured) : [] });
+    if (measured.length > 0) reports.push({ note: module.NOTE, bars: module.bars?.(measured) ?? [] });
   }
   if (toTable && entries.length > 0) {
     printTable(entries);
