@@ -7,6 +7,8 @@
  */
 export const SUITES = {
   gemm: { text: 'matrix products', modules: ['./gemm.mjs'] },
+  ops: { text: 'kernels that memory bounds, 1e3 to 1e8 elements', modules: ['./ops.mjs'] },
+  score: { text: 'importance scores, and what they add to a step', modules: ['./score.mjs'] },
   overhead: { text: 'what a call costs', modules: ['./overhead.mjs'] },
   step: { text: 'training steps of an MLP and a ViT', modules: ['./step.mjs', './step-vit.mjs'] },
   scale: { text: 'the time of a step against its FLOP', modules: ['./scale.mjs'] },
