@@ -56,13 +56,59 @@ void arange(const Args& args) {
   });
 }
 
-constexpr int64_t kTile = 16;
+constexpr int64_t kTile = 64;
 
-// y [a, b] <- x, where x is contiguous along a and y along b: both stay within kTile cache lines.
+// block [64, 64] <- x [b, a] of rows xs apart, transposed.
 template <class U>
-void transposeTile(char* y, int64_t ys, const char* x, int64_t xs, int64_t a, int64_t b) {
+void gatherTile(U* block, const char* x, int64_t xs, int64_t a, int64_t b) {
+  int64_t j = 0;
+#if GYRUS_VEC_AVX2 || GYRUS_VEC_AVX512
+  if constexpr (sizeof(U) == 4)
+    for (; j + 8 <= b; j += 8) {
+      int64_t i = 0;
+      for (; i + 8 <= a; i += 8) {
+        __m256 r[8], t[8];
+        for (int k = 0; k < 8; ++k) r[k] = _mm256_loadu_ps(reinterpret_cast<const float*>(x + ((j + k) * xs + i) * 4));
+        for (int k = 0; k < 8; k += 2) {
+          t[k] = _mm256_unpacklo_ps(r[k], r[k + 1]);
+          t[k + 1] = _mm256_unpackhi_ps(r[k], r[k + 1]);
+        }
+        for (int k = 0; k < 8; k += 4) {
+          r[k] = _mm256_shuffle_ps(t[k], t[k + 2], 0x44);
+          r[k + 1] = _mm256_shuffle_ps(t[k], t[k + 2], 0xee);
+          r[k + 2] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0x44);
+          r[k + 3] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0xee);
+        }
+        for (int k = 0; k < 4; ++k) {
+          _mm256_storeu_ps(reinterpret_cast<float*>(block + (i + k) * kTile + j),
+                           _mm256_permute2f128_ps(r[k], r[k + 4], 0x20));
+          _mm256_storeu_ps(reinterpret_cast<float*>(block + (i + k + 4) * kTile + j),
+                           _mm256_permute2f128_ps(r[k], r[k + 4], 0x31));
+        }
+      }
+      for (; i < a; ++i)
+        for (int64_t k = j; k < j + 8; ++k) block[i * kTile + k] = loadBits<U>(x, k * xs + i);
+    }
+#endif
+  for (; j < b; ++j)
+    for (int64_t i = 0; i < a; ++i) block[i * kTile + j] = loadBits<U>(x, j * xs + i);
+}
+
+// y [a, b] <- x [b, a]: x's rows are read a few lines at a time into a block in L1, and leave it as runs of y's rows.
+template <class U>
+void transposeTile(char* y, int64_t ys, const char* x, int64_t xs, int64_t a, int64_t b, bool streams) {
   constexpr auto size = static_cast<int64_t>(sizeof(U));
-  for (int64_t i = 0; i < a; ++i) moveAs<U>(y + i * ys * size, 1, x + i * size, xs, b);
+  if (b < 8) {  // a few channels: their runs are too short to be worth a block
+    for (int64_t i = 0; i < a; ++i) moveAs<U>(y + i * ys * size, 1, x + i * size, xs, b);
+    return;
+  }
+  alignas(64) U block[kTile * kTile];
+  gatherTile<U>(block, x, xs, a, b);
+  for (int64_t i = 0; i < a; ++i)
+    if (streams)
+      streamCopy(y + i * ys * size, block + i * kTile, b * size);
+    else
+      ::memcpy(y + i * ys * size, block + i * kTile, static_cast<size_t>(b * size));
 }
 
 // A copy in which axis `down` is contiguous in x and the innermost axis in y.
@@ -80,6 +126,7 @@ void transpose(const View& y, const View& x, const Nest<2>& nest, int down) {
   }
   const int64_t rows = nest.shape[down], cols = nest.inner, bands = ceilDiv(rows, kTile);
   const int64_t ys = nest.stride[0][down], xs = nest.unit[1];
+  const bool streams = nest.count * static_cast<int64_t>(size) >= kStreamFrom && cols >= kTile;
   parallelItems(count * bands, kTile * cols, [&](int64_t from, int64_t to) {
     for (int64_t c = from; c < to; ++c) {
       int64_t at[2];
@@ -90,13 +137,14 @@ void transpose(const View& y, const View& x, const Nest<2>& nest, int down) {
         char* yp = byteAt(y, at[0] + i * ys + j);
         const char* xp = byteAt(x, at[1] + i + j * xs);
         if (size == 1)
-          transposeTile<uint8_t>(yp, ys, xp, xs, a, b);
+          transposeTile<uint8_t>(yp, ys, xp, xs, a, b, streams);
         else if (size == 4)
-          transposeTile<uint32_t>(yp, ys, xp, xs, a, b);
+          transposeTile<uint32_t>(yp, ys, xp, xs, a, b, streams);
         else
-          transposeTile<uint64_t>(yp, ys, xp, xs, a, b);
+          transposeTile<uint64_t>(yp, ys, xp, xs, a, b, streams);
       }
     }
+    if (streams) fence();
   });
 }
 

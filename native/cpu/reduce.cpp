@@ -31,13 +31,7 @@ struct MaxOp {
   static GYRUS_INLINE Vec<T> map(Vec<T> v, Vec<T>) { return v; }
   static GYRUS_INLINE Vec<T> join(Vec<T> a, Vec<T> b) { return maxNaN(a, b); }
   static GYRUS_INLINE double join(double a, double b) { return a != a ? a : b != b || b > a ? b : a; }
-  static GYRUS_INLINE double lanes(Vec<T> v) {
-    T x[Vec<T>::N];
-    v.store(x);
-    double best = x[0];
-    for (int k = 1; k < Vec<T>::N; ++k) best = join(best, x[k]);
-    return best;
-  }
+  static GYRUS_INLINE double lanes(Vec<T> v) { return isNaN(v).any() ? NAN : static_cast<double>(reduceMax(v)); }
 };
 
 template <class T>
@@ -47,13 +41,16 @@ struct MinOp {
   static GYRUS_INLINE Vec<T> map(Vec<T> v, Vec<T>) { return v; }
   static GYRUS_INLINE Vec<T> join(Vec<T> a, Vec<T> b) { return minNaN(a, b); }
   static GYRUS_INLINE double join(double a, double b) { return a != a ? a : b != b || b < a ? b : a; }
-  static GYRUS_INLINE double lanes(Vec<T> v) {
-    T x[Vec<T>::N];
-    v.store(x);
-    double best = x[0];
-    for (int k = 1; k < Vec<T>::N; ++k) best = join(best, x[k]);
-    return best;
-  }
+  static GYRUS_INLINE double lanes(Vec<T> v) { return isNaN(v).any() ? NAN : static_cast<double>(reduceMin(v)); }
+};
+
+template <class A, class B>
+struct Same {
+  static constexpr bool value = false;
+};
+template <class A>
+struct Same<A, A> {
+  static constexpr bool value = true;
 };
 
 constexpr int kTerms = 64;  // terms a vector lane adds before it is joined in f64
@@ -75,6 +72,7 @@ struct Split {
 
 // Offset of linear position i.
 GYRUS_INLINE int64_t offsetOf(const Nest<1>& t, int64_t i) {
+  if (t.rank == 0) return i * t.unit[0];
   int64_t at[1];
   t.offsets(i / t.inner, at);
   return at[0] + i % t.inner * t.unit[0];
@@ -109,9 +107,10 @@ double reduceRow(const T* x, const Nest<1>& reduced, int64_t from, int64_t to, T
   constexpr int64_t block = 4 * Vec<T>::N * kTerms;
   const Vec<T> c = Vec<T>::broadcast(center);
   const int64_t stride = reduced.unit[0];
+  if (reduced.rank == 0 && stride == 1 && to - from <= block) return reduceBlock<T, Op>(x + from, to - from, c);
   double total = Op::identity;
   for (int64_t i = from; i < to;) {
-    const int64_t inRow = minOf(to - i, reduced.inner - i % reduced.inner);
+    const int64_t inRow = minOf(to - i, reduced.rank == 0 ? to - i : reduced.inner - i % reduced.inner);
     const T* p = x + offsetOf(reduced, i);
     if (stride == 1) {
       for (int64_t k = 0; k < inRow; k += block)
@@ -131,38 +130,47 @@ double reduceRow(const T* x, const Nest<1>& reduced, int64_t from, int64_t to, T
 
 constexpr int64_t kColumns = 256;
 
+template <int n>
+struct Rows {
+  static constexpr int value = n;
+};
+
 // total[j] = reduction over positions [from, to) of x[., j] for w <= kColumns contiguous columns.
 template <class T, class Op>
 void reduceColumns(const T* x, const Nest<1>& reduced, int64_t from, int64_t to, int64_t w, const T* center,
                    double* total) {
   using V = Vec<T>;
   constexpr int N = V::N;
-  const V identity = V::broadcast(static_cast<T>(Op::identity));
   for (int64_t j = 0; j < w; ++j) total[j] = Op::identity;
   T part[kColumns];
   int64_t at[kTerms];
   for (int64_t i = from; i < to; i += kTerms) {
     const int64_t rows = minOf(kTerms, to - i);
     for (int64_t r = 0; r < rows; ++r) at[r] = offsetOf(reduced, i + r);
-    int64_t j = 0;
-    for (; j + 4 * N <= w; j += 4 * N) {
-      V a[4], c[4];
-      for (int k = 0; k < 4; ++k) {
-        a[k] = identity;
-        c[k] = Op::centered ? V::load(center + j + k * N) : V::zero();
-      }
-      for (int64_t r = 0; r < rows; ++r)
-        for (int k = 0; k < 4; ++k) a[k] = Op::join(a[k], Op::map(V::load(x + at[r] + j + k * N), c[k]));
-      for (int k = 0; k < 4; ++k) a[k].store(part + j + k * N);
-    }
-    for (; j < w; j += N) {
-      const int n = static_cast<int>(minOf(N, w - j));
-      const V c = Op::centered ? V::loadN(center + j, n) : V::zero();
-      V a = identity;
-      for (int64_t r = 0; r < rows; ++r) a = Op::join(a, Op::map(V::loadN(x + at[r] + j, n), c));
-      a.storeN(part + j, n);
-    }
-    for (j = 0; j < w; ++j) total[j] = Op::join(total[j], static_cast<double>(part[j]));
+    // Rows stream through, four at a time; the sums of the columns stay in L1.
+    for (int64_t j = 0; j < w; ++j) part[j] = static_cast<T>(Op::identity);
+    const auto add = [&](int64_t r, auto count) {
+      constexpr int R = decltype(count)::value;
+      const auto column = [&](int64_t j, int n) {
+        const bool whole = n == N;
+        const V c = !Op::centered ? V::zero() : whole ? V::load(center + j) : V::loadN(center + j, n);
+        V v[R];
+        for (int k = 0; k < R; ++k)
+          v[k] = Op::map(whole ? V::load(x + at[r + k] + j) : V::loadN(x + at[r + k] + j, n), c);
+        if constexpr (R == 4) v[0] = Op::join(Op::join(v[0], v[1]), Op::join(v[2], v[3]));
+        if (whole)
+          Op::join(V::load(part + j), v[0]).store(part + j);
+        else
+          Op::join(V::loadN(part + j, n), v[0]).storeN(part + j, n);
+      };
+      int64_t j = 0;
+      for (; j + N <= w; j += N) column(j, N);
+      if (j < w) column(j, static_cast<int>(w - j));
+    };
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) add(r, Rows<4>());
+    for (; r < rows; ++r) add(r, Rows<1>());
+    for (int64_t j = 0; j < w; ++j) total[j] = Op::join(total[j], static_cast<double>(part[j]));
   }
 }
 
@@ -292,8 +300,9 @@ void reduce(const Args& args) {
     reducePlain(args.out[0], x.as<uint8_t>(), kept, reduced, 1, [](int a, uint8_t v) { return a & (v != 0); });
 }
 
+// Position of the first extreme among n elements.
 template <class T>
-int32_t extremeAt(const T* p, int64_t n, int64_t stride, bool smallest) {
+int64_t extremeStrided(const T* p, int64_t n, int64_t stride, bool smallest) {
   int64_t best = 0;
   T extreme = p[0];
   for (int64_t i = 1; i < n && extreme == extreme; ++i) {
@@ -303,7 +312,74 @@ int32_t extremeAt(const T* p, int64_t n, int64_t stride, bool smallest) {
       best = i;
     }
   }
-  return static_cast<int32_t>(best);
+  return best;
+}
+
+// Of contiguous floats: blocks are compared by vectors with the extreme so far, and searched only where they beat it.
+template <class T>
+int64_t extremeAt(const T* p, int64_t n, int64_t stride, bool smallest) {
+  if constexpr (sizeof(T) * Vec<T>::N > sizeof(T) && !Same<T, int32_t>::value) {
+    using V = Vec<T>;
+    constexpr int64_t block = 4 * V::N;
+    if (stride != 1 || n < 2 * block) return extremeStrided(p, n, stride, smallest);
+    int64_t best = extremeStrided(p, block, 1, smallest);
+    int64_t i = block;
+    for (; i + block <= n && p[best] == p[best]; i += block) {
+      const V limit = V::broadcast(p[best]);
+      V top = V::load(p + i);
+      Mask<T> nan = isNaN(top);
+      for (int k = 1; k < 4; ++k) {
+        const V v = V::load(p + i + k * V::N);
+        nan = nan | isNaN(v);
+        top = smallest ? min(top, v) : max(top, v);
+      }
+      const Mask<T> beats = smallest ? top < limit : top > limit;
+      if ((beats | nan).any()) best = i + extremeStrided(p + i, block, 1, smallest);
+    }
+    if (i < n && p[best] == p[best]) {
+      const int64_t last = i + extremeStrided(p + i, n - i, 1, smallest);
+      const T v = p[last];
+      if (v != v || (smallest ? v < p[best] : v > p[best])) best = last;
+    }
+    return best;
+  } else {
+    return extremeStrided(p, n, stride, smallest);
+  }
+}
+
+// The extreme of one long row: pieces in parallel, then the pieces in order.
+template <class T>
+int64_t extremeOfLong(const Args& args, const T* p, int64_t n, int64_t stride, bool smallest) {
+  const int64_t pieces = ceilDiv(n, kGrain);
+  auto* best = args.scratch->template array<int64_t>(pieces);
+  parallelFor(pieces, [&](int64_t c) {
+    const int64_t from = c * kGrain;
+    best[c] = from + extremeAt(p + from * stride, minOf(kGrain, n - from), stride, smallest);
+  });
+  int64_t first = best[0];
+  for (int64_t c = 1; c < pieces; ++c) {
+    const T a = p[first * stride], b = p[best[c] * stride];
+    if (a == a && (b != b || (smallest ? b < a : b > a))) first = best[c];
+  }
+  return first;
+}
+
+template <class T>
+void argReduceAs(const Args& args, const Nest<2>& nest, int64_t n, int64_t stride, bool smallest) {
+  int32_t* y = args.out[0].as<int32_t>();
+  const T* x = args.in[0].as<T>();
+  if (nest.count == 1 && n > 2 * kGrain) {
+    y[0] = static_cast<int32_t>(extremeOfLong(args, x, n, stride, smallest));
+    return;
+  }
+  parallelItems(nest.count, n, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+      int64_t at[2];
+      nest.offsets(i / nest.inner, at);
+      const int64_t k = i % nest.inner;
+      y[at[0] + k * nest.unit[0]] = static_cast<int32_t>(extremeAt(x + at[1] + k * nest.unit[1], n, stride, smallest));
+    }
+  });
 }
 
 // y i32 [kept...] <- x [kept..., n]; the first extreme wins, NaN is the extreme
@@ -314,17 +390,13 @@ void argReduce(const Args& args) {
   const View rows = Split(x, 1).keptView;
   const View* const v[2] = {&y, &rows};
   const Nest<2> nest(v);
-  parallelItems(nest.count, n, [&](int64_t from, int64_t to) {
-    for (int64_t i = from; i < to; ++i) {
-      int64_t at[2];
-      nest.offsets(i / nest.inner, at);
-      const int64_t k = i % nest.inner, row = at[1] + k * nest.unit[1];
-      y.as<int32_t>()[at[0] + k * nest.unit[0]] =
-          x.dtype == DType::F32   ? extremeAt(x.as<float>() + row, n, stride, smallest)
-          : x.dtype == DType::F64 ? extremeAt(x.as<double>() + row, n, stride, smallest)
-                                  : extremeAt(x.as<int32_t>() + row, n, stride, smallest);
-    }
-  });
+  if (nest.count == 0) return;
+  if (x.dtype == DType::F32)
+    argReduceAs<float>(args, nest, n, stride, smallest);
+  else if (x.dtype == DType::F64)
+    argReduceAs<double>(args, nest, n, stride, smallest);
+  else
+    argReduceAs<int32_t>(args, nest, n, stride, smallest);
 }
 
 }  // namespace

@@ -163,3 +163,20 @@ TEST_CASE("outputs far larger than the caches: streamed, from odd addresses") {
     CHECK(wrong == 0);
   }
 }
+
+TEST_CASE("a transpose far larger than the caches") {
+  const std::int64_t rows = 2051, cols = 4103;  // f32: a little above 32 MiB
+  Tensor x = randomTensor(DType::F32, {cols, rows}, 1);
+  std::swap(x.view.shape[0], x.view.shape[1]);
+  std::swap(x.view.stride[0], x.view.stride[1]);
+  for (const KernelTable* table : allTables()) {
+    Threads two(2);
+    const Tensor out = make(DType::F32, {rows, cols});
+    runKernel(*table, Op::Copy, {out}, {x}, {});
+    std::int64_t wrong = 0;
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (std::int64_t c = 0; c < cols; ++c)
+        wrong += out.view.as<float>()[r * cols + c] != x.view.as<float>()[c * rows + r];
+    CHECK(wrong == 0);
+  }
+}

@@ -121,3 +121,17 @@ TEST_CASE("argReduce: first extreme, NaN first, layouts and dtypes") {
   runKernel(naiveTable(), Op::ArgReduce, {y}, {of(DType::F32, {5}, {1, 3, kNaN, 3, kNaN})}, {0});
   CHECK(y.at(0) == 2);
 }
+
+TEST_CASE("argReduce: long rows, ties across pieces, NaN") {
+  for (const DType d : {DType::F32, DType::F64, DType::I32})
+    for (const double kind : {0.0, 1.0}) {
+      Tensor x = randomTensor(d, {140003}, 1, -100, 100);
+      for (const std::int64_t i : {70001, 70002, 140002}) x.set(i, kind == 0 ? 200 : -200);
+      expectAgreement(Op::ArgReduce, {make(DType::I32, {})}, {x}, {kind});
+      if (d == DType::I32) continue;
+      x.set(99999, NAN);
+      x.set(120000, NAN);
+      expectAgreement(Op::ArgReduce, {make(DType::I32, {})}, {x}, {kind});
+      expectAgreement(Op::ArgReduce, {make(DType::I32, {11})}, {randomTensor(d, {11, 301}, 3)}, {kind});
+    }
+}
