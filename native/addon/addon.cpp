@@ -95,6 +95,7 @@ void fill(Napi::Env env, Napi::Object exports) {
   kinds.Set("reduce", names(env, kReduceKindNames));
   kinds.Set("arg", names(env, kArgKindNames));
   kinds.Set("activation", names(env, kActivationKindNames));
+  kinds.Set("pool", names(env, kPoolKindNames));
   kinds.Set("random", names(env, kRandomKindNames));
   kinds.Set("score", names(env, kScoreKindNames));
   exports.Set("kinds", kinds);

@@ -11,6 +11,8 @@
   X(registerReduce)              \
   X(registerRandom)              \
   X(registerGemm)                \
+  X(registerConv)                \
+  X(registerPool)                \
   X(registerSoftmax)             \
   X(registerNorm)                \
   X(registerBatchNorm)           \
@@ -27,6 +29,8 @@
   X(registerReduce)             \
   X(registerRandom)             \
   X(registerLinear)             \
+  X(registerConv)               \
+  X(registerPool)               \
   X(registerSoftmax)            \
   X(registerNorm)               \
   X(registerBatchNorm)          \

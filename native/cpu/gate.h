@@ -1,5 +1,5 @@
 // Gate scores: sums over the samples m of |a g| per class and of |a|, a, (a == 0), per unit k. Used by gateStats and as
-// the epilogue of linearGradInput, so that both give the same bits.
+// the epilogue of linearGradInput and conv2dGradInput, so that all give the same bits.
 #pragma once
 #include "cpu/rows.h"
 #include "kernels/labels.h"
@@ -81,5 +81,85 @@ void accumulateGate(const char* op, const Args& args, const View& stats_view, co
   });
   stats.flush();
 }
+
+// Samples of several rows each (the pixels of an image): first the sums of every sample on their own, which a kernel
+// can do as soon as it has stored one, then those over the samples in their order.
+template <class T>
+class SampleGate {
+ public:
+  // stats f32 [C + 3, K], a, g [N * positions, K], labels i32 [N]. A label out of range throws.
+  SampleGate(const char* op, const Args& args, const View& stats, const View& a, const View& g, const View& labels,
+             double scale, int64_t positions)
+      : stats_(readRows<float>(args, stats)),
+        a_(readRows<T>(args, a)),
+        g_(readRows<T>(args, g)),
+        labels_(labels.as<int32_t>()),
+        label_step_(labels.stride[0]),
+        samples_(labels.shape[0]),
+        positions_(positions),
+        scale_(static_cast<T>(scale)) {
+    const int64_t classes = stats_.rows - 3;
+    for (int64_t n = 0; n < samples_; ++n)
+      if (label(n) < 0 || label(n) >= classes) throwLabelOutOfRange(op, label(n), n, classes);
+    sums_ = take<T>(args, samples_ * 4 * a_.cols);
+  }
+
+  // g's rows must be final.
+  void samples(int64_t from, int64_t to) const {
+    for (int64_t n = from; n < to; ++n) {
+      int64_t k = 0;
+      for (; k + 2 * V::N <= a_.cols; k += 2 * V::N) columns<2>(n, k, V::N);
+      for (; k < a_.cols; k += V::N) columns<1>(n, k, static_cast<int>(least(V::N, a_.cols - k)));
+    }
+  }
+  void allSamples() const {
+    parallelRange(samples_, positions_ * a_.cols * 4, [&](int64_t from, int64_t to) { samples(from, to); });
+  }
+  void finish() const {
+    parallelRange(a_.cols, samples_ * 8, [&](int64_t from, int64_t to) {
+      const T part = T(1) / static_cast<T>(positions_);
+      for (int64_t k = from; k < to; ++k) {
+        T total[3] = {0, 0, 0};
+        for (int64_t n = 0; n < samples_; ++n) {
+          const T* sum = sums_ + n * 4 * a_.cols + k;
+          stats_.row(label(n))[k] += static_cast<float>(sum[0] < 0 ? -sum[0] : sum[0]);
+          for (int i = 0; i < 3; ++i) total[i] += sum[(i + 1) * a_.cols] * part;
+        }
+        for (int i = 0; i < 3; ++i) stats_.row(stats_.rows - 3 + i)[k] += static_cast<float>(total[i]);
+      }
+    });
+    stats_.flush();
+  }
+
+ private:
+  using V = Vec<T>;
+  int32_t label(int64_t n) const { return labels_[n * label_step_]; }
+
+  // Sums over the positions of sample n, of W vectors of columns from k on.
+  template <int W>
+  GYRUS_INLINE void columns(int64_t n, int64_t k, int lanes) const {
+    V sum[4][W];
+    for (int i = 0; i < 4; ++i)
+      for (int j = 0; j < W; ++j) sum[i][j] = V::zero();
+    const V one = V::broadcast(T(1)), scale = V::broadcast(scale_);
+    for (int64_t m = n * positions_; m < (n + 1) * positions_; ++m)
+      for (int j = 0; j < W; ++j) {
+        const V x = load(a_.row(m) + k + j * V::N, lanes), g = load(g_.row(m) + k + j * V::N, lanes);
+        sum[0][j] = fma(x, g * scale, sum[0][j]);
+        sum[1][j] = sum[1][j] + abs(x);
+        sum[2][j] = sum[2][j] + x;
+        sum[3][j] = sum[3][j] + select(x == V::zero(), one, V::zero());
+      }
+    for (int i = 0; i < 4; ++i)
+      for (int j = 0; j < W; ++j) store(sum[i][j], sums_ + (n * 4 + i) * a_.cols + k + j * V::N, lanes);
+  }
+
+  Rows<float> stats_;
+  Rows<T> a_, g_;
+  const int32_t* labels_;
+  int64_t label_step_, samples_, positions_;
+  T scale_;
+  T* sums_;
+};
 
 }  // namespace gyrus::cpu::GYRUS_ISA

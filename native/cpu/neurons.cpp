@@ -131,11 +131,18 @@ void unitUtility(const Args& args) {
   age.flush();
 }
 
-// stats f32 [C + 3, K] <- a, g [M, K], labels i32 [M]
+// stats f32 [C + 3, K] <- a, g [M, K], labels i32 [M / positions]
+template <class T>
+void gateStatsOf(const Args& args) {
+  const auto& p = args.as<GateStatsParams>();
+  const View &stats = args.out[0], &a = args.in[0], &g = args.in[1], &labels = args.in[2];
+  if (p.positions == 1) return accumulateGate<T>("gateStats", args, stats, a, g, labels, p.scale);
+  const SampleGate<T> gate("gateStats", args, stats, a, g, labels, p.scale, static_cast<int64_t>(p.positions));
+  gate.allSamples();
+  gate.finish();
+}
 void gateStats(const Args& args) {
-  const double scale = args.as<GateStatsParams>().scale;
-  const auto run = args.in[0].dtype == DType::F64 ? accumulateGate<double> : accumulateGate<float>;
-  run("gateStats", args, args.out[0], args.in[0], args.in[1], args.in[2], scale);
+  args.in[0].dtype == DType::F64 ? gateStatsOf<double>(args) : gateStatsOf<float>(args);
 }
 
 }  // namespace

@@ -344,6 +344,13 @@ void check(Op op, const Args& args) {
     case Op::BatchNormEval:
       checkLayers(c);
       break;
+    case Op::Conv2d:
+    case Op::Conv2dGradInput:
+    case Op::Conv2dGradWeight:
+    case Op::Pool2d:
+    case Op::Pool2dGrad:
+      checkConv(c);
+      break;
     case Op::Random:
     case Op::Permutation:
     case Op::Categorical:

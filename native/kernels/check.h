@@ -50,6 +50,7 @@ class Checker {
 void checkMovement(Checker& c);     // check.cpp
 void checkElementwise(Checker& c);  // check_elementwise.cpp: elementwise and reductions
 void checkLayers(Checker& c);       // check_layers.cpp: linear algebra, softmax, losses, norms
+void checkConv(Checker& c);         // check_conv.cpp: convolution and pooling
 void checkTraining(Checker& c);     // check_training.cpp: random, optimisers, neurons, data
 void checkVision(Checker& c);       // check_vision.cpp: attention, group norm, pictures
 

@@ -113,13 +113,16 @@ void unitUtility(Checker& c) {
 }
 
 void gateStats(Checker& c) {
-  c.counts(1, 3, 1);
+  c.counts(1, 3, 2);
   c.finite(0, "scale");
+  const auto positions = static_cast<std::int64_t>(c.range(1, "positions", 1, 2147483647));
   const View &stats = c.out(0), &a = c.in(0);
   c.floating(a, "a");
   c.rank(a, "a", 2);
   c.tensor(c.in(1), "g", a.dtype, {a.shape[0], a.shape[1]});
-  c.tensor(c.in(2), "labels", DType::I32, {a.shape[0]});
+  if (a.shape[0] % positions != 0)
+    c.fail(Code::Shape, "expected rows in multiples of " + std::to_string(positions) + ", got " + describeShape(a));
+  c.tensor(c.in(2), "labels", DType::I32, {a.shape[0] / positions});
   c.dtype(stats, "stats", DType::F32);
   c.rank(stats, "stats", 2);
   if (stats.shape[0] < 3 || stats.shape[1] != a.shape[1])

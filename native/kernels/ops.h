@@ -15,6 +15,9 @@
   /* linear algebra */                                                                                 \
   X(Matmul, "matmul") X(Linear, "linear") X(LinearGradInput, "linearGradInput")                        \
   X(LinearGradWeight, "linearGradWeight")                                                              \
+  /* convolution and pooling */                                                                        \
+  X(Conv2d, "conv2d") X(Conv2dGradInput, "conv2dGradInput") X(Conv2dGradWeight, "conv2dGradWeight")     \
+  X(Pool2d, "pool2d") X(Pool2dGrad, "pool2dGrad")                                                      \
   /* softmax and losses */                                                                             \
   X(Softmax, "softmax") X(SoftmaxGrad, "softmaxGrad") X(CrossEntropy, "crossEntropy")                  \
   X(CrossEntropyGrad, "crossEntropyGrad")                                                              \
@@ -59,6 +62,8 @@
 
 #define GYRUS_ACTIVATION_KINDS(X) X(None, "none") X(Relu, "relu") X(Tanh, "tanh") X(Sigmoid, "sigmoid")
 
+#define GYRUS_POOL_KINDS(X) X(Max, "max") X(Avg, "avg")
+
 #define GYRUS_RANDOM_KINDS(X) X(Uniform, "uniform") X(Normal, "normal") X(Bernoulli, "bernoulli")
 
 #define GYRUS_SCORE_KINDS(X)                                                                           \
@@ -82,6 +87,7 @@ GYRUS_DECLARE_ENUM(BinaryKind, GYRUS_BINARY_KINDS)
 GYRUS_DECLARE_ENUM(ReduceKind, GYRUS_REDUCE_KINDS)
 GYRUS_DECLARE_ENUM(ArgKind, GYRUS_ARG_KINDS)
 GYRUS_DECLARE_ENUM(ActivationKind, GYRUS_ACTIVATION_KINDS)
+GYRUS_DECLARE_ENUM(PoolKind, GYRUS_POOL_KINDS)
 GYRUS_DECLARE_ENUM(RandomKind, GYRUS_RANDOM_KINDS)
 GYRUS_DECLARE_ENUM(ScoreKind, GYRUS_SCORE_KINDS)
 

@@ -91,6 +91,47 @@ struct LinearGradWeightParams {
   double bias;
 };
 
+// ---- convolution and pooling (NHWC) ----------------------------------------------------------------------
+// How a window slides: output position (oh, ow) and tap (kh, kw) meet input position (oh*strideH - padTop +
+// kh*dilationH, ow*strideW - padLeft + kw*dilationW); outside of the input there are zeros. The output's extents are
+// its shape's, so padding below and on the right is whatever they ask for. Channels of x and of y fall into `groups`
+// equal parts; a part of y sees the part of x of the same number. outIndex, inIndex != 0: lists i32 [F] and [C /
+// groups] say which rows and channels of w the channels of y and x are (and which entries of bias, scale and shift,
+// which then have w's extent); without them F and C / groups are w's. An index out of range is a sticky error.
+struct Conv2dShapeParams {
+  double strideH, strideW, padTop, padLeft, dilationH, dilationW, groups, outIndex, inIndex;
+};
+// out y T [N, OH, OW, F] contiguous <- in x [N, H, W, C], w [F, KH, KW, C/groups], then, in this order and as flagged:
+// out list, in list, bias [F], scale [F] and shift [F] (affine != 0), residual (shape of y)
+//   y = act((conv(x, w) + bias) * scale + shift + residual), act none or relu
+struct Conv2dParams {
+  Conv2dShapeParams shape;
+  double bias, affine, residual, activation;
+};
+// out dx T [N, H, W, C] contiguous (+ inout stats f32 [classes + 3, C] when score != 0) <- in g [N, OH, OW, F],
+// w, (lists), (a [N, H, W, C], labels i32 [N] when score != 0). The score epilogue is gateStats with H*W positions.
+struct Conv2dGradInputParams {
+  Conv2dShapeParams shape;
+  double score, scale;
+};
+// out dw T [F, KH, KW, C/groups] contiguous (+ db [F] when bias != 0) <- in g [N, OH, OW, F], x [N, H, W, C], (lists)
+// With lists dw and db have the extents of the whole weight, and entries that aren't listed become 0; one that is
+// listed twice gets the last of the two.
+struct Conv2dGradWeightParams {
+  Conv2dShapeParams shape;
+  double bias;
+};
+// out y T [N, OH, OW, C] contiguous <- in x [N, H, W, C] (, values [N, H, W, C] when pick != 0); windows as above,
+// without dilation. max: the largest element of the window that lies inside (NaN counts as the largest); a window with
+// none gives -infinity. pick (max only): not the largest itself but `values` where the first of the largest is (none:
+// 0). avg: the sum over kernelH*kernelW when countPad != 0, else over the elements inside (none: 0).
+struct Pool2dParams {
+  double kind, kernelH, kernelW, strideH, strideW, padTop, padLeft, countPad, pick;
+};
+// out dx T [N, H, W, C] contiguous <- in g [N, OH, OW, C], x (max only: the gradient goes to the first of the largest).
+// pick is 0.
+using Pool2dGradParams = Pool2dParams;
+
 // ---- softmax and losses (over the last axis; rows R = product of the others) ----------------------------
 // out y T <- in x;  softmax, or its logarithm when log != 0
 struct SoftmaxParams {
@@ -188,10 +229,12 @@ struct ClipGradsParams {
 struct UnitScoreParams {
   double kind;
 };
-// inout stats f32 [C + 3, K] <- in a T [M, K], g T [M, K], labels i32 [M];  the score epilogue of linearGradInput
-// alone.
+// inout stats f32 [C + 3, K] <- in a T [M, K], g T [M, K], labels i32 [M / positions];  the score epilogue of
+// linearGradInput alone. Each sample is `positions` rows that follow each other (pixels, tokens): for class c of sample
+// n
+//   stats[c][k] += |sum over its positions of a*g*scale|;  stats[C][k], [C+1][k], [C+2][k] += mean of |a|, a, (a == 0)
 struct GateStatsParams {
-  double scale;
+  double scale, positions;
 };
 
 // out s T [K], inout u T [K], age T [K] <- in activity T [K], outgoing T [K];  one step of a running utility:

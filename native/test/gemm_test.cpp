@@ -157,7 +157,7 @@ TEST_CASE("linearGradInput: the score epilogue equals gateStats, bit for bit") {
         for (const KernelTable* table : allTables()) {
           const Tensor dx = make(d, {M, K}), fused = stats.clone(), alone = stats.clone();
           runKernel(*table, Op::LinearGradInput, {dx, fused}, {g, w, a, labels}, {1, 64});
-          runKernel(*table, Op::GateStats, {alone}, {a, dx, labels}, {64});
+          runKernel(*table, Op::GateStats, {alone}, {a, dx, labels}, {64, 1});
           const bool same = sameBytes(fused, alone);
           CHECK_MESSAGE(same, table->isa);
         }

@@ -20,6 +20,11 @@ export const OPS = [
   'linear',
   'linearGradInput',
   'linearGradWeight',
+  'conv2d',
+  'conv2dGradInput',
+  'conv2dGradWeight',
+  'pool2d',
+  'pool2dGrad',
   'softmax',
   'softmaxGrad',
   'crossEntropy',
@@ -111,6 +116,7 @@ export const KINDS = {
   reduce: ['sum', 'mean', 'max', 'min', 'prod', 'any', 'all', 'variance'],
   arg: ['argmax', 'argmin'],
   activation: ['none', 'relu', 'tanh', 'sigmoid'],
+  pool: ['max', 'avg'],
   random: ['uniform', 'normal', 'bernoulli'],
   score: ['l1', 'l2', 'taylor-weight', 'taylor-abs-sum', 'taylor-sum-abs', 'l2-taylor'],
 } as const;
@@ -119,6 +125,7 @@ export type BinaryKind = (typeof KINDS.binary)[number];
 export type ReduceKind = (typeof KINDS.reduce)[number];
 export type ArgKind = (typeof KINDS.arg)[number];
 export type ActivationKind = (typeof KINDS.activation)[number];
+export type PoolKind = (typeof KINDS.pool)[number];
 export type RandomKind = (typeof KINDS.random)[number];
 export type ScoreKind = (typeof KINDS.score)[number];
 

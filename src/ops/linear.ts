@@ -6,52 +6,16 @@ import { type ActivationKind, ConfigError, DTypeError, KIND_CODE, ShapeError } f
 import { describe, type DType, expectDType, sizeOf, type Tensor } from '../tensor/index.js';
 import { reluGrad, sigmoidGrad, tanhGrad } from './binary.js';
 import { defineOp, enqueue, expectOptions, expectTensor } from './define.js';
-import { expand, reshape, viewOf } from './movement.js';
-
-/**
- * Where the importance of neurons is accumulated while gradients are computed. Read when backward runs: nothing is added unless
- * it is active and both tensors are set. `stats` f32 [C + 3, K]: rows 0..C-1 per class sum |a * dL/da|, then sum |a|, sum a and the
- * count of a == 0; `labels` i32 [M], or one for every M / n rows that are positions of one sample; `scale` multiplies the gradient (the batch size undoes the mean of a loss).
- */
-export interface Gate {
-  active: boolean;
-  labels: Tensor | undefined;
-  stats: Tensor | undefined;
-  scale: number;
-}
+import { addScores, type Gate, working } from './gate.js';
+import { expand, reshape } from './movement.js';
 
 const floats: readonly DType[] = ['f32', 'f64'];
-
-/** Labels and sums of a gate that is at work, checked against the activations [M, K]. */
-function working(
-  op: string,
-  gate: Gate | undefined,
-  rows: number,
-  units: number,
-): { labels: Tensor; stats: Tensor } | undefined {
-  if (!gate?.active || !gate.labels || !gate.stats) return undefined;
-  const { labels, stats } = gate;
-  expectDType(op, labels.dtype, ['i32']);
-  expectDType(op, stats.dtype, ['f32']);
-  const samples = labels.rank === 1 ? labels.shape[0] : 0;
-  if (samples === 0 ? rows > 0 || labels.rank !== 1 : rows % samples !== 0) {
-    throw new ShapeError(`${op}: expected gate labels of shape [${rows}], got ${describe(labels.shape)}`);
-  }
-  if (stats.rank !== 2 || stats.shape[0] < 4 || stats.shape[1] !== units) {
-    throw new ShapeError(`${op}: expected gate stats of shape [classes + 3,${units}], got ${describe(stats.shape)}`);
-  }
-  if (samples === rows) return { labels, stats };
-  const column = reshape(labels, [samples, 1]);
-  const each = expand(column, [samples, rows / samples]);
-  const repeated = reshape(each, [rows]);
-  column.dispose();
-  each.dispose();
-  return { labels: repeated, stats };
-}
 
 interface LinearParams {
   activation: ActivationKind;
   gate: Gate | undefined;
+  /** Of the rows of x. Default: each row is one. */
+  samples?: number;
 }
 
 type Run<P> = (inputs: readonly Tensor[], params: P) => Tensor[];
@@ -63,13 +27,14 @@ const linearOp: Run<LinearParams> = defineOp<LinearParams>({
     const record = [Number(inputs.length > 2), KIND_CODE.activation[activation]];
     return enqueue('linear', x.device, [{ shape: [x.shape[0], w.shape[0]], dtype: x.dtype }], inputs, record);
   },
-  backward: ({ inputs: [x, w], outputs: [y], needs, params: { activation, gate } }, [g]) => {
+  backward: ({ inputs: [x, w], outputs: [y], needs, params }, [g]) => {
     if (!g) return [];
+    const { activation, gate, samples = x?.shape[0] } = params;
     let h = g;
     if (activation === 'relu') h = reluGrad(g, y);
     else if (activation === 'tanh') h = tanhGrad(g, y);
     else if (activation === 'sigmoid') h = sigmoidGrad(g, y);
-    const dx = needs[0] ? linearGradInput(h, w, gate && { gate, activations: x }) : undefined;
+    const dx = needs[0] ? linearGradInput(h, w, gate && { gate, activations: x, samples }) : undefined;
     if (!needs[1] && !needs[2]) return [dx];
     const [dw, db] = linearGradWeightOp([h, x], needs[2] ?? false);
     return [dx, dw, db];
@@ -88,18 +53,22 @@ const linearOp: Run<LinearParams> = defineOp<LinearParams>({
 interface Score {
   gate: Gate;
   activations: Tensor;
+  samples: number;
 }
 
 const linearGradInputOp: Run<Score | undefined> = defineOp<Score | undefined>({
   name: 'linearGradInput',
   forward: ([g, w], score) => {
     const fresh = [{ shape: [g.shape[0], w.shape[1]], dtype: g.dtype }];
-    const gate = score && working('linearGradInput', score.gate, g.shape[0], w.shape[1]);
+    const gate = score && working('linearGradInput', score.gate, g.shape[0], score.samples, w.shape[1]);
     if (!gate) return enqueue('linearGradInput', g.device, fresh, [g, w], [0, 1]);
+    if (gate.positions > 1) {
+      const [dx] = enqueue('linearGradInput', g.device, fresh, [g, w], [0, 1]);
+      addScores(score.gate, gate, score.activations, dx);
+      return [dx];
+    }
     const inputs = [g, w, score.activations, gate.labels];
-    const out = enqueue('linearGradInput', g.device, fresh, inputs, [1, score.gate.scale], [gate.stats]);
-    if (gate.labels !== score.gate.labels) gate.labels.dispose();
-    return out;
+    return enqueue('linearGradInput', g.device, fresh, inputs, [1, score.gate.scale], [gate.stats]);
   },
   backward: ({ inputs: [g, w], needs }, [h]) => [
     h && needs[0] ? linearOp([h, w], { activation: 'none', gate: undefined })[0] : undefined,
@@ -175,34 +144,6 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor | null, options: Line
     }
     inputs.push(bias);
   }
-  const [y] = linearOp(inputs, { activation, gate });
+  const [y] = linearOp(inputs, { activation, gate, samples: x.rank > 1 ? x.shape[0] : 1 });
   return x.rank === 2 ? y : reshape(y, [...lead, w.shape[0]]);
-}
-
-const gateOp = defineOp<Gate>({
-  name: 'gate',
-  forward: ([x]) => [viewOf(x, x.shape, x.strides)],
-  backward: ({ inputs: [x], params: gate }, [g]) => {
-    if (!g) return [undefined];
-    const units = x.shape[x.rank - 1];
-    const rows = sizeOf(x.shape.slice(0, -1));
-    const at = working('gate', gate, rows, units);
-    if (at) {
-      const a = reshape(x.detach(), [rows, units]);
-      const flat = reshape(g.detach(), [rows, units]);
-      enqueue('gateStats', x.device, [], [a, flat, at.labels], [gate.scale], [at.stats]);
-      if (at.labels !== gate.labels) at.labels.dispose();
-    }
-    return [g];
-  },
-  saves: { inputs: [0] },
-  flops: () => 0,
-});
-
-/** x [..., K] itself; when backward comes by, the gate's sums are added to. For neurons that no linear layer consumes directly. */
-export function gate(x: Tensor, sums: Gate): Tensor {
-  expectTensor('gate', x);
-  expectDType('gate', x.dtype, floats);
-  if (x.rank === 0) throw new ShapeError(`gate: expected at least one axis, got ${describe(x.shape)}`);
-  return gateOp([x], sums)[0];
 }

@@ -4,6 +4,7 @@
  */
 import { type DType, type Shape, Tensor, type TensorOptions } from '../tensor/index.js';
 import * as binaryOps from './binary.js';
+import * as convOps from './conv.js';
 import * as createOps from './create.js';
 import * as indexingOps from './indexing.js';
 import * as inplaceOps from './inplace.js';
@@ -14,15 +15,18 @@ import * as matmulOps from './matmul.js';
 import * as movementOps from './movement.js';
 import { batchNorm } from './batchnorm.js';
 import * as normOps from './norm.js';
+import * as poolOps from './pool.js';
 import * as randomOps from './random.js';
 import * as reduceOps from './reduce.js';
 import * as softmaxOps from './softmax.js';
 import * as unaryOps from './unary.js';
 import * as whereOps from './where.js';
 import type { Operand } from './binary.js';
+import type { Conv2dOptions } from './conv.js';
 import type { LinearOptions } from './linear.js';
 import type { CrossEntropyOptions } from './loss.js';
 import type { BatchNormOptions } from './batchnorm.js';
+import type { AvgPoolOptions, PoolOptions } from './pool.js';
 import type { Generator } from './random.js';
 import type { ReduceOptions } from './reduce.js';
 
@@ -76,6 +80,10 @@ declare module '../tensor/tensor.js' {
     logicalOr(other: Tensor): Tensor;
     logicalXor(other: Tensor): Tensor;
     matmul(other: Tensor): Tensor;
+    conv2d(w: Tensor, bias?: Tensor | null, options?: Conv2dOptions): Tensor;
+    maxPool2d(kernel: number | readonly [number, number], options?: PoolOptions): Tensor;
+    avgPool2d(kernel: number | readonly [number, number], options?: AvgPoolOptions): Tensor;
+    globalAvgPool2d(): Tensor;
     sum(axes?: Axes, options?: ReduceOptions): Tensor;
     mean(axes?: Axes, options?: ReduceOptions): Tensor;
     max(axes?: Axes, options?: ReduceOptions): Tensor;
@@ -160,6 +168,10 @@ const methods = {
   linear: linearOps.linear,
   crossEntropy: lossOps.crossEntropy,
   matmul: matmulOps.matmul,
+  conv2d: convOps.conv2d,
+  maxPool2d: poolOps.maxPool2d,
+  avgPool2d: poolOps.avgPool2d,
+  globalAvgPool2d: poolOps.globalAvgPool2d,
   expand: movementOps.expand,
   flatten: movementOps.flatten,
   narrow: movementOps.narrow,

@@ -10,6 +10,7 @@ import { type DType, isFloat, tensor, type Tensor, tidy } from '../../src/tensor
 import * as ref from './reference.js';
 import type { Ref } from './reference.js';
 import { every, floats, type Input, type Row, rows, type Values } from './table.js';
+import './table-conv.js';
 import './table-structure.js';
 import './table-vision.js';
 

@@ -11,30 +11,37 @@
 namespace gyrus::cpu::naive {
 
 template <class T>
-void accumulateGate(const char* op, const View& stats, const View& av, const View& gv, const View& lv, double scale) {
+void accumulateGate(const char* op, const View& stats, const View& av, const View& gv, const View& lv, double scale,
+                    std::int64_t positions) {
   const Rows<float> s(stats);
   const Rows<T> a(av), g(gv);
   const Line<std::int32_t> labels(lv);
   const std::int64_t classes = s.rows - 3;
-  for (std::int64_t m = 0; m < a.rows; ++m)
-    if (labels[m] < 0 || labels[m] >= classes) throwLabelOutOfRange(op, labels[m], m, classes);
+  for (std::int64_t n = 0; n < labels.n; ++n)
+    if (labels[n] < 0 || labels[n] >= classes) throwLabelOutOfRange(op, labels[n], n, classes);
   std::vector<double> sum(static_cast<std::size_t>(s.rows));
   for (std::int64_t k = 0; k < s.cols; ++k) {
     sum.assign(sum.size(), 0.0);
     double* total = sum.data() + classes;
-    for (std::int64_t m = 0; m < a.rows; ++m) {
-      const double x = a(m, k);
-      sum[static_cast<std::size_t>(labels[m])] += std::fabs(x * g(m, k) * scale);
-      total[0] += std::fabs(x);
-      total[1] += x;
-      total[2] += x == 0;
+    for (std::int64_t n = 0; n < labels.n; ++n) {
+      double score = 0;
+      for (std::int64_t m = n * positions; m < (n + 1) * positions; ++m) {
+        const double x = a(m, k);
+        score += x * g(m, k) * scale;
+        total[0] += std::fabs(x) / double(positions);
+        total[1] += x / double(positions);
+        total[2] += (x == 0) / double(positions);
+      }
+      sum[static_cast<std::size_t>(labels[n])] += std::fabs(score);
     }
     for (std::int64_t c = 0; c < s.rows; ++c) s(c, k) = float(s(c, k) + sum[static_cast<std::size_t>(c)]);
   }
 }
 
-template void accumulateGate<float>(const char*, const View&, const View&, const View&, const View&, double);
-template void accumulateGate<double>(const char*, const View&, const View&, const View&, const View&, double);
+template void accumulateGate<float>(const char*, const View&, const View&, const View&, const View&, double,
+                                    std::int64_t);
+template void accumulateGate<double>(const char*, const View&, const View&, const View&, const View&, double,
+                                     std::int64_t);
 
 namespace {
 
@@ -92,13 +99,14 @@ struct UnitUtility {
   }
 };
 
-// stats f32 [C + 3, K] <- a, g [M, K], labels [M]
+// stats f32 [C + 3, K] <- a, g [M, K], labels [M / positions]
 void gateStats(const Args& args) {
-  const double scale = args.as<GateStatsParams>().scale;
+  const auto& p = args.as<GateStatsParams>();
+  const auto positions = static_cast<std::int64_t>(p.positions);
   if (args.in[0].dtype == DType::F64)
-    accumulateGate<double>("gateStats", args.out[0], args.in[0], args.in[1], args.in[2], scale);
+    accumulateGate<double>("gateStats", args.out[0], args.in[0], args.in[1], args.in[2], p.scale, positions);
   else
-    accumulateGate<float>("gateStats", args.out[0], args.in[0], args.in[1], args.in[2], scale);
+    accumulateGate<float>("gateStats", args.out[0], args.in[0], args.in[1], args.in[2], p.scale, positions);
 }
 
 }  // namespace

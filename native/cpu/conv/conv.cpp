@@ -1,0 +1,205 @@
+// The convolution ops: views and records turned into calls of the drivers.
+#include "cpu/columns.h"
+#include "cpu/conv/gradweight.h"
+#include "cpu/conv/implicit.h"
+#include "cpu/families.h"
+#include "cpu/gate.h"
+#include "cpu/rows.h"
+#include "kernels/indices.h"
+
+namespace gyrus::cpu::GYRUS_ISA {
+namespace {
+
+struct Geometry {
+  int64_t stride[2], pad[2], dilation[2], groups;
+  explicit Geometry(const Conv2dShapeParams& p)
+      : stride{static_cast<int64_t>(p.strideH), static_cast<int64_t>(p.strideW)},
+        pad{static_cast<int64_t>(p.padTop), static_cast<int64_t>(p.padLeft)},
+        dilation{static_cast<int64_t>(p.dilationH), static_cast<int64_t>(p.dilationW)},
+        groups(static_cast<int64_t>(p.groups)) {}
+};
+
+// A list of channels, contiguous, every entry checked.
+const int32_t* readList(const char* op, const Args& args, const View& v, int64_t extent) {
+  const int64_t n = v.shape[0];
+  int32_t* list = take<int32_t>(args, n);
+  for (int64_t i = 0; i < n; ++i) {
+    list[i] = v.as<int32_t>()[i * v.stride[0]];
+    if (list[i] < 0 || list[i] >= extent) throwIndexOutOfRange(op, list[i], extent);
+  }
+  return list;
+}
+
+struct Lists {
+  const int32_t *out = nullptr, *in = nullptr;
+  int next = 2;  // the input behind them
+  Lists(const char* op, const Args& args, const Conv2dShapeParams& p, const View& w) {
+    if (p.outIndex != 0) out = readList(op, args, args.in[next++], w.shape[0]);
+    if (p.inIndex != 0) in = readList(op, args, args.in[next++], w.shape[3]);
+  }
+};
+
+// One number per channel that comes out, from a view over the rows of w.
+template <class T>
+T* perChannel(const Args& args, const View& v, const int32_t* list, int64_t n) {
+  T* out = take<T>(args, n);
+  for (int64_t i = 0; i < n; ++i) out[i] = v.as<T>()[(list ? list[i] : i) * v.stride[0]];
+  return out;
+}
+
+// y <- x, w, (lists), (bias), (scale, shift), (residual)
+template <class T>
+void conv2d(const Args& args) {
+  const auto& p = args.as<Conv2dParams>();
+  const Geometry s(p.shape);
+  const View &yv = args.out[0], &xv = args.in[0], &w = args.in[1];
+  const Lists lists("conv2d", args, p.shape, w);
+  const Rows<T> x = readRows<T>(args, xv);
+  const int64_t F = yv.shape[3];
+  int next = lists.next;
+  T *scale = nullptr, *shift = nullptr;
+  if (p.bias != 0) shift = perChannel<T>(args, args.in[next++], lists.out, F);
+  if (p.affine != 0) {
+    scale = perChannel<T>(args, args.in[next++], lists.out, F);
+    T* after = perChannel<T>(args, args.in[next++], lists.out, F);
+    if (shift)
+      for (int64_t i = 0; i < F; ++i) after[i] += shift[i] * scale[i];
+    shift = after;
+  }
+  const T* residual = nullptr;
+  int64_t ld_residual = 0;
+  if (p.residual != 0) {
+    const Rows<T> r = readRows<T>(args, args.in[next]);
+    residual = r.data;
+    ld_residual = r.ld;
+  }
+  const int64_t N = F / s.groups, K = xv.shape[3] / s.groups;
+  const ImplicitGemm<T> gemm{
+      ConvAxis::forward(yv.shape[1], xv.shape[1], w.shape[1], s.stride[0], s.pad[0], s.dilation[0]),
+      ConvAxis::forward(yv.shape[2], xv.shape[2], w.shape[2], s.stride[1], s.pad[1], s.dilation[1]),
+      yv.shape[0],
+      s.groups,
+      K,
+      N,
+      x.data,
+      x.ld,
+      yv.as<T>(),
+      F,
+      scale,
+      shift,
+      residual,
+      ld_residual,
+      p.activation != 0};
+  const ConvWeights<T> weights{w.as<T>(),  w.stride[0], w.stride[3], w.stride[1], w.stride[2],
+                               w.shape[1], w.shape[2],  lists.out,   lists.in};
+  gemm.run(
+      args,
+      [&](int64_t group, int64_t n0, int cols, T* out, int width) {
+        weights.pack(group * N + n0, cols, 0, K, out, width);
+      },
+      [](int64_t, int64_t) {});
+}
+
+// dx (+ stats) <- g, w, (lists), (a, labels)
+template <class T>
+void conv2dGradInput(const Args& args) {
+  const auto& p = args.as<Conv2dGradInputParams>();
+  const Geometry s(p.shape);
+  const View &dx = args.out[0], &gv = args.in[0], &w = args.in[1];
+  const Lists lists("conv2dGradInput", args, p.shape, w);
+  const Rows<T> g = readRows<T>(args, gv);
+  const int64_t C = dx.shape[3], N = C / s.groups, K = gv.shape[3] / s.groups;
+  const ImplicitGemm<T> gemm{
+      ConvAxis::gradient(dx.shape[1], gv.shape[1], w.shape[1], s.stride[0], s.pad[0], s.dilation[0]),
+      ConvAxis::gradient(dx.shape[2], gv.shape[2], w.shape[2], s.stride[1], s.pad[1], s.dilation[1]),
+      dx.shape[0],
+      s.groups,
+      K,
+      N,
+      g.data,
+      g.ld,
+      dx.as<T>(),
+      C,
+      nullptr,
+      nullptr,
+      nullptr,
+      0,
+      false};
+  // The taps backwards: from the last one on, with strides against the view's.
+  const int64_t last = (w.shape[1] - 1) * w.stride[1] + (w.shape[2] - 1) * w.stride[2];
+  const ConvWeights<T> weights{w.as<T>() + last, w.stride[3], w.stride[0], -w.stride[1], -w.stride[2],
+                               w.shape[1],       w.shape[2],  lists.in,    lists.out};
+  const auto pack = [&](int64_t group, int64_t n0, int cols, T* out, int width) {
+    weights.pack(n0, cols, group * K, K, out, width);
+  };
+  if (p.score == 0) {
+    gemm.run(args, pack, [](int64_t, int64_t) {});
+    return;
+  }
+  const SampleGate<T> gate("conv2dGradInput", args, args.out[1], args.in[lists.next], dx, args.in[lists.next + 1],
+                           p.scale, dx.shape[1] * dx.shape[2]);
+  const bool hot = gemm.run(args, pack, [&](int64_t first, int64_t count) { gate.samples(first, first + count); });
+  if (!hot) gate.allSamples();
+  gate.finish();
+}
+
+// dw (+ db) <- g, x, (lists)
+template <class T>
+void conv2dGradWeight(const Args& args) {
+  const auto& p = args.as<Conv2dGradWeightParams>();
+  const Geometry s(p.shape);
+  const View &dw = args.out[0], &gv = args.in[0], &xv = args.in[1];
+  const Lists lists("conv2dGradWeight", args, p.shape, dw);
+  const Rows<T> g = readRows<T>(args, gv), x = readRows<T>(args, xv);
+  const int64_t F = gv.shape[3], N = F / s.groups, C = xv.shape[3] / s.groups, columns = dw.shape[2];
+  const WeightGradient<T> gradient{{gv.shape[1], xv.shape[1], dw.shape[1], s.stride[0], s.pad[0], s.dilation[0]},
+                                   {gv.shape[2], xv.shape[2], dw.shape[2], s.stride[1], s.pad[1], s.dilation[1]},
+                                   xv.shape[0],
+                                   s.groups,
+                                   C,
+                                   N,
+                                   x.data,
+                                   x.ld,
+                                   g.data,
+                                   g.ld};
+  const int64_t row = dw.shape[1] * columns * dw.shape[3];
+  T* out = dw.as<T>();
+  const bool listed = lists.out || lists.in;
+  T* compact = listed ? take<T>(args, F * dw.shape[1] * columns * C) : out;
+  const int64_t c_step = listed ? C : dw.shape[3], f_step = listed ? dw.shape[1] * columns * C : row;
+  gradient.run(args, [&](int64_t group, int64_t tap, int64_t c, int64_t n, int lanes, const T* sums) {
+    T* to = compact + (group * N + n) * f_step + tap * c_step + c;
+    for (int i = 0; i < lanes; ++i) to[i * f_step] = sums[i];
+  });
+  if (listed) {
+    memset(out, 0, static_cast<size_t>(dw.size()) * sizeof(T));
+    parallelRange(dw.shape[1] * columns, F * C, [&](int64_t from, int64_t to) {
+      for (int64_t f = 0; f < F; ++f)
+        for (int64_t tap = from; tap < to; ++tap) {
+          T* line = out + (lists.out ? lists.out[f] : f) * row + tap * dw.shape[3];
+          for (int64_t c = 0; c < C; ++c) line[lists.in ? lists.in[c] : c] = compact[f * f_step + tap * C + c];
+        }
+    });
+  }
+  if (p.bias == 0) return;
+  using V = Vec<T>;
+  const Rows<T> db = writeRows<T>(args, args.out[1]);
+  T *sum = lists.out ? take<T>(args, F) : db.data, *unused = take<T>(args, F);
+  sumColumns<T>(args, g.rows, F, sum, unused,
+                [&](int64_t m, int64_t n, int lanes, V& total, V&) { total = total + load(g.row(m) + n, lanes); });
+  if (lists.out) {
+    for (int64_t f = 0; f < dw.shape[0]; ++f) db.data[f] = T(0);
+    for (int64_t f = 0; f < F; ++f) db.data[lists.out[f]] = sum[f];
+  }
+  db.flush();
+}
+
+}  // namespace
+
+void registerConv(KernelTable& t) {
+  t.set(Op::Conv2d, GYRUS_BY_TYPE(conv2d));
+  t.set(Op::Conv2dGradInput, GYRUS_BY_TYPE(conv2dGradInput));
+  t.set(Op::Conv2dGradWeight, GYRUS_BY_TYPE(conv2dGradWeight));
+}
+
+}  // namespace gyrus::cpu::GYRUS_ISA

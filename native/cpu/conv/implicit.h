@@ -1,0 +1,156 @@
+// The convolution y = w * x and the gradient of its input as one computation: pixels in tiles of a class (plan.h) times
+// weights packed once per call. The cut of work depends on the shapes alone, so any number of threads gives the same
+// bits.
+//
+//   pack the weights (parallel over panels)
+//   for each group of images x range of tiles x range of panels (parallel):
+//     for each class of pixels, block of depth, panel: the micro-kernel on every tile
+#pragma once
+#include "core/pool.h"
+#include "cpu/conv/microkernel.h"
+#include "cpu/conv/plan.h"
+#include "cpu/gemm/pack.h"
+
+namespace gyrus::cpu::GYRUS_ISA {
+
+// Weights as the driver sees them: number (n, k) of tap (i, j) at w + n * row + i * tap_row + j * tap_column + k * col.
+// n runs over the channels that come out, k over those of the source. Lists name the entries, or are null.
+template <class T>
+struct ConvWeights {
+  const T* w;
+  int64_t row, col, tap_row, tap_column;
+  int64_t rows, columns;  // of the kernel
+  const int32_t *row_list, *col_list;
+
+  // Panel of n0 .. n0 + cols: out[((i * columns + j) * K + k) * width + n].
+  void pack(int64_t n0, int cols, int64_t k0, int64_t K, T* out, int width) const {
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j) {
+        const T* from = w + i * tap_row + j * tap_column;
+        if (!row_list && !col_list) {
+          packPanel(from + n0 * row + k0 * col, row, col, cols, K, out, width);
+        } else {
+          for (int64_t k = 0; k < K; ++k) {
+            const T* line = from + (col_list ? col_list[k0 + k] : k0 + k) * col;
+            for (int n = 0; n < cols; ++n) out[k * width + n] = line[(row_list ? row_list[n0 + n] : n0 + n) * row];
+          }
+        }
+        padPanel(out, cols, width, K);
+        out += K * width;
+      }
+  }
+};
+
+template <class T>
+struct ImplicitGemm {
+  ConvAxis vertical, horizontal;
+  int64_t images, groups;
+  int64_t K, N;  // channels of the source and channels that come out, per group
+  const T* x;
+  int64_t ldx;
+  T* y;
+  int64_t ldy;
+  const T *scale, *shift;  // [groups * N] or null
+  const T* residual;
+  int64_t ld_residual;
+  bool relu;
+
+  using Tile = ConvTile<T>;
+  static constexpr int MR = Tile::MR, NR = Tile::NR, VN = Tile::VN;
+
+  // pack(group, n0, cols, out, width) fills one panel. done(first, count): all of these images have been stored; not
+  // called, and `false` returned, where images are shared between pieces of work.
+  template <class Pack, class Done>
+  bool run(const Args& args, Pack&& pack, Done&& done) const {
+    const int64_t per_image = vertical.outputs * horizontal.outputs;
+    if (images * per_image * N * groups == 0) return false;
+    const int64_t taps = vertical.taps * horizontal.taps, depth = taps * K;
+    const int64_t panels = divUp(N, NR), panel_size = depth * NR;
+    T* packed = take<T>(args, groups * panels * panel_size);
+    parallelRange(groups * panels, panel_size * 2, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t n0 = i % panels * NR;
+        const int cols = static_cast<int>(least(NR, N - n0));
+        pack(i / panels, n0, cols, packed + i * panel_size, static_cast<int>(divUp(cols, VN)) * VN);
+      }
+    });
+
+    // Enough images for full tiles at the corners, too, where the images are small.
+    int64_t together = least(images, divUp(64 * MR, per_image));
+    if (together > MR) together = together / MR * MR;
+    const ConvSource source{vertical.sources, horizontal.sources, ldx, K};
+    const ConvPlan plan = planConv(args, vertical, horizontal, source, together, MR, Tile::KC);
+
+    const int64_t image_groups = divUp(images, together);
+    int64_t tiles = 0, work = 0;  // of a group of images
+    for (int i = 0; i < plan.classCount; ++i) {
+      const int64_t n = divUp(plan.classes[i].perImage * together, MR);
+      tiles += n;
+      work += 2 * n * MR * plan.classes[i].depth * N;
+    }
+    // About 1/48 of the whole for each piece of work, but no less than some 10 us. Large weights are shared out by
+    // panels, so that each is read once per group of images.
+    const int64_t target = most(int64_t{1} << 20, work * image_groups * groups / 48);
+    int64_t tile_parts = 1, panel_parts = 1;
+    if (work > target) {
+      const int64_t parts = divUp(work, target);
+      if (panel_size * panels * static_cast<int64_t>(sizeof(T)) > 256 * 1024) panel_parts = least(panels, parts);
+      tile_parts = least(divUp(tiles, 4), divUp(parts, panel_parts));
+    }
+    const int64_t tile_step = divUp(tiles, tile_parts), panel_step = divUp(panels, panel_parts);
+    tile_parts = divUp(tiles, tile_step);
+    panel_parts = divUp(panels, panel_step);
+    const bool whole = tile_parts * panel_parts * groups == 1;
+    const int64_t parts = tile_parts * panel_parts;
+    parallelFor(image_groups * groups * parts, [&](int64_t chunk) {
+      const int64_t part = chunk % parts, group = chunk / parts % groups, first = chunk / parts / groups * together;
+      const int64_t tile = part / panel_parts * tile_step, panel = part % panel_parts * panel_step;
+      piece(plan, packed + group * panels * panel_size, depth, group, first, least(together, images - first), tile,
+            least(tiles, tile + tile_step), panel, least(panels, panel + panel_step));
+      if (whole) done(first, least(together, images - first));
+    });
+    return whole;
+  }
+
+ private:
+  // Tiles [tile, tile_end) of `count` images from `first` on x panels [panel, panel_end).
+  void piece(const ConvPlan& plan, const T* packed, int64_t depth, int64_t group, int64_t first, int64_t count,
+             int64_t tile, int64_t tile_end, int64_t panel, int64_t panel_end) const {
+    const int64_t per_image = vertical.outputs * horizontal.outputs;
+    ConvTileArgs<T> t;
+    t.x = x + first * vertical.sources * horizontal.sources * ldx + group * K;
+    t.ldy = ldy;
+    t.relu = relu;
+    t.ld_residual = ld_residual;
+    for (int c = 0; c < plan.classCount; ++c) {
+      const PixelClass& k = plan.classes[c];
+      const int64_t pixels = k.perImage * count;
+      const int64_t from = most(0, tile - k.firstTile) * MR, to = least(pixels, (tile_end - k.firstTile) * MR);
+      if (from >= to) continue;
+      for (int b = 0; b < k.blockCount; ++b) {
+        t.segments = k.blocks[b].segments;
+        t.count = k.blocks[b].count;
+        t.add = b > 0;
+        t.finish = b + 1 == k.blockCount;
+        for (int64_t p = panel; p < panel_end; ++p) {
+          const int64_t n = group * N + p * NR;
+          const int64_t cols = least(NR, N - p * NR);
+          const ConvKernel<T>* kernels = ConvKernels<T>::of(static_cast<int>(divUp(cols, VN)));
+          t.last = static_cast<int>((cols - 1) % VN) + 1;
+          t.b = packed + p * depth * NR;
+          t.y = y + first * per_image * ldy + n;
+          t.scale = scale ? scale + n : nullptr;
+          t.shift = shift ? shift + n : nullptr;
+          t.residual = residual ? residual + first * per_image * ld_residual + n : nullptr;
+          for (int64_t i = from; i < to; i += MR) {
+            t.source = plan.source + k.first + i;
+            t.pixel = plan.pixel + k.first + i;
+            kernels[least(MR, to - i) - 1](t);
+          }
+        }
+      }
+    }
+  }
+};
+
+}  // namespace gyrus::cpu::GYRUS_ISA

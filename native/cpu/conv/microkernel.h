@@ -1,0 +1,105 @@
+// conv_<MR>x<NV>: MR pixels x NV vectors of channels (+)= the pixels' numbers times packed weights, over a list of
+// segments; bias, affine, residual and relu in the store.
+#pragma once
+#include "cpu/conv/plan.h"
+#include "cpu/conv/tiles.h"
+#include "cpu/gemm/microkernel.h"
+
+namespace gyrus::cpu::GYRUS_ISA {
+
+template <class T>
+struct ConvTileArgs {
+  const Segment* segments;
+  int count;
+  const T* x;             // what `source` counts from
+  const int64_t* source;  // [MR]
+  const T* b;             // packed panel: lines of NV vectors
+  T* y;                   // at the panel's first channel of pixel 0
+  const int64_t* pixel;   // [MR]
+  int64_t ldy;
+  int last;     // lanes of the last vector that exist in y, 1..N
+  bool add;     // not the first block of depth: y holds a partial sum
+  bool finish;  // the last block: apply what follows
+  bool relu;
+  const T* scale;  // of the panel's first channel, or null
+  const T* shift;
+  const T* residual;
+  int64_t ld_residual;
+};
+
+template <class T>
+using ConvKernel = void (*)(const ConvTileArgs<T>&);
+
+template <class T, int MR, int NV>
+void convKernel(const ConvTileArgs<T>& t) {
+  using V = Vec<T>;
+  V acc[MR][NV];
+  GYRUS_UNROLL
+  for (int i = 0; i < MR; ++i) GYRUS_UNROLL
+  for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
+
+  for (int s = 0; s < t.count; ++s) {
+    const Segment& segment = t.segments[s];
+    const T* a[MR];
+    GYRUS_UNROLL
+    for (int i = 0; i < MR; ++i) a[i] = t.x + (t.source[i] + segment.a);
+    const T* b = t.b + segment.b * (NV * V::N);
+    const int64_t length = segment.length;
+    for (int64_t k = 0; k < length; ++k) {
+      V bv[NV];
+      GYRUS_UNROLL
+      for (int j = 0; j < NV; ++j) bv[j] = V::load(b + j * V::N);
+      GYRUS_UNROLL
+      for (int i = 0; i < MR; ++i) {
+        const V av = V::broadcast(a[i][k]);
+        GYRUS_UNROLL
+        for (int j = 0; j < NV; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
+      }
+      b += NV * V::N;
+    }
+  }
+
+  GYRUS_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    T* y = t.y + t.pixel[i] * t.ldy;
+    GYRUS_UNROLL
+    for (int j = 0; j < NV; ++j) {
+      const int lanes = j == NV - 1 ? t.last : V::N;
+      V v = acc[i][j];
+      T* p = y + j * V::N;
+      if (t.add) v = load(p, lanes) + v;
+      if (t.finish) {
+        if (t.scale) v = v * load(t.scale + j * V::N, lanes);
+        if (t.shift) v = v + load(t.shift + j * V::N, lanes);
+        if (t.residual) v = v + load(t.residual + t.pixel[i] * t.ld_residual + j * V::N, lanes);
+        if (t.relu) v = max(V::zero(), v);  // the second operand where one is NaN: NaN passes
+      }
+      store(v, p, lanes);
+    }
+  }
+}
+
+// kernel[v - 1][m - 1]: v vectors wide, m pixels.
+template <class T>
+struct ConvKernels {
+  static constexpr int MR = ConvTile<T>::MR, NV = ConvTile<T>::NV;
+  ConvKernel<T> kernel[NV][MR];
+  ConvKernels() { fill<NV, MR>(); }
+
+  static const ConvKernel<T>* of(int vectors) {
+    static const ConvKernels set;
+    return set.kernel[vectors - 1];
+  }
+
+ private:
+  template <int V, int M>
+  void fill() {
+    kernel[V - 1][M - 1] = convKernel<T, M, V>;
+    if constexpr (M > 1)
+      fill<V, M - 1>();
+    else if constexpr (V > 1)
+      fill<V - 1, MR>();
+  }
+};
+
+}  // namespace gyrus::cpu::GYRUS_ISA

@@ -1,0 +1,181 @@
+// Which taps reach which pixels. The output pixels of a convolution fall into classes: those of one class see the same
+// taps inside of the source, at the same offsets from a base of their own. For a 3x3 kernel with a margin of 1 there
+// are nine: four corners, four edges, and the middle. A tile takes pixels of one class only, from any row and image,
+// so that no product with a zero of the margin is made, and nothing is copied or padded first. The gradient of the
+// input is the same computation on g; with a stride, its pixels fall into classes by phase.
+#pragma once
+#include "cpu/rows.h"
+
+namespace gyrus::cpu::GYRUS_ISA {
+
+// One axis: source position of output position o and tap t is (o * mul - pad + t * step) / div, where that is whole.
+struct ConvAxis {
+  int64_t outputs, sources, taps, mul, pad, step, div;
+
+  static ConvAxis forward(int64_t out, int64_t in, int64_t taps, int64_t stride, int64_t pad, int64_t dilation) {
+    return {out, in, taps, stride, pad, dilation, 1};
+  }
+  // Tap t of the gradient is tap taps - 1 - t of the convolution, so that the source goes up with t here as well.
+  static ConvAxis gradient(int64_t out, int64_t in, int64_t taps, int64_t stride, int64_t pad, int64_t dilation) {
+    return {out, in, taps, 1, (taps - 1) * dilation - pad, dilation, stride};
+  }
+};
+
+// Taps of one class of positions of an axis: number and distance from the base, in source positions.
+struct AxisClass {
+  int count;
+  int64_t members;  // positions of this class
+  int32_t* tap;
+  int64_t* offset;
+};
+
+struct AxisPlan {
+  int classes;
+  AxisClass* of;
+  int32_t* number;  // [outputs] class of a position
+  int64_t* base;    // [outputs] source position its offsets count from; may lie outside
+};
+
+GYRUS_INLINE int64_t floorDiv(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+
+inline AxisPlan planAxis(const Args& args, const ConvAxis& a) {
+  AxisPlan plan{0, take<AxisClass>(args, a.outputs), take<int32_t>(args, a.outputs), take<int64_t>(args, a.outputs)};
+  int32_t* tap = take<int32_t>(args, a.taps);
+  int64_t* offset = take<int64_t>(args, a.taps);
+  for (int64_t o = 0; o < a.outputs; ++o) {
+    const int64_t first = o * a.mul - a.pad, base = floorDiv(first, a.div);
+    int n = 0;
+    for (int64_t t = 0; t < a.taps; ++t) {
+      const int64_t at = first + t * a.step;
+      if (at < 0 || at % a.div != 0 || at / a.div >= a.sources) continue;
+      tap[n] = static_cast<int32_t>(t);
+      offset[n++] = at / a.div - base;
+    }
+    int c = 0;
+    for (; c < plan.classes; ++c) {
+      const AxisClass& k = plan.of[c];
+      bool same = k.count == n;
+      for (int i = 0; same && i < n; ++i) same = k.tap[i] == tap[i] && k.offset[i] == offset[i];
+      if (same) break;
+    }
+    if (c == plan.classes) {
+      plan.of[plan.classes++] = {n, 0, tap, offset};
+      tap = take<int32_t>(args, a.taps);
+      offset = take<int64_t>(args, a.taps);
+    }
+    ++plan.of[c].members;
+    plan.number[o] = static_cast<int32_t>(c);
+    plan.base[o] = base;
+  }
+  return plan;
+}
+
+// A run of products: `length` numbers from offset a of each pixel's base with lines b.. of the packed weights.
+struct Segment {
+  int64_t a, b, length;
+};
+
+// Segments of one block of depth.
+struct DepthBlock {
+  const Segment* segments;
+  int count;
+};
+
+struct PixelClass {
+  const DepthBlock* blocks;
+  int blockCount;
+  int64_t depth;      // products per output number
+  int64_t first;      // of its pixels in the lists
+  int64_t perImage;   // pixels per image; the lists go on image by image
+  int64_t firstTile;  // of its tiles, for whole groups of images
+};
+
+// Everything that is the same for all groups of `images` images.
+struct ConvPlan {
+  int classCount;
+  PixelClass* classes;
+  int64_t images;   // per group
+  int64_t* source;  // [pixels of a group] offset of the base, in numbers; may be negative
+  int64_t* pixel;   // [pixels of a group] which output pixel, counted over the group
+};
+
+struct ConvSource {
+  int64_t rows, columns;  // extents of the source
+  int64_t step;           // numbers from one pixel to the next
+  int64_t channels;       // of the group: the depth of a tap
+};
+
+// Cuts a class's segments into blocks of at most `most_depth`.
+inline void cutDepth(const Args& args, PixelClass& k, const Segment* segments, int count, int64_t most_depth) {
+  const int64_t n = most(1, divUp(k.depth, most_depth)), depth = most(1, divUp(divUp(k.depth, n), 4) * 4);
+  DepthBlock* blocks = take<DepthBlock>(args, n);
+  Segment* cut = take<Segment>(args, count + n);
+  k.blocks = blocks;
+  k.blockCount = 0;
+  int64_t left = 0;
+  for (int i = 0; i < count; ++i) {
+    Segment s = segments[i];
+    while (s.length > 0) {
+      if (left == 0) {
+        blocks[k.blockCount++] = {cut, 0};
+        left = depth;
+      }
+      const int64_t length = least(left, s.length);
+      *cut++ = {s.a, s.b, length};
+      ++blocks[k.blockCount - 1].count;
+      s.a += length;
+      s.b += length;
+      s.length -= length;
+      left -= length;
+    }
+  }
+  if (k.blockCount == 0) blocks[k.blockCount++] = {cut, 0};  // no tap inside: zeros and the epilogue
+}
+
+inline ConvPlan planConv(const Args& args, const ConvAxis& v, const ConvAxis& h, const ConvSource& source,
+                         int64_t images, int tile, int64_t most_depth) {
+  const AxisPlan rows = planAxis(args, v), columns = planAxis(args, h);
+  const int64_t per_image = v.outputs * h.outputs;
+  ConvPlan plan{0, take<PixelClass>(args, static_cast<int64_t>(rows.classes) * columns.classes), images,
+                take<int64_t>(args, images * per_image), take<int64_t>(args, images * per_image)};
+  int64_t pixels = 0, tiles = 0;
+  const int64_t C = source.channels;
+  for (int i = 0; i < rows.classes; ++i)
+    for (int j = 0; j < columns.classes; ++j) {
+      const AxisClass &r = rows.of[i], &c = columns.of[j];
+      PixelClass& k = plan.classes[plan.classCount++];
+      k.depth = r.count * c.count * C;
+      Segment* segments = take<Segment>(args, static_cast<int64_t>(r.count) * c.count);
+      int count = 0;
+      for (int y = 0; y < r.count; ++y)
+        for (int x = 0; x < c.count; ++x) {
+          const Segment s{(r.offset[y] * source.columns + c.offset[x]) * source.step,
+                          (r.tap[y] * h.taps + c.tap[x]) * C, C};
+          // Neighbouring taps of neighbouring pixels are one run when all of a pixel's channels belong to it.
+          Segment* last = count > 0 ? segments + count - 1 : nullptr;
+          if (last && last->a + last->length == s.a && last->b + last->length == s.b)
+            last->length += C;
+          else
+            segments[count++] = s;
+        }
+      cutDepth(args, k, segments, count, most_depth);
+      k.first = pixels;
+      k.firstTile = tiles;
+      k.perImage = r.members * c.members;
+      pixels += k.perImage * images;
+      tiles += divUp(k.perImage * images, tile);
+      int64_t n = k.first;
+      for (int64_t image = 0; image < images; ++image)
+        for (int64_t y = 0; y < v.outputs; ++y) {
+          if (rows.number[y] != i) continue;
+          for (int64_t x = 0; x < h.outputs; ++x) {
+            if (columns.number[x] != j) continue;
+            plan.source[n] = ((image * source.rows + rows.base[y]) * source.columns + columns.base[x]) * source.step;
+            plan.pixel[n++] = image * per_image + y * h.outputs + x;
+          }
+        }
+    }
+  return plan;
+}
+
+}  // namespace gyrus::cpu::GYRUS_ISA

@@ -1,0 +1,219 @@
+// Convolution against the naive kernels: classes of pixels, strides and dilations, groups, lists, padded weights.
+#include "kernel_support.h"
+
+using namespace gyrus;
+using namespace gyrus::test;
+
+namespace {
+
+constexpr DType kFloats[] = {DType::F32, DType::F64};
+
+Tolerance tolerance(DType d) { return d == DType::F32 ? Tolerance{2e-5, 2e-4} : Tolerance{1e-12, 1e-12}; }
+
+struct Case {
+  std::int64_t N, H, W, C, F, KH, KW;
+  std::int64_t stride = 1, pad = 1, dilation = 1, groups = 1;
+  std::int64_t strideW = 0;  // as stride when 0
+
+  std::int64_t across() const { return strideW ? strideW : stride; }
+  static std::int64_t out(std::int64_t n, std::int64_t k, std::int64_t s, std::int64_t p, std::int64_t d) {
+    const std::int64_t span = n + 2 * p - (k - 1) * d - 1;
+    return span < 0 ? 0 : span / s + 1;
+  }
+  Shape x() const { return {N, H, W, C}; }
+  Shape y() const { return {N, out(H, KH, stride, pad, dilation), out(W, KW, across(), pad, dilation), F}; }
+  Shape w() const { return {F, KH, KW, C / groups}; }
+  std::vector<double> record(double outIndex = 0, double inIndex = 0) const {
+    return {double(stride),   double(across()), double(pad), double(pad), double(dilation),
+            double(dilation), double(groups),   outIndex,    inIndex};
+  }
+};
+
+std::vector<double> with(std::vector<double> record, std::initializer_list<double> more) {
+  record.insert(record.end(), more);
+  return record;
+}
+
+// Forward and both gradients of one shape.
+void expectConv(const Case& k, DType d, Layout layout = Layout::Padded, Layout activations = Layout::Contiguous) {
+  CAPTURE(k.H);
+  CAPTURE(k.C);
+  CAPTURE(k.F);
+  CAPTURE(k.stride);
+  const Tensor x = randomTensor(d, k.x(), 1, -1, 1, activations), w = randomTensor(d, k.w(), 2, -1, 1, layout);
+  const Tensor g = randomTensor(d, k.y(), 3, -1, 1, activations);
+  expectAgreement(Op::Conv2d, {make(d, k.y())}, {x, w}, with(k.record(), {0, 0, 0, 0}), tolerance(d));
+  expectAgreement(Op::Conv2dGradInput, {make(d, k.x())}, {g, w}, with(k.record(), {0, 1}), tolerance(d));
+  expectAgreement(Op::Conv2dGradWeight, {make(d, k.w())}, {g, x}, with(k.record(), {0}), tolerance(d));
+}
+
+}  // namespace
+
+TEST_CASE("conv: kernels, strides, paddings and dilations") {
+  for (const DType d : kFloats) {
+    for (const std::int64_t kernel : {1, 2, 3, 5})
+      for (const std::int64_t stride : {1, 2, 3})
+        for (const std::int64_t pad : {0, 1, 2})
+          for (const std::int64_t dilation : {1, 2})
+            expectConv({2, 9, 8, 3, 5, kernel, kernel, stride, pad, dilation}, d);
+    expectConv({2, 7, 9, 4, 3, 1, 4, 2, 1, 1, 1, 3}, d);
+    expectConv({1, 6, 11, 2, 7, 4, 1, 1, 2, 2, 1, 2}, d);
+    expectConv({3, 2, 2, 5, 4, 3, 3}, d);
+    expectConv({2, 1, 1, 6, 9, 3, 3}, d);
+    expectConv({1, 4, 4, 2, 2, 7, 7, 1, 3}, d);
+    expectConv({1, 5, 5, 2, 2, 3, 3, 5, 0}, d);
+  }
+}
+
+TEST_CASE("conv: channels around the vectors and tiles, depth in several blocks") {
+  for (const DType d : kFloats)
+    for (const std::int64_t C : {1, 5, 8, 16, 33})
+      for (const std::int64_t F : {1, 7, 16, 17, 31, 40}) expectConv({2, 6, 7, C, F, 3, 3}, d);
+  expectConv({2, 5, 5, 130, 20, 3, 3}, DType::F32);
+  expectConv({1, 3, 3, 600, 35, 1, 1, 1, 0}, DType::F32);
+  expectConv({30, 4, 4, 70, 18, 3, 3}, DType::F32);
+  expectConv({70, 2, 2, 20, 70, 3, 3}, DType::F32);
+}
+
+TEST_CASE("conv: sizes that several pieces of work share") {
+  expectConv({3, 32, 32, 16, 16, 3, 3}, DType::F32);
+  expectConv({4, 16, 16, 32, 64, 3, 3, 2, 1}, DType::F32);
+  expectConv({1, 40, 41, 3, 16, 3, 3}, DType::F32);
+  expectConv({9, 8, 8, 64, 48, 3, 3}, DType::F64);
+  expectConv({2, 8, 8, 40, 160, 3, 3}, DType::F32);
+}
+
+TEST_CASE("conv: nothing to do") {
+  for (const DType d : kFloats) {
+    expectConv({0, 5, 5, 3, 4, 3, 3}, d);
+    expectConv({2, 5, 5, 0, 4, 3, 3}, d);
+    expectConv({2, 5, 5, 3, 0, 3, 3}, d);
+    expectConv({2, 1, 1, 3, 4, 3, 3, 1, 0}, d);
+    expectConv({2, 0, 5, 3, 4, 3, 3}, d);
+    expectConv({2, 5, 5, 3, 4, 0, 3}, d);
+  }
+}
+
+TEST_CASE("conv: every layout of weights and activations") {
+  for (const DType d : kFloats)
+    for (const Layout weights : kLayouts)
+      for (const Layout activations : kLayouts) expectConv({2, 5, 6, 9, 18, 3, 3}, d, weights, activations);
+}
+
+TEST_CASE("conv: groups and depthwise") {
+  for (const DType d : kFloats)
+    for (const std::int64_t stride : {1, 2}) {
+      expectConv({2, 6, 7, 12, 18, 3, 3, stride, 1, 1, 3}, d);
+      expectConv({2, 6, 7, 37, 37, 3, 3, stride, 1, 1, 37}, d);
+      expectConv({2, 6, 7, 6, 18, 3, 3, stride, 1, 1, 6}, d);
+      expectConv({3, 12, 12, 40, 40, 5, 5, stride, 2, 1, 40}, d);
+    }
+}
+
+TEST_CASE("conv2d: bias, affine, residual and relu in the store") {
+  const Case k{2, 6, 6, 70, 21, 3, 3};
+  for (const DType d : kFloats)
+    for (int flags = 0; flags < 16; ++flags) {
+      const bool bias = flags & 1, affine = flags & 2, residual = flags & 4, relu = flags & 8;
+      std::vector<Tensor> in = {randomTensor(d, k.x(), 1, -1, 1), randomTensor(d, k.w(), 2, -1, 1, Layout::Padded)};
+      if (bias) in.push_back(randomTensor(d, {k.F}, 3));
+      if (affine) {
+        in.push_back(randomTensor(d, {k.F}, 4, 0.5, 1.5, Layout::Spread));
+        in.push_back(randomTensor(d, {k.F}, 5));
+      }
+      if (residual) in.push_back(randomTensor(d, k.y(), 6, -1, 1, Layout::Padded));
+      expectAgreement(Op::Conv2d, {make(d, k.y())}, in,
+                      with(k.record(), {double(bias), double(affine), double(residual), double(relu)}), tolerance(d));
+    }
+}
+
+TEST_CASE("conv2dGradWeight: the bias gradient") {
+  for (const DType d : kFloats)
+    for (const std::int64_t N : {0, 1, 5}) {
+      const Case k{N, 9, 9, 5, 19, 3, 3};
+      expectAgreement(Op::Conv2dGradWeight, {make(d, k.w()), make(d, {k.F})},
+                      {randomTensor(d, k.y(), 1, -1, 1), randomTensor(d, k.x(), 2, -1, 1)}, with(k.record(), {1}),
+                      tolerance(d));
+    }
+}
+
+TEST_CASE("conv: lists of channels are gathered and scattered") {
+  const Case k{2, 6, 6, 3, 4, 3, 3};  // of weights [7, 3, 3, 5]
+  const Tensor rows = of(DType::I32, {4}, {6, 0, 3, 2}), columns = of(DType::I32, {3}, {4, 1, 0}, Layout::Spread);
+  for (const DType d : kFloats)
+    for (int flags = 1; flags < 4; ++flags) {
+      const bool out = flags & 1, in = flags & 2;
+      const Shape w = {out ? 7 : 4, 3, 3, in ? 5 : 3};
+      const auto lists = [&](std::vector<Tensor> first) {
+        if (out) first.push_back(rows);
+        if (in) first.push_back(columns);
+        return first;
+      };
+      const Tensor weights = randomTensor(d, w, 1, -1, 1, Layout::Padded), x = randomTensor(d, k.x(), 2, -1, 1);
+      const Tensor g = randomTensor(d, k.y(), 3, -1, 1), bias = randomTensor(d, {w[0]}, 4);
+      const std::vector<double> record = k.record(out, in);
+      std::vector<Tensor> forward = lists({x, weights});
+      forward.push_back(bias);
+      expectAgreement(Op::Conv2d, {make(d, k.y())}, forward, with(record, {1, 0, 0, 1}), tolerance(d));
+      expectAgreement(Op::Conv2dGradInput, {make(d, k.x())}, lists({g, weights}), with(record, {0, 1}), tolerance(d));
+      const auto dw = expectAgreement(Op::Conv2dGradWeight, {make(d, w), make(d, {w[0]})}, lists({g, x}),
+                                      with(record, {1}), tolerance(d));
+      if (out) CHECK(dw[0].at(1 * 9 * w[3]) == 0);  // row 1 isn't listed
+    }
+}
+
+TEST_CASE("conv: an index out of range is named") {
+  const Case k{1, 4, 4, 3, 2, 3, 3};
+  const Tensor x = randomTensor(DType::F32, k.x(), 1), w = randomTensor(DType::F32, {5, 3, 3, 3}, 2);
+  for (const KernelTable* table : allTables()) {
+    std::string message;
+    try {
+      runKernel(*table, Op::Conv2d, {make(DType::F32, k.y())}, {x, w, of(DType::I32, {2}, {1, 5})},
+                with(k.record(1, 0), {0, 0, 0, 0}));
+    } catch (const Error& e) {
+      message = e.what();
+    }
+    CHECK(message == "conv2d: index 5 is outside 0..4");
+  }
+}
+
+TEST_CASE("conv2dGradInput: scores are sums over a sample's positions, as gateStats gives them") {
+  for (const DType d : kFloats)
+    for (const std::int64_t C : {5, 16, 37})
+      for (const std::int64_t stride : {1, 2}) {
+        const Case k{7, 6, 5, C, 11, 3, 3, stride};
+        const Tensor g = randomTensor(d, k.y(), 1, -1, 1), w = randomTensor(d, k.w(), 2, -1, 1, Layout::Padded);
+        Tensor a = randomTensor(d, k.x(), 3, -1, 1);
+        for (std::int64_t i = 0; i < a.size(); i += 3) a.set(i, 0);
+        const Tensor labels = randomTensor(DType::I32, {k.N}, 4, 0, 4);
+        const Tensor stats = randomTensor(DType::F32, {7, C}, 5, 0, 1, Layout::Padded);
+        expectAgreement(Op::Conv2dGradInput, {make(d, k.x()), stats}, {g, w, a, labels}, with(k.record(), {1, 7}),
+                        {1e-4, 1e-3});
+        for (const KernelTable* table : allTables()) {
+          const Tensor dx = make(d, k.x()), fused = stats.clone(), alone = stats.clone();
+          runKernel(*table, Op::Conv2dGradInput, {dx, fused}, {g, w, a, labels}, with(k.record(), {1, 7}));
+          Tensor flat = dx, flatA = a;
+          for (Tensor* t : {&flat, &flatA}) {
+            t->view.rank = 2;
+            t->view.shape[0] = k.N * k.H * k.W;
+            t->view.shape[1] = C;
+            t->view.stride[0] = C;
+            t->view.stride[1] = 1;
+          }
+          runKernel(*table, Op::GateStats, {alone}, {flatA, flat, labels}, {7, double(k.H * k.W)});
+          const bool same = sameBytes(fused, alone);
+          CHECK_MESSAGE(same, table->isa);
+        }
+      }
+}
+
+TEST_CASE("conv: NaN and infinity stay where the kernel reaches") {
+  const Case k{2, 6, 6, 4, 18, 3, 3};
+  for (const DType d : kFloats) {
+    Tensor x = randomTensor(d, k.x(), 1, -1, 1);
+    x.set(4 * (6 * 2 + 2), NAN);
+    x.set(4 * (36 + 35) + 1, INFINITY);
+    const Tensor w = randomTensor(d, k.w(), 2, 0.5, 1);
+    expectAgreement(Op::Conv2d, {make(d, k.y())}, {x, w}, with(k.record(), {0, 0, 0, 1}), tolerance(d));
+  }
+}
