@@ -1,6 +1,7 @@
 export * from './attention.js';
 export * from './carried.js';
 export * from './embedding.js';
+export * from './conv.js';
 export { GROWTH_INITS, type GrowthInit, type Newborn, type NewbornOptions } from './growth.js';
 export * as init from './init.js';
 export * from './layers.js';

@@ -4,7 +4,7 @@
 //
 //   pack the weights (parallel over panels)
 //   for each group of images x range of tiles x range of panels (parallel):
-//     for each class of pixels, block of depth, panel: the micro-kernel on every tile
+//     for each class of pixels, some of its tiles, block of depth, panel: the micro-kernel on each of these tiles
 #pragma once
 #include "core/pool.h"
 #include "cpu/conv/microkernel.h"
@@ -57,6 +57,8 @@ struct ImplicitGemm {
 
   using Tile = ConvTile<T>;
   static constexpr int MR = Tile::MR, NR = Tile::NR, VN = Tile::VN;
+  // Tiles that all panels go over before the next ones: their pixels stay close, in x as in y.
+  static constexpr int64_t kTogether = 16;
 
   // pack(group, n0, cols, out, width) fills one panel. done(first, count): all of these images have been stored; not
   // called, and `false` returned, where images are shared between pieces of work.
@@ -127,25 +129,29 @@ struct ImplicitGemm {
       const int64_t pixels = k.perImage * count;
       const int64_t from = most(0, tile - k.firstTile) * MR, to = least(pixels, (tile_end - k.firstTile) * MR);
       if (from >= to) continue;
-      for (int b = 0; b < k.blockCount; ++b) {
-        t.segments = k.blocks[b].segments;
-        t.count = k.blocks[b].count;
-        t.add = b > 0;
-        t.finish = b + 1 == k.blockCount;
-        for (int64_t p = panel; p < panel_end; ++p) {
-          const int64_t n = group * N + p * NR;
-          const int64_t cols = least(NR, N - p * NR);
-          const ConvKernel<T>* kernels = ConvKernels<T>::of(static_cast<int>(divUp(cols, VN)));
-          t.last = static_cast<int>((cols - 1) % VN) + 1;
-          t.b = packed + p * depth * NR;
-          t.y = y + first * per_image * ldy + n;
-          t.scale = scale ? scale + n : nullptr;
-          t.shift = shift ? shift + n : nullptr;
-          t.residual = residual ? residual + first * per_image * ld_residual + n : nullptr;
-          for (int64_t i = from; i < to; i += MR) {
-            t.source = plan.source + k.first + i;
-            t.pixel = plan.pixel + k.first + i;
-            kernels[least(MR, to - i) - 1](t);
+      for (int64_t start = from; start < to; start += kTogether * MR) {
+        const int64_t end = least(to, start + kTogether * MR);
+        for (int b = 0; b < k.blockCount; ++b) {
+          t.segments = k.blocks[b].segments;
+          t.count = k.blocks[b].count;
+          t.add = b > 0;
+          t.finish = b + 1 == k.blockCount;
+          for (int64_t p = panel; p < panel_end; ++p) {
+            const int64_t n = group * N + p * NR;
+            const int64_t cols = least(NR, N - p * NR);
+            const ConvKernel<T>* kernels = ConvKernels<T>::of(static_cast<int>(divUp(cols, VN)));
+            t.last = static_cast<int>((cols - 1) % VN) + 1;
+            t.b = packed + p * depth * NR;
+            t.y = y + first * per_image * ldy + n;
+            t.scale = scale ? scale + n : nullptr;
+            t.shift = shift ? shift + n : nullptr;
+            t.bare = !t.add && t.last == VN && !(t.finish && (scale || shift || residual || relu));
+            t.residual = residual ? residual + first * per_image * ld_residual + n : nullptr;
+            for (int64_t i = start; i < end; i += MR) {
+              t.source = plan.source + k.first + i;
+              t.pixel = plan.pixel + k.first + i;
+              kernels[least(MR, end - i) - 1](t);
+            }
           }
         }
       }

@@ -5,6 +5,8 @@
 #include "cpu/conv/tiles.h"
 #include "cpu/gemm/microkernel.h"
 
+#define GYRUS_LAMBDA_INLINE __attribute__((always_inline))
+
 namespace gyrus::cpu::GYRUS_ISA {
 
 template <class T>
@@ -20,6 +22,7 @@ struct ConvTileArgs {
   int last;     // lanes of the last vector that exist in y, 1..N
   bool add;     // not the first block of depth: y holds a partial sum
   bool finish;  // the last block: apply what follows
+  bool bare;    // nothing but whole vectors to store
   bool relu;
   const T* scale;  // of the panel's first channel, or null
   const T* shift;
@@ -45,7 +48,7 @@ void convKernel(const ConvTileArgs<T>& t) {
     for (int i = 0; i < MR; ++i) a[i] = t.x + (t.source[i] + segment.a);
     const T* b = t.b + segment.b * (NV * V::N);
     const int64_t length = segment.length;
-    for (int64_t k = 0; k < length; ++k) {
+    const auto step = [&](int64_t k) GYRUS_LAMBDA_INLINE {
       V bv[NV];
       GYRUS_UNROLL
       for (int j = 0; j < NV; ++j) bv[j] = V::load(b + j * V::N);
@@ -56,9 +59,19 @@ void convKernel(const ConvTileArgs<T>& t) {
         for (int j = 0; j < NV; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
       }
       b += NV * V::N;
-    }
+    };
+    for (int64_t k = 0; k < length; ++k) step(k);
   }
 
+  if (t.bare) {
+    GYRUS_UNROLL
+    for (int i = 0; i < MR; ++i) {
+      T* y = t.y + t.pixel[i] * t.ldy;
+      GYRUS_UNROLL
+      for (int j = 0; j < NV; ++j) acc[i][j].store(y + j * V::N);
+    }
+    return;
+  }
   GYRUS_UNROLL
   for (int i = 0; i < MR; ++i) {
     T* y = t.y + t.pixel[i] * t.ldy;
