@@ -135,6 +135,8 @@ struct WeightGradient {
   using Tile = ConvTile<T>;
   static constexpr int XR = Tile::XR, NR = Tile::NR, VN = Tile::VN;
 
+  static constexpr int64_t kPixels = 128;
+
   // The taps of a row as channels.
   bool folded() const { return C < XR && horizontal.taps > 1; }
   // x and g where they are: one tap that always lies inside, and no vector of g that reaches beyond a pixel.
@@ -255,7 +257,7 @@ struct WeightGradient {
       for (int64_t w = 0; w < W; ++w) {
         if (!h.wanted(w % h.stride)) continue;
         for (int64_t n = 0; n < B; ++n)
-          spread(x + (((n0 + n) * v.sources + y) * W + w) * ldx + group * C,
+          spread(x + (((n0 + n) * v.sources + y) * W + w) * ldx + group * C, C,
                  xp + (((y - h0) * W + h.place(w)) * B + n) * XR, x_pixels * XR);
       }
     }
@@ -312,20 +314,29 @@ struct WeightGradient {
     const bool rows_join = v.stride * h.stride == 1 && h.sources == h.outputs;
     const bool images_join = rows_join && v.sources == v.outputs && r1 - r0 == v.outputs;
     GradTileArgs<T> t;
-    t.rows = rows_join ? 1 : r1 - r0;
-    t.run = (rows_join ? r1 - r0 : 1) * (images_join ? n1 - n0 : 1) * h.outputs;
     t.x_step = h.stride * ldx;
     t.g_step = ldg;
     t.x_row = v.stride * h.sources * ldx;
     t.g_row = h.outputs * ldg;
+    // A few pixels at a time, which stay in the first cache for all panels and groups of channels.
+    const int64_t rows = r1 - r0, whole = rows * h.outputs * (images_join ? n1 - n0 : 1);
+    const int64_t step = rows_join ? kPixels : most(1, kPixels / h.outputs), end = rows_join ? whole : rows;
     for (int64_t n = n0; n < n1; n += images_join ? n1 - n0 : 1)
-      for (int64_t p = panel; p < panel_end; ++p) {
-        const GradKernel<T>* kernels = GradKernels<T>::of(static_cast<int>(least(NR, N - p * NR) / VN));
-        t.g = g + (n * v.outputs + r0) * t.g_row + group * N + p * NR;
-        for (int64_t q = 0; q < c_groups; ++q) {
-          t.x = x + (n * v.sources + r0 * v.stride) * h.sources * ldx + group * C + q * XR;
-          t.sum = sum + (p * c_groups + q) * XR * NR;
-          kernels[least(XR, C - q * XR) - 1](t);
+      for (int64_t i = 0; i < end; i += step) {
+        const int64_t count = least(step, end - i);
+        t.rows = rows_join ? 1 : count;
+        t.run = rows_join ? count : h.outputs;
+        const T* xs =
+            x + (n * v.sources + r0 * v.stride) * h.sources * ldx + group * C + i * (rows_join ? ldx : t.x_row);
+        const T* gs = g + (n * v.outputs + r0) * t.g_row + group * N + i * (rows_join ? ldg : t.g_row);
+        for (int64_t p = panel; p < panel_end; ++p) {
+          const GradKernel<T>* kernels = GradKernels<T>::of(static_cast<int>(least(NR, N - p * NR) / VN));
+          t.g = gs + p * NR;
+          for (int64_t q = 0; q < c_groups; ++q) {
+            t.x = xs + q * XR;
+            t.sum = sum + (p * c_groups + q) * XR * NR;
+            kernels[least(XR, C - q * XR) - 1](t);
+          }
         }
       }
   }
@@ -333,6 +344,11 @@ struct WeightGradient {
   // All taps of output column w in one row of x, zeros where they lie outside.
   void fold(const T* row, int64_t w, T* to, int64_t step) const {
     const GradAxis& h = horizontal;
+    const int64_t first = w * h.stride - h.pad;
+    if (ldx == C && h.dilation == 1 && first >= 0 && first + h.taps <= h.sources) {
+      spread(row + first * C, C * h.taps, to, step);
+      return;
+    }
     int64_t q = 0;
     for (int64_t j = 0; j < h.taps; ++j) {
       const int64_t at = w * h.stride + j * h.dilation - h.pad;
@@ -347,11 +363,11 @@ struct WeightGradient {
     }
   }
 
-  // The C numbers of one pixel to its place in every group of channels, `step` apart.
-  void spread(const T* from, T* to, int64_t step) const {
+  // The n numbers of one pixel to its place in every group of channels, `step` apart.
+  static void spread(const T* from, int64_t n, T* to, int64_t step) {
     int64_t c = 0;
-    for (; c + XR <= C; c += XR, to += step) memcpy(to, from + c, XR * sizeof(T));
-    for (int64_t i = c; i < C; ++i) to[i - c] = from[i];
+    for (; c + XR <= n; c += XR, to += step) memcpy(to, from + c, XR * sizeof(T));
+    for (int64_t i = c; i < n; ++i) to[i - c] = from[i];
   }
 };
 
