@@ -7,10 +7,15 @@
  */
 export const SUITES = {
   gemm: { text: 'matrix products', modules: ['./gemm.mjs'] },
+  conv: { text: 'convolutions', modules: ['./conv.mjs'] },
+  mask: { text: 'layers of which a share of the neurons is active', modules: ['./mask.mjs'] },
   ops: { text: 'kernels that memory bounds, 1e3 to 1e8 elements', modules: ['./ops.mjs'] },
   score: { text: 'importance scores, and what they add to a step', modules: ['./score.mjs'] },
   overhead: { text: 'what a call costs', modules: ['./overhead.mjs'] },
-  step: { text: 'training steps of an MLP and a ViT', modules: ['./step.mjs', './step-vit.mjs'] },
+  step: {
+    text: 'training steps of MLPs, ResNets and a ViT',
+    modules: ['./step.mjs', './step-resnet.mjs', './step-vit.mjs'],
+  },
   scale: { text: 'the time of a step against its FLOP', modules: ['./scale.mjs'] },
   eventloop: { text: 'lateness of a timer during a training', modules: ['./eventloop.mjs'] },
 };
