@@ -1,0 +1,107 @@
+/**
+ * Convolutional models: their parameters, counted by hand, what they learn and that their inner widths may grow.
+ */
+import '../../src/autograd/index.js';
+import { describe, expect, it } from 'vitest';
+import { ConfigError } from '../../src/device/index.js';
+import { convNet, resnet, smallConvNet, vgg11 } from '../../src/models/index.js';
+import type { Module } from '../../src/nn/index.js';
+import { crossEntropy, Generator, normal } from '../../src/ops/index.js';
+import { SGD } from '../../src/optim/index.js';
+import { tensor, tidy } from '../../src/tensor/index.js';
+
+/** Losses of three steps on one batch of 16x16 images. */
+function losses(net: Module, lr: number, size = 16): number[] {
+  const x = normal([8, size, size, 3], { generator: new Generator(3) });
+  const y = tensor(Int32Array.from({ length: 8 }, (_, i) => i % 4));
+  const optimizer = new SGD(net.parameters(), { lr, momentum: 0.9 });
+  const step = (): number => {
+    optimizer.zeroGrad();
+    const loss = tidy(() => {
+      const value = crossEntropy(net.forward(x), y);
+      value.backward();
+      return value.itemSync();
+    });
+    optimizer.step();
+    return loss;
+  };
+  return [step(), step(), step(), step()];
+}
+
+function expectFalling(values: number[]): void {
+  for (let i = 1; i < values.length; i++) expect(values[i]).toBeLessThan(values[i - 1]);
+}
+
+/** Weights and batch norms of a ResNet on 3 channels with option A: 3x3 kernels throughout, and the classifier. */
+function resnetParameters(n: number, classes: number): number {
+  let total = 9 * 3 * 16 + 2 * 16;
+  let before = 16;
+  for (const channels of [16, 32, 64]) {
+    for (let block = 0; block < n; block++) {
+      total += 9 * before * channels + 2 * channels + 9 * channels * channels + 2 * channels;
+      before = channels;
+    }
+  }
+  return total + 64 * classes + classes;
+}
+
+describe('resnet', () => {
+  it('has the parameters of the paper', () => {
+    expect(resnetParameters(3, 10)).toBe(269722);
+    for (const depth of [20, 32, 44, 56]) {
+      const net = resnet({ depth, classes: 10 });
+      expect(net.parameterCount()).toBe(resnetParameters((depth - 2) / 6, 10));
+      net.dispose();
+    }
+  });
+
+  it('learns, and its inner widths grow without a change of the function', () => {
+    const net = resnet({ depth: 8, classes: 4, width: 8, capacity: 1.5, seed: 1 });
+    expectFalling(losses(net, 0.02));
+    expect(net.widths().map(({ name, size, capacity }) => [name, size, capacity])).toEqual([
+      ['stage1.block1', 8, 12],
+      ['stage2.block1', 16, 24],
+      ['stage3.block1', 32, 48],
+    ]);
+    net.eval();
+    const x = normal([2, 16, 16, 3], { generator: new Generator(9) });
+    const before = net.forward(x).dataSync();
+    for (const width of net.widths()) width.grow(3);
+    const after = net.forward(x).dataSync();
+    before.forEach((value, i) => expect(after[i]).toBeCloseTo(value, 5));
+    net.dispose();
+  });
+
+  it('refuses other depths', () => {
+    expect(() => resnet({ depth: 18, classes: 10 })).toThrow(ConfigError);
+    expect(() => resnet({ depth: 20, classes: 0 })).toThrow(/classes of at least 1/);
+  });
+});
+
+describe('plain nets', () => {
+  it('vgg11 has 3x3 kernels, batch norms and one linear layer', () => {
+    const channels = [3, 64, 128, 256, 256, 512, 512, 512, 512];
+    let total = 512 * 10 + 10;
+    for (let i = 1; i < channels.length; i++) total += 9 * channels[i - 1] * channels[i] + 2 * channels[i];
+    const net = vgg11({ classes: 10 });
+    expect(net.parameterCount()).toBe(total);
+    expect(net.widths()).toHaveLength(8);
+    expect(tidy(() => net.eval().forward(normal([1, 32, 32, 3])).shape)).toEqual([1, 10]);
+    net.dispose();
+  });
+
+  it('the small net and one of given layers learn', () => {
+    for (const net of [
+      smallConvNet({ classes: 4, seed: 1 }),
+      convNet({ layers: [8, 8, 'pool', 12], classes: 4, seed: 2 }),
+    ]) {
+      expectFalling(losses(net, 0.02));
+      net.dispose();
+    }
+  });
+
+  it('refuses nets without a convolution', () => {
+    expect(() => convNet({ layers: ['pool'], classes: 2 })).toThrow(/at least one convolution/);
+    expect(() => convNet({ layers: [0], classes: 2 })).toThrow(ConfigError);
+  });
+});
