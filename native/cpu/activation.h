@@ -15,6 +15,10 @@ GYRUS_INLINE Vec<T> activate(ActivationKind kind, Vec<T> v) {
       return tanh(v);
     case ActivationKind::Sigmoid:
       return sigmoid(v);
+    case ActivationKind::Gelu:
+      return v * normalCdf(v);
+    case ActivationKind::Silu:
+      return v * sigmoid(v);
     default:
       return v;
   }

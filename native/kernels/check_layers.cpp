@@ -24,40 +24,64 @@ void matmul(Checker& c) {
   c.contiguous(y, "c");
 }
 
+// A list of active neurons of an axis of n: i32 [at most n]. Null: all. Gives how many there are.
+std::int64_t listed(Checker& c, const View* list, const char* what, std::int64_t n) {
+  if (!list) return n;
+  c.dtype(*list, what, DType::I32);
+  c.rank(*list, what, 1);
+  if (list->shape[0] > n)
+    c.fail(Code::Shape, std::string(what) + ": expected at most " + std::to_string(n) + " indices, got " +
+                            std::to_string(list->shape[0]));
+  return list->shape[0];
+}
+
 void linear(Checker& c) {
-  c.numbers(2);
+  c.numbers(5);
   const bool bias = c.flag(0, "bias");
   c.kind(1, kActivationKindCount, "activation");
+  const bool residual = c.flag(2, "residual"), rows = c.flag(3, "rows"), cols = c.flag(4, "cols");
   c.outputs(1);
-  c.inputs(bias ? 3 : 2);
+  c.inputs(2 + bias + residual + rows + cols);
   const View &y = c.out(0), &x = c.in(0), &w = c.in(1);
   c.floating(y, "y");
   c.rank(x, "x", 2);
   c.rank(w, "w", 2);
-  if (x.shape[1] != w.shape[1])
-    c.fail(Code::Shape, "inner dimensions differ: " + describeShape(x) + " x " + describeShape(w) + "^T");
+  const int lists = 2 + bias + residual;
+  const std::int64_t n = listed(c, rows ? &c.in(lists) : nullptr, "rows", w.shape[0]);
+  const std::int64_t k = listed(c, cols ? &c.in(lists + rows) : nullptr, "cols", w.shape[1]);
+  if (x.shape[1] != k)
+    c.fail(Code::Shape, "inner dimensions differ: " + describeShape(x) + " x " + describeShape(w) + "^T" +
+                            (cols ? " of which " + std::to_string(k) + " columns are listed" : ""));
   c.dtype(x, "x", y.dtype);
   c.dtype(w, "w", y.dtype);
-  c.shape(y, "y", {x.shape[0], w.shape[0]});
+  c.shape(y, "y", {x.shape[0], n});
   c.contiguous(y, "y");
   if (bias) c.tensor(c.in(2), "bias", y.dtype, {w.shape[0]});
+  if (!residual) return;
+  c.tensor(c.in(2 + bias), "residual", y.dtype, {x.shape[0], n});
+  c.contiguous(c.in(2 + bias), "residual");
 }
 
 void linearGradInput(Checker& c) {
-  c.numbers(2);
+  c.numbers(4);
   const bool score = c.flag(0, "score");
   c.finite(1, "scale");
   c.outputs(score ? 2 : 1);
-  c.inputs(score ? 4 : 2);
+  const bool rows = c.flag(2, "rows"), cols = c.flag(3, "cols");
+  const int lists = score ? 4 : 2;
+  c.inputs(lists + rows + cols);
   const View &dx = c.out(0), &g = c.in(0), &w = c.in(1);
   c.floating(dx, "dx");
   c.rank(g, "g", 2);
   c.rank(w, "w", 2);
-  if (g.shape[1] != w.shape[0])
-    c.fail(Code::Shape, "inner dimensions differ: " + describeShape(g) + " x " + describeShape(w));
+  const std::int64_t n = listed(c, rows ? &c.in(lists) : nullptr, "rows", w.shape[0]);
+  const std::int64_t k = listed(c, cols ? &c.in(lists + rows) : nullptr, "cols", w.shape[1]);
+  if (g.shape[1] != n)
+    c.fail(Code::Shape, "inner dimensions differ: " + describeShape(g) + " x " + describeShape(w) +
+                            (rows ? " of which " + std::to_string(n) + " rows are listed" : ""));
   c.dtype(g, "g", dx.dtype);
   c.dtype(w, "w", dx.dtype);
-  const std::int64_t m = g.shape[0], k = w.shape[1];
+  const std::int64_t m = g.shape[0];
   c.shape(dx, "dx", {m, k});
   c.contiguous(dx, "dx");
   if (!score) return;
@@ -71,10 +95,11 @@ void linearGradInput(Checker& c) {
 }
 
 void linearGradWeight(Checker& c) {
-  c.numbers(1);
+  c.numbers(3);
   const bool bias = c.flag(0, "bias");
+  const bool rows = c.flag(1, "rows"), cols = c.flag(2, "cols");
   c.outputs(bias ? 2 : 1);
-  c.inputs(2);
+  c.inputs(2 + rows + cols);
   const View &dw = c.out(0), &g = c.in(0), &x = c.in(1);
   c.floating(dw, "dw");
   c.rank(g, "g", 2);
@@ -82,9 +107,14 @@ void linearGradWeight(Checker& c) {
   if (g.shape[0] != x.shape[0]) c.fail(Code::Shape, "rows differ: " + describeShape(g) + "^T x " + describeShape(x));
   c.dtype(g, "g", dw.dtype);
   c.dtype(x, "x", dw.dtype);
-  c.shape(dw, "dw", {g.shape[1], x.shape[1]});
+  c.rank(dw, "dw", 2);
+  const std::int64_t n = listed(c, rows ? &c.in(2) : nullptr, "rows", dw.shape[0]);
+  const std::int64_t k = listed(c, cols ? &c.in(2 + rows) : nullptr, "cols", dw.shape[1]);
+  if (g.shape[1] != n || x.shape[1] != k)
+    c.fail(Code::Shape, "dw: expected g [" + std::to_string(g.shape[0]) + "," + std::to_string(n) + "] and x [..," +
+                            std::to_string(k) + "], got " + describeShape(g) + " and " + describeShape(x));
   c.contiguous(dw, "dw");
-  if (bias) c.tensor(c.out(1), "db", dw.dtype, {g.shape[1]});
+  if (bias) c.tensor(c.out(1), "db", dw.dtype, {dw.shape[0]});
 }
 
 void softmax(Checker& c, bool gradient) {

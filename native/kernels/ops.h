@@ -60,7 +60,8 @@
 
 #define GYRUS_ARG_KINDS(X) X(ArgMax, "argmax") X(ArgMin, "argmin")
 
-#define GYRUS_ACTIVATION_KINDS(X) X(None, "none") X(Relu, "relu") X(Tanh, "tanh") X(Sigmoid, "sigmoid")
+#define GYRUS_ACTIVATION_KINDS(X)                                                                      \
+  X(None, "none") X(Relu, "relu") X(Tanh, "tanh") X(Sigmoid, "sigmoid") X(Gelu, "gelu") X(Silu, "silu")
 
 #define GYRUS_POOL_KINDS(X) X(Max, "max") X(Avg, "avg")
 

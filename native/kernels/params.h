@@ -75,20 +75,26 @@ struct ArgReduceParams {
 // out c T [batch..., M, N] contiguous <- in a [batch..., M, K], b [batch..., K, N]; equal ranks 2..8, batch axes equal
 // (stride 0 broadcasts). Any strides: a transpose costs nothing. K = 0 gives zeros.
 struct MatmulParams {};
-// out y T [M, N] contiguous <- in x [M, K], w [N, K] (+ bias [N] when bias != 0);  y = act(x w^T + bias)
+// The three ops of a dense layer take lists of active neurons, i32, strictly ascending: `rows` [n] of the N rows of w,
+// `cols` [k] of its K columns. Activations hold the listed neurons only; without a list n = N, k = K. An index out of
+// range or out of order is a sticky error.
+//
+// out y T [M, n] contiguous <- in x [M, k], w [N, K], then as flagged bias [N], residual [M, n], rows, cols;
+//   y = act(x w^T + bias) + residual
 struct LinearParams {
-  double bias, activation;
+  double bias, activation, residual, rows, cols;
 };
-// out dx T [M, K] contiguous (+ inout stats f32 [C + 3, K] when score != 0) <- in g [M, N], w [N, K]
-// (+ a [M, K], labels i32 [M] when score != 0);  dx = g w. The score epilogue adds, for class c = labels[m]:
+// out dx T [M, k] contiguous (+ inout stats f32 [C + 3, k] when score != 0) <- in g [M, n], w [N, K], then as flagged
+// a [M, k] and labels i32 [M] when score != 0, rows, cols;  dx = g w. The score epilogue adds, for c = labels[m]:
 //   stats[c][k] += |a*dx|;  stats[C][k] += |a|;  stats[C+1][k] += a;  stats[C+2][k] += (a == 0)
 // `scale` multiplies dx in the score (the batch size undoes the mean of the loss). Fixed order over m.
 struct LinearGradInputParams {
-  double score, scale;
+  double score, scale, rows, cols;
 };
-// out dw T [N, K] contiguous (+ db [N] when bias != 0) <- in g [M, N], x [M, K];  dw = g^T x, db = column sums of g
+// out dw T [N, K] contiguous (+ db [N] when bias != 0) <- in g [M, n], x [M, k], then as flagged rows, cols;
+//   dw = g^T x, db = column sums of g; zero where nothing is listed
 struct LinearGradWeightParams {
-  double bias;
+  double bias, rows, cols;
 };
 
 // ---- convolution and pooling (NHWC) ----------------------------------------------------------------------

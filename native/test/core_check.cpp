@@ -81,7 +81,8 @@ TEST_CASE("check: reductions and layers") {
   CHECK(verdict(Op::Matmul, {view(F, {2, 4})}, {view(F, {2, 3}), view(F, {3, 4})}, {}) == "ok");
   CHECK(verdict(Op::Matmul, {view(F, {2, 4})}, {view(F, {2, 3}), view(F, {5, 4})}, {}) ==
         "SHAPE matmul: inner dimensions differ: [2, 3] x [5, 4]");
-  CHECK(verdict(Op::Linear, {view(F, {2, 4})}, {view(F, {2, 3}), view(F, {4, 3}), view(F, {4})}, {1, 0}) == "ok");
+  CHECK(verdict(Op::Linear, {view(F, {2, 4})}, {view(F, {2, 3}), view(F, {4, 3}), view(F, {4})}, {1, 0, 0, 0, 0}) ==
+        "ok");
   CHECK(verdict(Op::Linear, {view(F, {2, 4})}, {view(F, {2, 3}), view(F, {4, 3})}, {1, 0}) ==
         "CONFIG linear: expected 3 inputs, got 2");
   CHECK(verdict(Op::CrossEntropy, {view(F, {2})}, {view(F, {2, 3}), view(I, {2})}, {0, 0, 0, 0.1}) == "ok");
@@ -89,9 +90,8 @@ TEST_CASE("check: reductions and layers") {
         "DTYPE crossEntropy: labels: expected i32, got f32");
   CHECK(verdict(Op::CrossEntropy, {view(F, {2})}, {view(F, {2, 3}), view(I, {2})}, {0, 0, 0, 2}).find("CONFIG") == 0);
   const std::vector<View> bn = {view(F, {1, 3}), view(F, {3}), view(F, {3}), view(F, {3}), view(F, {3})};
-  CHECK(
-      verdict(Op::BatchNorm, bn, {view(F, {1, 3}), view(F, {3}), view(F, {3})}, {1e-5, 0.1, 0, 0}).find("SHAPE batchNorm") ==
-      0);
+  CHECK(verdict(Op::BatchNorm, bn, {view(F, {1, 3}), view(F, {3}), view(F, {3})}, {1e-5, 0.1, 0, 0})
+            .find("SHAPE batchNorm") == 0);
 }
 
 TEST_CASE("check: training") {

@@ -100,14 +100,14 @@ TEST_CASE("matmul: NaN and infinity stay in their row and column") {
 
 TEST_CASE("linear: bias and activations, padded weights") {
   for (const DType d : kFloats)
-    for (const double activation : {0.0, 1.0, 2.0, 3.0})
+    for (const double activation : {0.0, 1.0, 2.0, 3.0, 4.0, 5.0})
       for (const double bias : {0.0, 1.0})
         for (const std::int64_t K : {0, 5, 64, 600}) {
           const std::int64_t M = 19, N = 37;
           std::vector<Tensor> in = {randomTensor(d, {M, K}, 1, -1, 1),
                                     randomTensor(d, {N, K}, 2, -1, 1, K > 5 ? Layout::Padded : Layout::Transposed)};
           if (bias != 0) in.push_back(randomTensor(d, {N}, 3, -1, 1, K == 64 ? Layout::Spread : Layout::Contiguous));
-          expectAgreement(Op::Linear, {make(d, {M, N})}, in, {bias, activation}, tolerance(d));
+          expectAgreement(Op::Linear, {make(d, {M, N})}, in, {bias, activation, 0, 0, 0}, tolerance(d));
         }
 }
 
@@ -120,16 +120,16 @@ TEST_CASE("linear: one to four rows, dot products along K") {
             expectAgreement(Op::Linear, {make(d, {M, N})},
                             {randomTensor(d, {M, K}, 1, -1, 1, Layout::Padded),
                              randomTensor(d, {N, K}, 2, -1, 1, Layout::Padded), randomTensor(d, {N}, 3, -1, 1)},
-                            {1, activation}, tolerance(d));
+                            {1, activation, 0, 0, 0}, tolerance(d));
   expectAgreement(Op::Linear, {make(DType::F32, {1, 2500})},
                   {randomTensor(DType::F32, {1, 784}, 1, -1, 1), randomTensor(DType::F32, {2500, 784}, 2, -1, 1)},
-                  {0, 0}, tolerance(DType::F32));
+                  {0, 0, 0, 0, 0}, tolerance(DType::F32));
 }
 
 TEST_CASE("linear: relu hands NaN on") {
   Tensor x = randomTensor(DType::F32, {3, 4}, 1);
   x.set(5, NAN);
-  expectAgreement(Op::Linear, {make(DType::F32, {3, 9})}, {x, randomTensor(DType::F32, {9, 4}, 2)}, {0, 1},
+  expectAgreement(Op::Linear, {make(DType::F32, {3, 9})}, {x, randomTensor(DType::F32, {9, 4}, 2)}, {0, 1, 0, 0, 0},
                   tolerance(DType::F32));
 }
 
@@ -138,8 +138,8 @@ TEST_CASE("linearGradWeight: with and without the bias gradient") {
     for (const std::int64_t M : {0, 1, 33, 300, 700})
       for (const Layout layout : kLayouts) {
         const Tensor g = randomTensor(d, {M, 37}, 1, -1, 1, layout), x = randomTensor(d, {M, 19}, 2, -1, 1);
-        expectAgreement(Op::LinearGradWeight, {make(d, {37, 19})}, {g, x}, {0}, tolerance(d));
-        expectAgreement(Op::LinearGradWeight, {make(d, {37, 19}), make(d, {37})}, {g, x}, {1}, tolerance(d));
+        expectAgreement(Op::LinearGradWeight, {make(d, {37, 19})}, {g, x}, {0, 0, 0}, tolerance(d));
+        expectAgreement(Op::LinearGradWeight, {make(d, {37, 19}), make(d, {37})}, {g, x}, {1, 0, 0}, tolerance(d));
       }
 }
 
@@ -152,14 +152,77 @@ TEST_CASE("linearGradInput: the score epilogue equals gateStats, bit for bit") {
         Tensor a = randomTensor(d, {M, K}, 3, -1, 1);
         for (std::int64_t i = 0; i < a.size(); i += 3) a.set(i, 0);
         const Tensor labels = labelsFor(M, 10), stats = randomTensor(DType::F32, {13, K}, 5, 0, 2, Layout::Padded);
-        expectAgreement(Op::LinearGradInput, {make(d, {M, K})}, {g, w}, {0, 1}, tolerance(d));
-        expectAgreement(Op::LinearGradInput, {make(d, {M, K}), stats}, {g, w, a, labels}, {1, 64}, {1e-4, 1e-3});
+        expectAgreement(Op::LinearGradInput, {make(d, {M, K})}, {g, w}, {0, 1, 0, 0}, tolerance(d));
+        expectAgreement(Op::LinearGradInput, {make(d, {M, K}), stats}, {g, w, a, labels}, {1, 64, 0, 0}, {1e-4, 1e-3});
         for (const KernelTable* table : allTables()) {
           const Tensor dx = make(d, {M, K}), fused = stats.clone(), alone = stats.clone();
-          runKernel(*table, Op::LinearGradInput, {dx, fused}, {g, w, a, labels}, {1, 64});
+          runKernel(*table, Op::LinearGradInput, {dx, fused}, {g, w, a, labels}, {1, 64, 0, 0});
           runKernel(*table, Op::GateStats, {alone}, {a, dx, labels}, {64, 1});
           const bool same = sameBytes(fused, alone);
           CHECK_MESSAGE(same, table->isa);
         }
       }
+}
+
+namespace {
+
+// Every other index and then some: ascending, n of `size`.
+Tensor list(std::int64_t n, std::int64_t size, Layout layout = Layout::Contiguous) {
+  Tensor t = make(DType::I32, {n}, layout);
+  for (std::int64_t i = 0; i < n; ++i) t.set(i, static_cast<double>(i * size / n));
+  return t;
+}
+
+}  // namespace
+
+TEST_CASE("dense layer: lists of active neurons, rows or columns or both") {
+  struct Case {
+    std::int64_t M, N, K, n, k;
+  };
+  const Case cases[] = {{19, 37, 45, 20, 31}, {5, 40, 33, 16, 8}, {130, 48, 70, 33, 70},
+                        {1, 9, 12, 0, 5},     {0, 8, 8, 3, 3},    {7, 600, 450, 590, 401}};
+  for (const DType d : kFloats)
+    for (const Case& c : cases)
+      for (const double rows : {0.0, 1.0})
+        for (const double cols : {0.0, 1.0}) {
+          const std::int64_t n = rows != 0 ? c.n : c.N, k = cols != 0 ? c.k : c.K;
+          const Tensor w = randomTensor(d, {c.N, c.K}, 1, -1, 1, Layout::Padded);
+          const Tensor x = randomTensor(d, {c.M, k}, 2, -1, 1), g = randomTensor(d, {c.M, n}, 3, -1, 1);
+          const Tensor bias = randomTensor(d, {c.N}, 4, -1, 1), residual = randomTensor(d, {c.M, n}, 5, -1, 1);
+          std::vector<Tensor> lists;
+          if (rows != 0) lists.push_back(list(n, c.N, Layout::Spread));
+          if (cols != 0) lists.push_back(list(k, c.K));
+          const auto with = [&](std::vector<Tensor> in) {
+            in.insert(in.end(), lists.begin(), lists.end());
+            return in;
+          };
+          expectAgreement(Op::Linear, {make(d, {c.M, n})}, with({x, w, bias, residual}), {1, 1, 1, rows, cols},
+                          tolerance(d));
+          expectAgreement(Op::Linear, {make(d, {c.M, n})}, with({x, w}), {0, 4, 0, rows, cols}, tolerance(d));
+          expectAgreement(Op::LinearGradInput, {make(d, {c.M, k})}, with({g, w}), {0, 1, rows, cols}, tolerance(d));
+          expectAgreement(Op::LinearGradWeight, {make(d, {c.N, c.K}), make(d, {c.N})}, with({g, x}), {1, rows, cols},
+                          tolerance(d));
+        }
+}
+
+TEST_CASE("dense layer: lists out of range or out of order are refused") {
+  const Tensor x = randomTensor(DType::F32, {2, 4}, 1), w = randomTensor(DType::F32, {5, 4}, 2);
+  for (const double bad : {5.0, -1.0, 1.0}) {
+    Tensor rows = list(2, 5);
+    rows.set(0, 1);
+    rows.set(1, bad);
+    for (const KernelTable* table : allTables())
+      CHECK_THROWS_AS(runKernel(*table, Op::Linear, {make(DType::F32, {2, 2})}, {x, w, rows}, {0, 0, 0, 1, 0}), Error);
+  }
+}
+
+TEST_CASE("linear: a residual behind every way of computing the product") {
+  for (const DType d : kFloats)
+    for (const std::int64_t M : {1, 3, 20, 40, 130})
+      for (const std::int64_t N : {5, 16, 80, 200})
+        for (const double activation : {0.0, 1.0, 5.0})
+          expectAgreement(Op::Linear, {make(d, {M, N})},
+                          {randomTensor(d, {M, 70}, 1, -1, 1), randomTensor(d, {N, 70}, 2, -1, 1),
+                           randomTensor(d, {M, N}, 3, -1, 1)},
+                          {0, activation, 1, 0, 0}, tolerance(d));
 }

@@ -115,7 +115,7 @@ export const KINDS = {
   ],
   reduce: ['sum', 'mean', 'max', 'min', 'prod', 'any', 'all', 'variance'],
   arg: ['argmax', 'argmin'],
-  activation: ['none', 'relu', 'tanh', 'sigmoid'],
+  activation: ['none', 'relu', 'tanh', 'sigmoid', 'gelu', 'silu'],
   pool: ['max', 'avg'],
   random: ['uniform', 'normal', 'bernoulli'],
   score: ['l1', 'l2', 'taylor-weight', 'taylor-abs-sum', 'taylor-sum-abs', 'l2-taylor'],

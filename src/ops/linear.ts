@@ -3,17 +3,46 @@
  * the scores of neurons are accumulated by the product that makes the gradient of x (see Gate).
  */
 import { type ActivationKind, ConfigError, DTypeError, KIND_CODE, ShapeError } from '../device/index.js';
-import { describe, type DType, expectDType, sizeOf, type Tensor } from '../tensor/index.js';
-import { reluGrad, sigmoidGrad, tanhGrad } from './binary.js';
+import { describe, type DType, expectDType, gradEnabled, sizeOf, type Tensor } from '../tensor/index.js';
+import { add, reluGrad, sigmoidGrad, tanhGrad } from './binary.js';
 import { defineOp, enqueue, expectOptions, expectTensor } from './define.js';
 import { addScores, type Gate, working } from './gate.js';
-import { expand, reshape } from './movement.js';
+import { indexSelect } from './indexing.js';
+import { contiguous, expand, reshape } from './movement.js';
+import { gelu, silu } from './unary.js';
 
 const floats: readonly DType[] = ['f32', 'f64'];
+
+/** Which of the optional inputs a call has; they follow each other in this order. */
+interface Extras {
+  bias: boolean;
+  residual: boolean;
+  rows: boolean;
+  cols: boolean;
+}
+const NO_EXTRAS: Extras = { bias: false, residual: false, rows: false, cols: false };
+
+/** The lists of active neurons, the last of an op's inputs. */
+function listsOf(inputs: readonly Tensor[], { rows, cols }: Extras): Tensor[] {
+  return inputs.slice(inputs.length - Number(rows) - Number(cols));
+}
+/** Where those stand. */
+function listIndices(count: number, { rows, cols }: Extras): number[] {
+  const lists = Number(rows) + Number(cols);
+  return Array.from({ length: lists }, (_, i) => count - lists + i);
+}
+function inputsOf(first: number, extras: Extras): number {
+  return first + Object.values(extras).filter(Boolean).length;
+}
+/** Extents [n, k] of the activations: those listed, or all of w [N, K]. */
+function activeOf(w: readonly number[], lists: readonly Tensor[], { rows, cols }: Extras): [number, number] {
+  return [rows ? lists[0].shape[0] : w[0], cols ? lists[lists.length - 1].shape[0] : w[1]];
+}
 
 interface LinearParams {
   activation: ActivationKind;
   gate: Gate | undefined;
+  extras: Extras;
   /** Of the rows of x. Default: each row is one. */
   samples?: number;
 }
@@ -22,32 +51,43 @@ type Run<P> = (inputs: readonly Tensor[], params: P) => Tensor[];
 
 const linearOp: Run<LinearParams> = defineOp<LinearParams>({
   name: 'linear',
-  forward: (inputs, { activation }) => {
+  forward: (inputs, { activation, extras }) => {
     const [x, w] = inputs;
-    const record = [Number(inputs.length > 2), KIND_CODE.activation[activation]];
-    return enqueue('linear', x.device, [{ shape: [x.shape[0], w.shape[0]], dtype: x.dtype }], inputs, record);
+    const [n] = activeOf(w.shape, listsOf(inputs, extras), extras);
+    const { bias, residual, rows, cols } = extras;
+    const record = [Number(bias), KIND_CODE.activation[activation], Number(residual), Number(rows), Number(cols)];
+    return enqueue('linear', x.device, [{ shape: [x.shape[0], n], dtype: x.dtype }], inputs, record);
   },
-  backward: ({ inputs: [x, w], outputs: [y], needs, params }, [g]) => {
+  backward: ({ inputs, outputs: [y], shapes, needs, params }, [g]) => {
     if (!g) return [];
-    const { activation, gate, samples = x?.shape[0] } = params;
+    const [x, w] = inputs;
+    const { activation, gate, extras, samples = x?.shape[0] } = params;
+    const lists = listsOf(inputs, extras);
     let h = g;
     if (activation === 'relu') h = reluGrad(g, y);
     else if (activation === 'tanh') h = tanhGrad(g, y);
     else if (activation === 'sigmoid') h = sigmoidGrad(g, y);
-    const dx = needs[0] ? linearGradInput(h, w, gate && { gate, activations: x, samples }) : undefined;
-    if (!needs[1] && !needs[2]) return [dx];
-    const [dw, db] = linearGradWeightOp([h, x], needs[2] ?? false);
-    return [dx, dw, db];
+    const dx = needs[0] ? linearGradInput(h, w, lists, extras, gate && { gate, activations: x, samples }) : undefined;
+    const wantsBias = extras.bias && (needs[2] ?? false);
+    const grads: (Tensor | undefined)[] = [dx];
+    if (needs[1] || wantsBias) grads.push(...linearGradWeight(h, x, lists, extras, shapes[1], wantsBias));
+    if (extras.residual) grads[2 + Number(extras.bias)] = g;
+    return grads;
   },
   saves: {
     // x is read for the weights' gradient and by the gate, w for the gradient of x.
-    inputs: (needs, { gate }) => {
-      const x = needs[1] || needs[2] || gate !== undefined;
-      return needs[0] ? (x ? [0, 1] : [1]) : [0];
+    inputs: (needs, { gate, extras }) => {
+      const x = needs[1] || (extras.bias && needs[2]) || gate !== undefined;
+      const lists = listIndices(inputsOf(2, extras), extras);
+      return needs[0] ? [...(x ? [0, 1] : [1]), ...lists] : [0, ...lists];
     },
     outputs: (_, { activation }) => (activation === 'none' ? [] : [0]),
   },
-  flops: ([x, w, bias]) => 2 * x.size * w.shape[0] + (bias ? x.shape[0] * w.shape[0] : 0),
+  flops: (inputs, { extras }) => {
+    const [x, w] = inputs;
+    const [n] = activeOf(w.shape, listsOf(inputs, extras), extras);
+    return 2 * x.size * n + (extras.bias ? x.shape[0] * n : 0);
+  },
 });
 
 interface Score {
@@ -55,87 +95,157 @@ interface Score {
   activations: Tensor;
   samples: number;
 }
-
-const linearGradInputOp: Run<Score | undefined> = defineOp<Score | undefined>({
-  name: 'linearGradInput',
-  forward: ([g, w], score) => {
-    const fresh = [{ shape: [g.shape[0], w.shape[1]], dtype: g.dtype }];
-    const gate = score && working('linearGradInput', score.gate, g.shape[0], score.samples, w.shape[1]);
-    if (!gate) return enqueue('linearGradInput', g.device, fresh, [g, w], [0, 1]);
-    if (gate.positions > 1) {
-      const [dx] = enqueue('linearGradInput', g.device, fresh, [g, w], [0, 1]);
-      addScores(score.gate, gate, score.activations, dx);
-      return [dx];
-    }
-    const inputs = [g, w, score.activations, gate.labels];
-    return enqueue('linearGradInput', g.device, fresh, inputs, [1, score.gate.scale], [gate.stats]);
-  },
-  backward: ({ inputs: [g, w], needs }, [h]) => [
-    h && needs[0] ? linearOp([h, w], { activation: 'none', gate: undefined })[0] : undefined,
-    h && needs[1] ? linearGradWeightOp([g, h], false)[0] : undefined,
-  ],
-  saves: { inputs: (needs) => (needs[0] ? (needs[1] ? [0, 1] : [1]) : [0]) },
-  flops: ([g, w]) => 2 * g.size * w.shape[1],
-});
-
-/** dx [M, K] = g [M, N] w [N, K], with the score epilogue when a gate is at work. */
-function linearGradInput(g: Tensor, w: Tensor, score: Score | undefined): Tensor {
-  return linearGradInputOp([g, w], score)[0];
+interface GradInputParams {
+  score: Score | undefined;
+  extras: Extras;
 }
 
-/** dw [N, K] = g^T x and, when asked for, db [N]. */
-const linearGradWeightOp: Run<boolean> = defineOp<boolean>({
-  name: 'linearGradWeight',
-  forward: ([g, x], bias) => {
-    const fresh = [{ shape: [g.shape[1], x.shape[1]], dtype: g.dtype }];
-    if (bias) fresh.push({ shape: [g.shape[1]], dtype: g.dtype });
-    return enqueue('linearGradWeight', g.device, fresh, [g, x], [Number(bias)]);
+const linearGradInputOp: Run<GradInputParams> = defineOp<GradInputParams>({
+  name: 'linearGradInput',
+  forward: (inputs, { score, extras }) => {
+    const [g, w] = inputs;
+    const lists = listsOf(inputs, extras);
+    const [, k] = activeOf(w.shape, lists, extras);
+    const fresh = [{ shape: [g.shape[0], k], dtype: g.dtype }];
+    const flags = [Number(extras.rows), Number(extras.cols)];
+    const gate = score && working('linearGradInput', score.gate, g.shape[0], score.samples, k);
+    if (!gate || gate.positions > 1) {
+      const [dx] = enqueue('linearGradInput', g.device, fresh, inputs, [0, 1, ...flags]);
+      if (gate) addScores(score.gate, gate, score.activations, dx);
+      return [dx];
+    }
+    const all = [g, w, score.activations, gate.labels, ...lists];
+    return enqueue('linearGradInput', g.device, fresh, all, [1, score.gate.scale, ...flags], [gate.stats]);
   },
-  backward: ({ inputs: [g, x], shapes, needs }, [hw, hb]) => {
+  backward: ({ inputs, shapes, needs, params: { extras } }, [h]) => {
+    if (!h) return [];
+    const [g, w] = inputs;
+    const lists = listsOf(inputs, extras);
+    return [
+      needs[0] ? linearOp([h, w, ...lists], { activation: 'none', gate: undefined, extras })[0] : undefined,
+      needs[1] ? linearGradWeight(g, h, lists, extras, shapes[1], false)[0] : undefined,
+    ];
+  },
+  saves: {
+    inputs: (needs, { extras }) => [
+      ...(needs[0] ? (needs[1] ? [0, 1] : [1]) : [0]),
+      ...listIndices(inputsOf(2, extras), extras),
+    ],
+  },
+  flops: ([g, w, ...lists], { extras }) => 2 * g.size * activeOf(w.shape, lists, extras)[1],
+});
+
+/** dx [M, k] = g [M, n] w [N, K], with the score epilogue when a gate is at work. */
+function linearGradInput(g: Tensor, w: Tensor, lists: readonly Tensor[], of: Extras, score?: Score): Tensor {
+  return linearGradInputOp([g, w, ...lists], { score, extras: { ...of, bias: false, residual: false } })[0];
+}
+
+interface GradWeightParams {
+  bias: boolean;
+  /** Of w. */
+  shape: readonly number[];
+  extras: Extras;
+}
+
+const linearGradWeightOp: Run<GradWeightParams> = defineOp<GradWeightParams>({
+  name: 'linearGradWeight',
+  forward: (inputs, { bias, shape, extras }) => {
+    const [g] = inputs;
+    const fresh = [{ shape, dtype: g.dtype }];
+    if (bias) fresh.push({ shape: [shape[0]], dtype: g.dtype });
+    const record = [Number(bias), Number(extras.rows), Number(extras.cols)];
+    return enqueue('linearGradWeight', g.device, fresh, inputs, record);
+  },
+  backward: ({ inputs, shapes, needs, params: { extras } }, [hw, hb]) => {
+    const [g, x] = inputs;
+    const lists = listsOf(inputs, extras);
     let dg: Tensor | undefined;
     if (needs[0]) {
-      if (hw) dg = linearOp(hb ? [x, hw, hb] : [x, hw], { activation: 'none', gate: undefined })[0];
-      else if (hb) dg = expand(hb, shapes[0]);
+      const more = { ...extras, bias: hb !== undefined };
+      if (hw) {
+        const all = hb ? [x, hw, hb, ...lists] : [x, hw, ...lists];
+        dg = linearOp(all, { activation: 'none', gate: undefined, extras: more })[0];
+      } else if (hb) dg = expand(extras.rows ? indexSelect(hb, lists[0]) : hb, shapes[0]);
     }
-    return [dg, needs[1] && hw ? linearGradInput(g, hw, undefined) : undefined];
+    return [dg, needs[1] && hw ? linearGradInput(g, hw, lists, extras) : undefined];
   },
-  saves: { inputs: [0, 1] },
-  flops: ([g, x], bias) => 2 * g.size * x.shape[1] + (bias ? g.size : 0),
+  saves: { inputs: (_, { extras }) => [0, 1, ...listIndices(inputsOf(2, extras), extras)] },
+  flops: ([g, x], { bias }) => 2 * g.size * x.shape[1] + (bias ? g.size : 0),
 });
+
+/** dw [N, K] = g^T x and, when asked for, db [N]; zero where nothing is listed. */
+function linearGradWeight(
+  g: Tensor,
+  x: Tensor,
+  lists: readonly Tensor[],
+  of: Extras,
+  shape: readonly number[],
+  bias: boolean,
+): Tensor[] {
+  return linearGradWeightOp([g, x, ...lists], { bias, shape, extras: { ...of, bias: false, residual: false } });
+}
 
 /** Options of {@link linear}. */
 export interface LinearOptions {
   /** Applied to the result, within the product's kernel. Default 'none'. */
   activation?: ActivationKind;
+  /** Added behind the activation, of the result's shape. */
+  residual?: Tensor;
+  /**
+   * Active neurons of the result: i32 [n], strictly ascending rows of w. The others are not computed; the result has n columns,
+   * bias and the gradients of w and bias stay as large as they are, zero where nothing is listed. Default: all.
+   */
+  rows?: Tensor;
+  /** Active neurons of x: i32 [k], strictly ascending columns of w; x has k columns. Default: all. */
+  cols?: Tensor;
   /** Scores of the neurons that x holds, accumulated when backward runs. */
   gate?: Gate;
 }
 
+/** Throws unless `list` is an index list for an axis of `size`. Its values are checked when the kernel runs. */
+function expectList(what: string, list: Tensor, size: number): void {
+  expectTensor('linear', list);
+  expectDType('linear', list.dtype, ['i32']);
+  if (list.rank !== 1 || list.shape[0] > size) {
+    throw new ShapeError(
+      `linear: expected ${what} to be a list of at most ${size} indices, got ${describe(list.shape)}`,
+    );
+  }
+}
+
 /**
- * Dense layer: y [..., N] = act(x [..., K] w^T + bias), w [N, K], bias [N]. Dtypes: f32, f64.
- * @throws ShapeError, DTypeError; ConfigError for an unknown activation
+ * Dense layer: y [..., n] = act(x [..., k] w^T + bias) + residual, w [N, K], bias [N]; n = N and k = K unless `rows` and `cols`
+ * list the active neurons. Dtypes: f32, f64.
+ * @throws ShapeError, DTypeError; ConfigError for an unknown activation; ShapeError when a value is read for a list with an index
+ * out of range or out of order
  */
 export function linear(x: Tensor, w: Tensor, bias?: Tensor | null, options: LinearOptions = {}): Tensor {
   expectOptions('linear', options);
   expectTensor('linear', x);
   expectTensor('linear', w);
   expectDType('linear', x.dtype, floats);
-  const { activation = 'none', gate } = options;
+  const { activation = 'none', residual, rows, cols, gate } = options;
   if (!Object.hasOwn(KIND_CODE.activation, activation)) {
     throw new ConfigError(
       `linear: expected activation ${Object.keys(KIND_CODE.activation).join(', ')}, got ${String(activation)}`,
     );
   }
   if (w.dtype !== x.dtype) throw new DTypeError(`linear: expected weights of dtype ${x.dtype}, got ${w.dtype}`);
-  if (x.rank === 0 || w.rank !== 2 || x.shape[x.rank - 1] !== w.shape[1]) {
+  if (w.rank === 2 && rows) expectList('rows', rows, w.shape[0]);
+  if (w.rank === 2 && cols) expectList('cols', cols, w.shape[1]);
+  const k = cols ? cols.shape[0] : w.shape[1];
+  if (x.rank === 0 || w.rank !== 2 || x.shape[x.rank - 1] !== k) {
+    const listed = cols ? ` of which ${k} columns are listed` : '';
     throw new ShapeError(
-      `linear: expected x [...,K] and weights [N,K], got ${describe(x.shape)} and ${describe(w.shape)}`,
+      `linear: expected x [...,K] and weights [N,K], got ${describe(x.shape)} and ${describe(w.shape)}${listed}`,
     );
   }
-  const k = w.shape[1];
+  const n = rows ? rows.shape[0] : w.shape[0];
   const lead = x.shape.slice(0, -1);
-  const flat = x.rank === 2 ? x : reshape(x, [sizeOf(lead), k]);
-  const inputs = [flat, w];
+  const out = [...lead, n];
+  const flat = (t: Tensor, columns: number): Tensor => (x.rank === 2 ? t : reshape(t, [sizeOf(lead), columns]));
+  const inputs = [flat(x, k), w];
+  const extras = { ...NO_EXTRAS, rows: rows !== undefined, cols: cols !== undefined };
   if (bias !== undefined && bias !== null) {
     expectTensor('linear', bias);
     if (bias.dtype !== x.dtype) throw new DTypeError(`linear: expected a bias of dtype ${x.dtype}, got ${bias.dtype}`);
@@ -143,7 +253,30 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor | null, options: Line
       throw new ShapeError(`linear: expected a bias of shape [${w.shape[0]}], got ${describe(bias.shape)}`);
     }
     inputs.push(bias);
+    extras.bias = true;
   }
-  const [y] = linearOp(inputs, { activation, gate, samples: x.rank > 1 ? x.shape[0] : 1 });
-  return x.rank === 2 ? y : reshape(y, [...lead, w.shape[0]]);
+  if (residual !== undefined) {
+    expectTensor('linear', residual);
+    if (residual.dtype !== x.dtype)
+      throw new DTypeError(`linear: expected a residual of dtype ${x.dtype}, got ${residual.dtype}`);
+    if (describe(residual.shape) !== describe(out))
+      throw new ShapeError(`linear: expected a residual of shape ${describe(out)}, got ${describe(residual.shape)}`);
+  }
+  const samples = x.rank > 1 ? x.shape[0] : 1;
+  const lists = [rows, cols].filter((list) => list !== undefined);
+  const shaped = (y: Tensor): Tensor => (x.rank === 2 ? y : reshape(y, out));
+  // The gradient of gelu and silu needs what goes into them, that of the others what comes out: a result that is fused with
+  // more than that is for when no gradient is asked for.
+  const differentiable = gradEnabled() && [...inputs, ...(residual ? [residual] : [])].some((t) => t.requiresGrad);
+  const curved = activation === 'gelu' || activation === 'silu';
+  if (differentiable && (curved || (residual && activation !== 'none'))) {
+    const [z] = linearOp([...inputs, ...lists], { activation: curved ? 'none' : activation, gate, extras, samples });
+    const y = shaped(activation === 'gelu' ? gelu(z) : activation === 'silu' ? silu(z) : z);
+    return residual ? add(y, residual) : y;
+  }
+  if (residual) {
+    inputs.push(contiguous(flat(residual, n)));
+    extras.residual = true;
+  }
+  return shaped(linearOp([...inputs, ...lists], { activation, gate, extras, samples })[0]);
 }

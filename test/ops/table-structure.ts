@@ -227,6 +227,8 @@ const activations: Record<string, (x: number) => number> = {
   relu: (x) => Math.max(x, 0),
   tanh: Math.tanh,
   sigmoid,
+  gelu: (v: number) => 0.5 * v * (1 + ref.erf(v / Math.SQRT2)),
+  silu: (v: number) => v * sigmoid(v),
 };
 function dense([x, w, bias]: Ref[], f: (v: number) => number): Ref {
   return ref.build([...x.shape.slice(0, -1), w.shape[0]], (index) => {
@@ -236,7 +238,11 @@ function dense([x, w, bias]: Ref[], f: (v: number) => number): Ref {
     return f(sum);
   });
 }
-for (const activation of ['none', 'relu', 'tanh', 'sigmoid'] as const) {
+/** 0, 3, 6, ... below n */
+function every3(n: number): number[] {
+  return Array.from({ length: Math.ceil(n / 3) }, (_, i) => 3 * i);
+}
+for (const activation of ['none', 'relu', 'tanh', 'sigmoid', 'gelu', 'silu'] as const) {
   row({
     name: `linear ${activation}`,
     samples: [
@@ -253,6 +259,56 @@ for (const activation of ['none', 'relu', 'tanh', 'sigmoid'] as const) {
     tolerance: 1e-4,
   });
 }
+row({
+  name: 'linear with a residual',
+  samples: [
+    [of([3, 4]), of([5, 4]), of([3, 5])],
+    [of([2, 3, 4]), of([6, 4], 'sliced'), of([2, 3, 6], 'transposed')],
+  ],
+  run: ([x, w, residual]) => ops.linear(x, w, null, { activation: 'sigmoid', residual }),
+  reference: ([x, w, residual]) => {
+    const y = dense([x, w], sigmoid);
+    return { shape: y.shape, data: y.data.map((v, i) => v + residual.data[i]) };
+  },
+  tolerance: 1e-4,
+});
+/** The lines of a matrix or vector that a list names. */
+function listed(x: Ref, list: Ref | undefined, axis: number): Ref {
+  if (!list) return x;
+  const shape = x.shape.map((extent, i) => (i === axis ? list.shape[0] : extent));
+  return ref.build(shape, (index) =>
+    ref.at(
+      x,
+      index.map((at, i) => (i === axis ? list.data[at] : at)),
+    ),
+  );
+}
+const list = (values: readonly number[]): Input => ({ shape: [values.length], values, dtype: 'i32' });
+row({
+  name: 'linear with lists of active neurons',
+  samples: [
+    [of([3, 2]), of([5, 4]), of([5]), list([0, 2, 4]), list([1, 3])],
+    [
+      of([19, 30]),
+      of([40, 37], 'sliced'),
+      of([40]),
+      list(every3(40)),
+      list(Array.from({ length: 30 }, (_, i) => i + 3)),
+    ],
+  ],
+  run: ([x, w, b, rows, cols]) => ops.linear(x, w, b, { activation: 'tanh', rows, cols }),
+  reference: ([x, w, b, rows, cols]) => dense([x, listed(listed(w, rows, 0), cols, 1), listed(b, rows, 0)], Math.tanh),
+  differentiable: [0, 1, 2],
+  tolerance: 1e-4,
+});
+row({
+  name: 'linear with a list of rows',
+  samples: [[of([6, 4]), of([5, 4], 'sliced'), of([5]), list([1, 4])]],
+  run: ([x, w, b, rows]) => ops.linear(x, w, b, { rows }),
+  reference: ([x, w, b, rows]) => dense([x, listed(w, rows, 0), listed(b, rows, 0)], (v) => v),
+  differentiable: [0, 1, 2],
+  tolerance: 1e-4,
+});
 
 // ---- softmax, losses ------------------------------------------------------------------------------------
 

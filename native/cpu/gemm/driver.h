@@ -19,6 +19,19 @@
 
 namespace gyrus::cpu::GYRUS_ISA {
 
+// Lists of the lines that take part, null for all: rows and columns of B (b_rows [K], b_cols [N]), rows and columns of
+// C (c_rows [M], c_cols [N]), which are then scattered into. A is always compact.
+struct Listed {
+  const int32_t* b_rows = nullptr;
+  const int32_t* b_cols = nullptr;
+  const int32_t* c_rows = nullptr;
+  const int32_t* c_cols = nullptr;
+
+  bool any() const { return ofB() || ofC(); }
+  bool ofB() const { return b_rows || b_cols; }
+  bool ofC() const { return c_rows || c_cols; }
+};
+
 template <class T>
 struct Gemm {
   int64_t M, N, K;
@@ -29,6 +42,7 @@ struct Gemm {
   T* c;
   int64_t ldc;  // C [M, N], unit column stride
   Epilogue<T> epilogue = {};
+  Listed listed = {};
 
   using Shape = Tile<T>;
   static constexpr int MR = Shape::MR, NR = Shape::NR, VN = Shape::VN;
@@ -62,16 +76,17 @@ struct Gemm {
 
   // Few rows or few columns, and both operands contiguous along K.
   bool alongDepth() const {
-    return a_col == 1 && b_row == 1 && K >= 2 * VN && least(M, N) <= Shape::FewLines && (VN > 1 || M <= 3);
+    return !listed.any() && a_col == 1 && b_row == 1 && K >= 2 * VN && least(M, N) <= Shape::FewLines &&
+           (VN > 1 || M <= 3);
   }
   // A vector or two times a matrix whose rows are contiguous.
-  bool sweeps() const { return M <= 3 && b_col == 1; }
+  bool sweeps() const { return !listed.any() && M <= 3 && b_col == 1; }
   // The same once a small B is transposed.
   bool narrows() const { return VN > 1 && N < NR && a_col == 1 && b_col == 1 && K >= 2 * VN && M >= 2 * N; }
   // C^T = B^T A^T is the better product: its vectors run along the rows of C. That saves packing a large B once for few
   // rows, or the lanes that a narrow C leaves empty.
   bool turns() const {
-    if (VN == 1) return false;
+    if (VN == 1 || listed.any()) return false;
     const bool narrow = N < NR && a_row == 1 && M >= 4 * N;
     // A^T B: short lines are slower to pack than wide ones, so the shorter operand gets them.
     const bool tall = a_row == 1 && a_col != 1 && b_col == 1 && M > N && (M - N) * K > 2 * M * N;
@@ -187,11 +202,12 @@ struct Gemm {
   // K = 0: no product, but the bias and the activation.
   void emptySum() const {
     for (int64_t m = 0; m < M; ++m)
-      for (int64_t n = 0; n < N; n += VN) {
-        const int lanes = static_cast<int>(least(VN, N - n));
-        const Vec<T> v = epilogue.bias ? Vec<T>::loadN(epilogue.bias + n, lanes) : Vec<T>::zero();
-        activate(epilogue.activation, v).storeN(c + m * ldc + n, lanes);
-      }
+      eachVector<T>(N, [&](int64_t n, int lanes) {
+        const int64_t at = listed.c_rows ? listed.c_rows[m] : m;
+        const Vec<T> v = epilogue.bias ? load(epilogue.bias + n, lanes) : Vec<T>::zero();
+        store(v, c + at * ldc + n, lanes);
+      });
+    if (!listed.any()) finishTile(c, M, N);
   }
 
   // n lines cut into the fewest tiles of at most MR lines, as evenly as can be: no tile is so low that its few sums
@@ -239,22 +255,27 @@ struct Gemm {
     });
   }
 
-  // Tanh and sigmoid get a pass of their own over a tile just stored: inlined into the store of each vector of each
-  // micro-kernel they were nine tenths of the code.
-  __attribute__((noinline)) void activateTile(T* tile, int64_t rows, int64_t cols) const {
+  // What comes after the bias, over a tile just stored and still in L1. Inlined into the store of each vector of each
+  // micro-kernel, the curved activations were nine tenths of the code.
+  __attribute__((noinline)) void finishTile(T* tile, int64_t rows, int64_t cols, ActivationKind activation) const {
+    if (activation == ActivationKind::None && !epilogue.residual) return;
+    const T* residual = epilogue.residual ? epilogue.residual + (tile - c) : nullptr;
     for (int64_t i = 0; i < rows; ++i)
       eachVector<T>(cols, [&](int64_t n, int lanes) {
         T* p = tile + i * ldc + n;
-        store(activate(epilogue.activation, load(p, lanes)), p, lanes);
+        Vec<T> v = activate(activation, load(p, lanes));
+        if (residual) v = v + load(residual + i * ldc + n, lanes);
+        store(v, p, lanes);
       });
   }
-  void finishTile(T* tile, int64_t rows, int64_t cols) const {
-    if (epilogue.activation != ActivationKind::None) activateTile(tile, rows, cols);
-  }
+  void finishTile(T* tile, int64_t rows, int64_t cols) const { finishTile(tile, rows, cols, epilogue.activation); }
 
   // Row tiles [tile, tile_end) x columns [n, n_end).
   void piece(const T* packed, const Cut& cut, int64_t m0, int64_t rows, const Depths& ks, int64_t tile,
              int64_t tile_end, int64_t n, int64_t n_end) const {
+    // The store of the micro-kernel has done relu.
+    const ActivationKind rest =
+        epilogue.activation == ActivationKind::Relu ? ActivationKind::None : epilogue.activation;
     alignas(64) T buffer[PanelsAtOnce * (Shape::KC + 1) * NR];
     TileArgs<T> t;
     t.ldc = ldc;
@@ -272,7 +293,7 @@ struct Gemm {
         t.k = depth;
         t.add = k > 0;
         t.relu = finish && epilogue.activation == ActivationKind::Relu;
-        if (!in_place) packWide(b + k * b_row + n * b_col, cols, depth, buffer);
+        if (!in_place) packPanels(k, n, cols, depth, buffer);
         for (int64_t j = 0; j < cols; j += NR) {
           const int width = static_cast<int>(least(NR, cols - j)), vectors = static_cast<int>(divUp(width, VN));
           const MicroKernel<T>* kernels = kernelsOf(vectors);
@@ -291,9 +312,13 @@ struct Gemm {
               t.a_row = a_row;
               t.a_col = 1;
             }
+            if (listed.ofC()) {
+              scattered(t, kernels[lines - 1], m0 + cut.start(i), lines, n + j, width);
+              continue;
+            }
             t.c = c + (m0 + cut.start(i)) * ldc + n + j;
             kernels[lines - 1](t);
-            if (finish && curved()) activateTile(t.c, lines, width);
+            if (finish && epilogue.more()) finishTile(t.c, lines, width, rest);
           }
         }
       }
@@ -307,7 +332,75 @@ struct Gemm {
     return b_col == 1 && !readsPanelInPlace(tiles, depth) ? PanelsAtOnce : 1;
   }
   bool readsPanelInPlace(int64_t tiles, int64_t depth) const {
-    return VN > 1 && b_col == 1 && (tiles <= 2 || spreads(b_row, depth));
+    return !listed.ofB() && VN > 1 && b_col == 1 && (tiles <= 2 || spreads(b_row, depth));
+  }
+
+  // A tile of a C with listed rows or columns: made aside, then scattered. It has no epilogue.
+  void scattered(TileArgs<T> t, MicroKernel<T> kernel, int64_t m, int lines, int64_t n, int width) const {
+    alignas(64) T tile[MR * NR];
+    const auto each = [&](auto&& move) {
+      for (int i = 0; i < lines; ++i) {
+        T* row = c + (listed.c_rows ? listed.c_rows[m + i] : m + i) * ldc;
+        for (int j = 0; j < width; ++j) move(tile[i * NR + j], row[listed.c_cols ? listed.c_cols[n + j] : n + j]);
+      }
+    };
+    if (t.add) each([](T& own, T& theirs) { own = theirs; });
+    t.c = tile;
+    t.ldc = NR;
+    kernel(t);
+    each([](T& own, T& theirs) { theirs = own; });
+  }
+
+  void packPanels(int64_t k, int64_t n, int64_t cols, int64_t depth, T* out) const {
+    if (!listed.ofB()) return packWide(b + k * b_row + n * b_col, cols, depth, out);
+    for (int64_t j = 0; j < cols; j += NR) {
+      const int width = static_cast<int>(least(NR, cols - j)), padded = static_cast<int>(divUp(width, VN)) * VN;
+      gatherPanel(k, n + j, width, depth, out + j * depth, padded);
+      padPanel(out + j * depth, width, padded, depth);
+    }
+  }
+
+  // packPanel for a B with lists.
+  void gatherPanel(int64_t k, int64_t n, int width, int64_t depth, T* out, int padded) const {
+    const auto rowOf = [&](int64_t i) { return (listed.b_rows ? listed.b_rows[k + i] : k + i) * b_row; };
+    const auto colOf = [&](int j) { return (listed.b_cols ? listed.b_cols[n + j] : n + j) * b_col; };
+    if (b_col == 1 && !listed.b_cols) {
+      for (int64_t i = 0; i < depth; ++i)
+        eachVector<T>(width, [&](int64_t j, int lanes) {
+          store(load(b + rowOf(i) + n + j, lanes), out + i * padded + j, lanes);
+        });
+      return;
+    }
+    if (b_row == 1 && !listed.b_rows) {
+      const T* line[NR];
+      for (int j = 0; j < width; ++j) line[j] = b + colOf(j) + k;
+      int64_t i = 0;
+#if GYRUS_VEC_AVX2 || GYRUS_VEC_AVX512
+      if constexpr (sizeof(T) == 4) {
+        if (width == NR)
+          for (; i + 8 <= depth; i += 8)
+            for (int j = 0; j < NR; j += 8) {
+              const T* const at[8] = {line[j] + i,     line[j + 1] + i, line[j + 2] + i, line[j + 3] + i,
+                                      line[j + 4] + i, line[j + 5] + i, line[j + 6] + i, line[j + 7] + i};
+              Block<T, 8>::transpose(at, out + i * padded + j, padded);
+            }
+      }
+#endif
+      for (; i < depth; ++i)
+        for (int j = 0; j < width; ++j) out[i * padded + j] = line[j][i];
+      return;
+    }
+    if (b_row == 1) {  // a line of B at a time, so that it is read in order
+      for (int j = 0; j < width; ++j) {
+        const T* line = b + colOf(j);
+        for (int64_t i = 0; i < depth; ++i) out[i * padded + j] = line[rowOf(i)];
+      }
+      return;
+    }
+    for (int64_t i = 0; i < depth; ++i) {
+      const T* line = b + rowOf(i);
+      for (int j = 0; j < width; ++j) out[i * padded + j] = line[colOf(j)];
+    }
   }
 
   // cols columns of B as panels one after the other, each depth lines; the last is padded to whole vectors.
@@ -327,10 +420,6 @@ struct Gemm {
       packPanel(from + j * b_col, b_col, b_row, width, depth, out + j * depth, padded);
       padPanel(out + j * depth, width, padded, depth);
     }
-  }
-
-  bool curved() const {
-    return epilogue.activation != ActivationKind::None && epilogue.activation != ActivationKind::Relu;
   }
 
   // A panel of `depth` lines that lie `stride` numbers apart finds room in L1 (64 sets of 8 ways, lines of 64 bytes).

@@ -3,6 +3,7 @@
 #include "cpu/families.h"
 #include "cpu/gate.h"
 #include "cpu/gemm/driver.h"
+#include "cpu/lists.h"
 #include "cpu/rows.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
@@ -66,42 +67,90 @@ void matmul(const Args& args) {
   });
 }
 
-// y [M, N] = act(x [M, K] w^T + bias [N]), w [N, K]
+// The optional inputs of a dense layer's op, taken one after the other.
+struct Inputs {
+  const Args& args;
+  int next;
+  const View* take(bool flag) { return flag ? &args.in[next++] : nullptr; }
+};
+
+// y [M, n] = act(x [M, k] w^T + bias) + residual, w [N, K]
 template <class T>
 void linear(const Args& args) {
   const auto& p = args.as<LinearParams>();
   const View &y = args.out[0], &x = args.in[0], &w = args.in[1];
-  Gemm<T> g{x.shape[0], w.shape[0],  x.shape[1],  x.as<T>(), x.stride[0], x.stride[1],
-            w.as<T>(),  w.stride[1], w.stride[0], y.as<T>(), w.shape[0]};
-  if (p.bias != 0) g.epilogue.bias = readLine<T>(args, args.in[2]);
+  Gemm<T> g{x.shape[0], y.shape[1],  x.shape[1],  x.as<T>(), x.stride[0], x.stride[1],
+            w.as<T>(),  w.stride[1], w.stride[0], y.as<T>(), y.shape[1]};
+  Inputs more{args, 2};
+  const View *bias = more.take(p.bias != 0), *residual = more.take(p.residual != 0);
+  const View *rows = more.take(p.rows != 0), *cols = more.take(p.cols != 0);
+  if (rows) g.listed.b_cols = readList("linear", "rows", args, *rows, w.shape[0]);
+  if (cols) g.listed.b_rows = readList("linear", "cols", args, *cols, w.shape[1]);
+  if (bias) g.epilogue.bias = readLine<T>(args, *bias);
+  if (bias && rows) {
+    T* listed = take<T>(args, g.N);
+    for (int64_t n = 0; n < g.N; ++n) listed[n] = g.epilogue.bias[g.listed.b_cols[n]];
+    g.epilogue.bias = listed;
+  }
+  if (residual) g.epilogue.residual = residual->as<T>();
   g.epilogue.activation = static_cast<ActivationKind>(static_cast<int>(p.activation));
   g.run(take<T>(args, g.scratchSize()));
 }
 
-// dx [M, K] = g [M, N] w [N, K] (+ stats [C + 3, K] <- a [M, K], labels [M])
+// dx [M, k] = g [M, n] w (+ stats [C + 3, k] <- a [M, k], labels [M])
 template <class T>
 void linearGradInput(const Args& args) {
   const auto& p = args.as<LinearGradInputParams>();
   const View &dx = args.out[0], &gv = args.in[0], &w = args.in[1];
-  const Gemm<T> g{gv.shape[0], w.shape[1],  gv.shape[1], gv.as<T>(), gv.stride[0], gv.stride[1],
-                  w.as<T>(),   w.stride[0], w.stride[1], dx.as<T>(), w.shape[1]};
+  Gemm<T> g{gv.shape[0], dx.shape[1], gv.shape[1], gv.as<T>(), gv.stride[0], gv.stride[1],
+            w.as<T>(),   w.stride[0], w.stride[1], dx.as<T>(), dx.shape[1]};
+  Inputs more{args, p.score != 0 ? 4 : 2};
+  const View *rows = more.take(p.rows != 0), *cols = more.take(p.cols != 0);
+  if (rows) g.listed.b_rows = readList("linearGradInput", "rows", args, *rows, w.shape[0]);
+  if (cols) g.listed.b_cols = readList("linearGradInput", "cols", args, *cols, w.shape[1]);
   g.run(take<T>(args, g.scratchSize()));
   if (p.score != 0) accumulateGate<T>("linearGradInput", args, args.out[1], args.in[2], dx, args.in[3], p.scale);
 }
 
-// dw [N, K] = g^T x (+ db [N] = column sums of g), g [M, N], x [M, K]
+// Zeros what a product with lists leaves out of C [rows, cols].
+template <class T>
+void clearOthers(const Gemm<T>& g, int64_t rows, int64_t cols) {
+  const int32_t* list = g.listed.c_rows;
+  parallelRange(rows, cols, [&](int64_t from, int64_t to) {
+    int64_t next = 0;
+    while (list && next < g.M && list[next] < from) ++next;
+    for (int64_t r = from; r < to; ++r) {
+      const bool active = !list || (next < g.M && list[next] == r);
+      if (list && active) ++next;
+      if (!active || g.listed.c_cols) memset(g.c + r * cols, 0, static_cast<size_t>(cols) * sizeof(T));
+    }
+  });
+}
+
+// dw [N, K] = g^T x (+ db [N] = column sums of g), g [M, n], x [M, k]
 template <class T>
 void linearGradWeight(const Args& args) {
+  const auto& p = args.as<LinearGradWeightParams>();
   const View &dw = args.out[0], &gv = args.in[0], &x = args.in[1];
-  const Gemm<T> g{gv.shape[1], x.shape[1],  gv.shape[0], gv.as<T>(), gv.stride[1], gv.stride[0],
-                  x.as<T>(),   x.stride[0], x.stride[1], dw.as<T>(), x.shape[1]};
+  Gemm<T> g{gv.shape[1], x.shape[1],  gv.shape[0], gv.as<T>(), gv.stride[1], gv.stride[0],
+            x.as<T>(),   x.stride[0], x.stride[1], dw.as<T>(), dw.shape[1]};
+  Inputs more{args, 2};
+  const View *rows = more.take(p.rows != 0), *cols = more.take(p.cols != 0);
+  if (rows) g.listed.c_rows = readList("linearGradWeight", "rows", args, *rows, dw.shape[0]);
+  if (cols) g.listed.c_cols = readList("linearGradWeight", "cols", args, *cols, dw.shape[1]);
+  if (rows || cols) clearOthers(g, dw.shape[0], dw.shape[1]);
   g.run(take<T>(args, g.scratchSize()));
-  if (args.as<LinearGradWeightParams>().bias == 0) return;
+  if (p.bias == 0) return;
   using V = Vec<T>;
-  const Rows<T> db = writeRows<T>(args, args.out[1]), rows = readRows<T>(args, gv);
-  T* unused = take<T>(args, rows.cols);
-  sumColumns<T>(args, rows.rows, rows.cols, db.data, unused,
-                [&](int64_t m, int64_t n, int lanes, V& sum, V&) { sum = sum + load(rows.row(m) + n, lanes); });
+  const Rows<T> db = writeRows<T>(args, args.out[1]), all = readRows<T>(args, gv);
+  T* unused = take<T>(args, all.cols);
+  T* sums = rows ? take<T>(args, all.cols) : db.data;
+  sumColumns<T>(args, all.rows, all.cols, sums, unused,
+                [&](int64_t m, int64_t n, int lanes, V& sum, V&) { sum = sum + load(all.row(m) + n, lanes); });
+  if (rows) {
+    for (int64_t n = 0; n < dw.shape[0]; ++n) db.data[n] = T(0);
+    for (int64_t n = 0; n < all.cols; ++n) db.data[g.listed.c_rows[n]] = sums[n];
+  }
   db.flush();
 }
 

@@ -12,11 +12,16 @@
 
 namespace gyrus::cpu::GYRUS_ISA {
 
-// What happens to C on its way to memory, after the last block of K. bias: one number per column of C, or null.
+// What happens to C on its way to memory, after the last block of K: act(C + bias) + residual. bias: one number per
+// column of C, or null; residual: as large as C and as far between rows, or null.
 template <class T>
 struct Epilogue {
   const T* bias = nullptr;
   ActivationKind activation = ActivationKind::None;
+  const T* residual = nullptr;
+
+  // What the micro-kernel's store doesn't do itself.
+  bool more() const { return residual || (activation != ActivationKind::None && activation != ActivationKind::Relu); }
 };
 
 template <class T>

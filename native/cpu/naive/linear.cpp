@@ -5,6 +5,7 @@
 #include "cpu/families.h"
 #include "cpu/naive/gate.h"
 #include "cpu/naive/rows.h"
+#include "kernels/indices.h"
 
 namespace gyrus::cpu::naive {
 namespace {
@@ -17,10 +18,27 @@ double activate(ActivationKind kind, double x) {
       return std::tanh(x);
     case ActivationKind::Sigmoid:
       return 1 / (1 + std::exp(-x));
+    case ActivationKind::Gelu:
+      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+    case ActivationKind::Silu:
+      return x / (1 + std::exp(-x));
     default:
       return x;
   }
 }
+
+// A list of active neurons, or all of them.
+struct List {
+  const View* view = nullptr;
+
+  List(const char* op, const char* what, const View* v, std::int64_t size) : view(v) {
+    for (std::int64_t i = 0; v && i < v->shape[0]; ++i) {
+      if ((*this)[i] < 0 || (*this)[i] >= size) throwIndexOutOfRange(op, (*this)[i], size);
+      if (i > 0 && (*this)[i] <= (*this)[i - 1]) throwNotAscending(op, what, i);
+    }
+  }
+  std::int64_t operator[](std::int64_t i) const { return view ? view->as<std::int32_t>()[i * view->stride[0]] : i; }
+};
 
 // c [batch..., M, N] <- a [batch..., M, K], b [batch..., K, N]
 template <class T>
@@ -56,55 +74,70 @@ struct Matmul {
   }
 };
 
-// y [M, N] <- x [M, K], w [N, K] (+ bias [N])
+// y [M, n] <- x [M, k], w [N, K] (+ bias [N], residual [M, n])
 template <class T>
 struct Linear {
   static void run(const Args& args) {
     const auto& p = args.as<LinearParams>();
     const Rows<T> y(args.out[0]), x(args.in[0]), w(args.in[1]);
+    int next = 2;
+    const View* bias = p.bias != 0 ? &args.in[next++] : nullptr;
+    const View* residual = p.residual != 0 ? &args.in[next++] : nullptr;
+    const List rows("linear", "rows", p.rows != 0 ? &args.in[next++] : nullptr, w.rows);
+    const List cols("linear", "cols", p.cols != 0 ? &args.in[next++] : nullptr, w.cols);
     for (std::int64_t m = 0; m < y.rows; ++m)
       for (std::int64_t n = 0; n < y.cols; ++n) {
-        double sum = p.bias != 0 ? double(Line<T>(args.in[2])[n]) : 0;
-        for (std::int64_t k = 0; k < x.cols; ++k) sum += double(x(m, k)) * w(n, k);
-        y(m, n) = T(activate(static_cast<ActivationKind>(static_cast<int>(p.activation)), sum));
+        double sum = bias ? double(Line<T>(*bias)[rows[n]]) : 0;
+        for (std::int64_t k = 0; k < x.cols; ++k) sum += double(x(m, k)) * w(rows[n], cols[k]);
+        sum = activate(static_cast<ActivationKind>(static_cast<int>(p.activation)), sum);
+        y(m, n) = T(residual ? sum + Rows<T>(*residual)(m, n) : sum);
       }
   }
 };
 
-// dx [M, K] (+ stats [C + 3, K]) <- g [M, N], w [N, K] (+ a [M, K], labels [M])
+// dx [M, k] (+ stats [C + 3, k]) <- g [M, n], w [N, K] (+ a [M, k], labels [M])
 template <class T>
 struct LinearGradInput {
   static void run(const Args& args) {
     const auto& p = args.as<LinearGradInputParams>();
     const Rows<T> dx(args.out[0]), g(args.in[0]), w(args.in[1]);
+    int next = p.score != 0 ? 4 : 2;
+    const List rows("linearGradInput", "rows", p.rows != 0 ? &args.in[next++] : nullptr, w.rows);
+    const List cols("linearGradInput", "cols", p.cols != 0 ? &args.in[next++] : nullptr, w.cols);
     for (std::int64_t m = 0; m < dx.rows; ++m)
       for (std::int64_t k = 0; k < dx.cols; ++k) {
         double sum = 0;
-        for (std::int64_t n = 0; n < g.cols; ++n) sum += double(g(m, n)) * w(n, k);
+        for (std::int64_t n = 0; n < g.cols; ++n) sum += double(g(m, n)) * w(rows[n], cols[k]);
         dx(m, k) = T(sum);
       }
     if (p.score != 0) accumulateGate<T>("linearGradInput", args.out[1], args.in[2], args.out[0], args.in[3], p.scale);
   }
 };
 
-// dw [N, K] (+ db [N]) <- g [M, N], x [M, K]
+// dw [N, K] (+ db [N]) <- g [M, n], x [M, k]
 template <class T>
 struct LinearGradWeight {
   static void run(const Args& args) {
     const auto& p = args.as<LinearGradWeightParams>();
     const Rows<T> dw(args.out[0]), g(args.in[0]), x(args.in[1]);
+    int next = 2;
+    const List rows("linearGradWeight", "rows", p.rows != 0 ? &args.in[next++] : nullptr, dw.rows);
+    const List cols("linearGradWeight", "cols", p.cols != 0 ? &args.in[next++] : nullptr, dw.cols);
     for (std::int64_t n = 0; n < dw.rows; ++n)
-      for (std::int64_t k = 0; k < dw.cols; ++k) {
+      for (std::int64_t k = 0; k < dw.cols; ++k) dw(n, k) = T(0);
+    for (std::int64_t n = 0; n < g.cols; ++n)
+      for (std::int64_t k = 0; k < x.cols; ++k) {
         double sum = 0;
         for (std::int64_t m = 0; m < g.rows; ++m) sum += double(g(m, n)) * x(m, k);
-        dw(n, k) = T(sum);
+        dw(rows[n], cols[k]) = T(sum);
       }
     if (p.bias == 0) return;
     const Line<T> db(args.out[1]);
-    for (std::int64_t n = 0; n < db.n; ++n) {
+    for (std::int64_t n = 0; n < db.n; ++n) db[n] = T(0);
+    for (std::int64_t n = 0; n < g.cols; ++n) {
       double sum = 0;
       for (std::int64_t m = 0; m < g.rows; ++m) sum += g(m, n);
-      db[n] = T(sum);
+      db[rows[n]] = T(sum);
     }
   }
 };
