@@ -29,6 +29,14 @@ export interface LinearOptions {
   device?: Device | string;
 }
 
+/** The list of neurons of an axis that are not silenced. Throws ConfigError for silenced units of several columns. */
+function heardOf(axis: Axis, weight: Parameter, at: number): Tensor | undefined {
+  const heard = axis instanceof Width ? axis.heard : undefined;
+  if (heard && weight.array.spans[at] !== 1)
+    throw new ConfigError(`Linear: expected units of one column to be silenced, got ${weight.array.spans[at]} columns`);
+  return heard;
+}
+
 /** y = activation(x W^T + b): x [..., in] -> y [..., out]. A Width as input or output ties the layer to those neurons. */
 export class Linear extends Module implements Producer, Consumer {
   readonly weight: Parameter;
@@ -98,8 +106,9 @@ export class Linear extends Module implements Producer, Consumer {
     const input = this.#input;
     // Units of several columns are looked at by whoever knows how they lie in x.
     const whole = this.weight.array.spans[1] === 1;
-    const gate = whole && input instanceof Width && !input.gated ? input.gate : undefined;
-    return ops.linear(x, this.weight.value, this.bias?.value, { activation: this.activation, gate });
+    const [rows, cols] = [heardOf(this.#output, this.weight, 0), heardOf(input, this.weight, 1)];
+    const gate = whole && input instanceof Width && !input.gated && !cols ? input.gate : undefined;
+    return ops.linear(x, this.weight.value, this.bias?.value, { activation: this.activation, gate, rows, cols });
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { type ActivationKind, ConfigError, expectKeys, ShapeError, shown } from '../device/index.js';
 import type { Gate } from '../ops/index.js';
-import { noGrad, tidy, track, type Versioned } from '../tensor/index.js';
+import { keep, noGrad, tensor, type Tensor, tidy, track, type Versioned } from '../tensor/index.js';
 import type { CarriedArray } from './carried.js';
 import { newborn, NEWBORN_OPTIONS, type Newborn, type NewbornOptions } from './growth.js';
 import type { Parameter } from './parameter.js';
@@ -88,6 +88,7 @@ export class Width implements Versioned {
   /** True when a UnitGate module reports these neurons to `gate`; otherwise the consumer does. */
   gated = false;
   #gate: Gate | undefined;
+  #heard: Tensor | undefined;
   #size: number;
   #capacity: number;
   #version = 0;
@@ -141,6 +142,37 @@ export class Width implements Versioned {
   set gate(gate: Gate | undefined) {
     this.#gate = gate;
     this.touch();
+  }
+
+  /**
+   * Silences neurons without moving anything, for ablations and for research on masking: linear layers then leave them out, at no
+   * cost, and what flows between layers has the other neurons only. An empty list ends it, as does any change of the width.
+   * Norms need all neurons, and no scores are gathered meanwhile.
+   * @param slots of the neurons to silence
+   * @throws ConfigError for slots that are not distinct or not in 0..size-1, and when none would be left
+   */
+  silence(slots: ArrayLike<number>): void {
+    const silent = new Set(this.#slots('silence', slots));
+    if (silent.size === this.#size) {
+      throw new ConfigError(`silence '${this.name}': expected at least one neuron to be left, got all ${this.#size}`);
+    }
+    this.#speak();
+    if (silent.size > 0) {
+      const heard = identity(this.#size).filter((slot) => !silent.has(slot));
+      this.#heard = keep(tensor(heard));
+    }
+    this.touch();
+  }
+
+  /** Slots of the neurons that are not silenced, i32, ascending; undefined when all are active. Read through `track`. */
+  get heard(): Tensor | undefined {
+    track(this);
+    return this.#heard;
+  }
+
+  #speak(): void {
+    this.#heard?.dispose();
+    this.#heard = undefined;
   }
 
   /** Counts training steps; ages follow. PlasticityCycle calls it once a step. */
@@ -308,6 +340,7 @@ export class Width implements Versioned {
         );
         this.#ids = slots.map(({ id }) => id);
         this.#births = slots.map(({ birth }) => birth);
+        this.#speak();
         this.touch();
         for (const array of ready) array.commit();
       }),

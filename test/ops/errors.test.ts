@@ -120,6 +120,36 @@ const cases: [string, () => unknown, new (message: string) => Error, RegExp | st
     ConfigError,
     /activation none, relu/,
   ],
+  [
+    'linear rows',
+    () => ops.linear(z(2, 3), z(4, 3), null, { rows: i(0, 1, 2, 3, 3) }),
+    ShapeError,
+    'linear: expected rows to be a list of at most 4 indices, got [5]',
+  ],
+  [
+    'linear cols',
+    () => ops.linear(z(2, 3), z(4, 3), null, { cols: z(3) }),
+    DTypeError,
+    'linear: expected dtype i32, got f32',
+  ],
+  [
+    'linear listed columns',
+    () => ops.linear(z(2, 3), z(4, 3), null, { cols: i(0, 1) }),
+    ShapeError,
+    /of which 2 columns are listed/,
+  ],
+  [
+    'linear list out of order',
+    () => ops.linear(z(2, 3), z(4, 3), null, { rows: i(1, 1) }).dataSync(),
+    ShapeError,
+    'linear: rows: expected strictly ascending indices, got one that is not at 1',
+  ],
+  [
+    'linear residual',
+    () => ops.linear(z(2, 3), z(4, 3), null, { residual: z(2, 3) }),
+    ShapeError,
+    'linear: expected a residual of shape [2,4], got [2,3]',
+  ],
   ['softmax', () => ops.softmax(z()), ShapeError, 'softmax: expected at least one axis, got []'],
   [
     'crossEntropy labels',
