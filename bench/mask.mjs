@@ -36,15 +36,10 @@ function layerOf({ n, kernel }, strategy, active) {
   for (const parameter of parameters) parameter.requiresGrad = true;
   const apply = (x, more) =>
     kernel ? conv2d(x, ...parameters, { padding: kernel >> 1, ...more }) : linear(x, ...parameters, more);
-  // A linear layer is a 1x1 convolution of images of one pixel, and convolutions take lists.
-  const byIndex = (x) => {
-    const y = conv2d(x.reshape([-1, 1, 1, n]), parameters[0].reshape([n, 1, 1, n]), parameters[1], { outputs: list });
-    return y.reshape([-1, active]);
-  };
   const forward = {
     full: (x) => apply(x),
     prefix: (x) => apply(x),
-    indexed: (x) => (kernel ? apply(x, { outputs: list }) : byIndex(x)),
+    indexed: (x) => apply(x, kernel ? { outputs: list } : { rows: list }),
     'dense-mask': (x) => mul(apply(x), zeroOrOne),
   }[strategy];
   return { forward, parameters, dispose: () => [...parameters, w, b, list, zeroOrOne].forEach((t) => t.dispose()) };
