@@ -83,7 +83,7 @@ TEST_CASE("check: reductions and layers") {
         "SHAPE matmul: inner dimensions differ: [2, 3] x [5, 4]");
   CHECK(verdict(Op::Linear, {view(F, {2, 4})}, {view(F, {2, 3}), view(F, {4, 3}), view(F, {4})}, {1, 0, 0, 0, 0}) ==
         "ok");
-  CHECK(verdict(Op::Linear, {view(F, {2, 4})}, {view(F, {2, 3}), view(F, {4, 3})}, {1, 0}) ==
+  CHECK(verdict(Op::Linear, {view(F, {2, 4})}, {view(F, {2, 3}), view(F, {4, 3})}, {1, 0, 0, 0, 0}) ==
         "CONFIG linear: expected 3 inputs, got 2");
   CHECK(verdict(Op::CrossEntropy, {view(F, {2})}, {view(F, {2, 3}), view(I, {2})}, {0, 0, 0, 0.1}) == "ok");
   CHECK(verdict(Op::CrossEntropy, {view(F, {2})}, {view(F, {2, 3}), view(F, {2})}, {0, 0, 0, 0}) ==

@@ -133,7 +133,7 @@ async function readAll(make: () => Tensor[]): Promise<ArrayLike<number>[]> {
   const parts = noGrad(() => tidy(make));
   const out: ArrayLike<number>[] = [];
   for (const part of parts) {
-    out.push((await part.data()));
+    out.push(await part.data());
     part.dispose();
   }
   return out;

@@ -188,7 +188,7 @@ describe('MultiHeadAttention', () => {
       y.requiresGrad = true;
       const out = ops.linear(ops.reshape(y, [2, 5, 12]), net.out.weight.value, net.out.bias!.value);
       const [g] = gradients(ops.sum(ops.square(out)), [y]);
-      return values(ops.sum(ops.abs(ops.mul(y, g!)), [1, 3]));
+      return values(ops.abs(ops.sum(ops.mul(y, g!), [1, 3])));
     });
     expect(distance([...stats.perClass[1]], direct.slice(0, 3))).toBeLessThan(1e-4);
     expect(distance([...stats.perClass[0]], direct.slice(3))).toBeLessThan(1e-4);
