@@ -9,7 +9,7 @@ import { type Axis, CarriedArray } from './carried.js';
 import { initializer, type Initializer, type InitName } from './init.js';
 import { Module } from './module.js';
 import { Parameter } from './parameter.js';
-import { type Consumer, extentOf, type Producer, Width } from './width.js';
+import { type Consumer, extentOf, heardOf, type Producer, Width } from './width.js';
 
 export interface Conv2dOptions {
   /** Steps of the window. Default 1. */
@@ -126,8 +126,10 @@ export class Conv2d extends Module implements Producer, Consumer {
 
   override forward(x: Tensor): Tensor {
     const input = this.#input;
-    const gate = input instanceof Width && !input.gated ? input.gate : undefined;
-    return ops.conv2d(x, this.weight.value, this.bias?.value, { ...this.#windows, activation: this.activation, gate });
+    const [outputs, inputs] = [heardOf('Conv2d', this.#output, 1), heardOf('Conv2d', input, 1)];
+    const gate = input instanceof Width && !input.gated && !inputs ? input.gate : undefined;
+    const options = { ...this.#windows, activation: this.activation, gate, outputs, inputs };
+    return ops.conv2d(x, this.weight.value, this.bias?.value, options);
   }
 }
 

@@ -9,7 +9,7 @@ import { type Axis, CarriedArray } from './carried.js';
 import { initializer, type Initializer, type InitName } from './init.js';
 import { Module } from './module.js';
 import { Parameter } from './parameter.js';
-import { type Consumer, extentOf, type Producer, Width } from './width.js';
+import { type Consumer, extentOf, heardOf, type Producer, Width } from './width.js';
 
 export interface LinearOptions {
   /** Default true. */
@@ -27,14 +27,6 @@ export interface LinearOptions {
   /** Default f32. */
   dtype?: DType;
   device?: Device | string;
-}
-
-/** The list of neurons of an axis that are not silenced. Throws ConfigError for silenced units of several columns. */
-function heardOf(axis: Axis, weight: Parameter, at: number): Tensor | undefined {
-  const heard = axis instanceof Width ? axis.heard : undefined;
-  if (heard && weight.array.spans[at] !== 1)
-    throw new ConfigError(`Linear: expected units of one column to be silenced, got ${weight.array.spans[at]} columns`);
-  return heard;
 }
 
 /** y = activation(x W^T + b): x [..., in] -> y [..., out]. A Width as input or output ties the layer to those neurons. */
@@ -105,9 +97,9 @@ export class Linear extends Module implements Producer, Consumer {
   override forward(x: Tensor): Tensor {
     const input = this.#input;
     // Units of several columns are looked at by whoever knows how they lie in x.
-    const whole = this.weight.array.spans[1] === 1;
-    const [rows, cols] = [heardOf(this.#output, this.weight, 0), heardOf(input, this.weight, 1)];
-    const gate = whole && input instanceof Width && !input.gated && !cols ? input.gate : undefined;
+    const { spans } = this.weight.array;
+    const [rows, cols] = [heardOf('Linear', this.#output, spans[0]), heardOf('Linear', input, spans[1])];
+    const gate = spans[1] === 1 && input instanceof Width && !input.gated && !cols ? input.gate : undefined;
     return ops.linear(x, this.weight.value, this.bias?.value, { activation: this.activation, gate, rows, cols });
   }
 }

@@ -7,7 +7,7 @@ import type { DType, Tensor } from '../tensor/index.js';
 import { type Axis, CarriedArray } from './carried.js';
 import { Module } from './module.js';
 import { Buffer, Parameter } from './parameter.js';
-import { extentOf, Width } from './width.js';
+import { extentOf, heardOf, Width } from './width.js';
 
 export interface BatchNormOptions {
   /** Added to the variance. Default 1e-5. */
@@ -56,6 +56,7 @@ export class BatchNorm extends Module {
 
   override forward(x: Tensor, residual?: Tensor): Tensor {
     const { training, momentum, eps, activation } = this;
+    for (const width of this.gamma.array.widths) heardOf('BatchNorm', width, null);
     return ops.batchNorm(x, this.gamma.value, this.beta.value, this.runningMean.value, this.runningVar.value, {
       training,
       momentum,
@@ -91,6 +92,7 @@ export class LayerNorm extends Module {
   }
 
   override forward(x: Tensor): Tensor {
+    for (const width of this.gamma.array.widths) heardOf('LayerNorm', width, null);
     return ops.layerNorm(x, this.gamma.value, this.beta.value, this.eps);
   }
 }

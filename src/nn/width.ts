@@ -145,9 +145,9 @@ export class Width implements Versioned {
   }
 
   /**
-   * Silences neurons without moving anything, for ablations and for research on masking: linear layers then leave them out, at no
-   * cost, and what flows between layers has the other neurons only. An empty list ends it, as does any change of the width.
-   * Norms need all neurons, and no scores are gathered meanwhile.
+   * Silences neurons without moving anything, for ablations and for research on masking: dense and convolution layers then leave them
+   * out, at no cost, and what flows between layers has the other neurons only. An empty list ends it, as does any change of the width.
+   * Norms need all neurons and refuse, and no scores are gathered meanwhile.
    * @param slots of the neurons to silence
    * @throws ConfigError for slots that are not distinct or not in 0..size-1, and when none would be left
    */
@@ -374,4 +374,16 @@ export function extentOf(axis: Width | number): number {
   if (!Number.isInteger(axis) || axis < 1)
     throw new ShapeError(`layer: expected a Width or a whole number >= 1, got ${shown(axis)}`);
   return axis;
+}
+
+/**
+ * The list of the neurons of an axis that are not silenced; undefined for all.
+ * @param span columns of a unit; null where the layer has no way to leave neurons out
+ * @throws ConfigError for silenced neurons that the layer can't leave out
+ */
+export function heardOf(layer: string, axis: Width | number, span: number | null): Tensor | undefined {
+  const heard = axis instanceof Width ? axis.heard : undefined;
+  if (!heard || span === 1) return heard;
+  const where = span === null ? 'no silenced neurons in a norm' : `silenced units to have one column, got ${span}`;
+  throw new ConfigError(`${layer} '${(axis as Width).name}': expected ${where}`);
 }

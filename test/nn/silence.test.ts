@@ -4,7 +4,7 @@
 import { expect, test } from 'vitest';
 import { capture } from '../../src/autograd/index.js';
 import { ConfigError, device } from '../../src/device/index.js';
-import { Linear, ReLU, Sequential, Width } from '../../src/nn/index.js';
+import { BatchNorm, Conv2d, Flatten, Linear, ReLU, Sequential, Width } from '../../src/nn/index.js';
 import * as ops from '../../src/ops/index.js';
 import { manualSeed } from '../../src/ops/index.js';
 import { noGrad, tensor, tidy } from '../../src/tensor/index.js';
@@ -63,4 +63,22 @@ test('bad slots are refused, and lists are not leaked', () => {
   expect(device().memory().buffers).toBe(before + 1);
   width.silence([]);
   expect(device().memory().buffers).toBe(before);
+});
+
+test('channels of a convolution are silenced too; a norm over silenced neurons is refused', () => {
+  manualSeed(2);
+  const width = new Width(6, { name: 'channels' });
+  const [first, second] = [new Conv2d(2, width, 3, { padding: 1 }), new Conv2d(width, 3, 3)];
+  const x = tensor(
+    Float32Array.from({ length: 50 }, (_, i) => Math.cos(i)),
+    { shape: [1, 5, 5, 2] },
+  );
+  const mask = tensor([0, 1, 1, 0, 1, 1]);
+  const wanted = tidy(() => second.forward(ops.mul(ops.relu(first.forward(x)), mask)).dataSync());
+  width.silence([0, 3]);
+  const y = new Sequential(first, new ReLU(), second, new Flatten()).forward(x).dataSync();
+  expect(y.length).toBe(wanted.length);
+  wanted.forEach((value, i) => expect(y[i]).toBeCloseTo(value, 4));
+  const norm = new BatchNorm(width);
+  expect(() => norm.forward(first.forward(x))).toThrow(/BatchNorm 'channels': expected no silenced neurons/);
 });
