@@ -1,83 +1,105 @@
-// Gate scores: sums over the samples m of |a g| per class and of |a|, a, (a == 0), per unit k. Used by gateStats and as
-// the epilogue of linearGradInput and conv2dGradInput, so that all give the same bits.
+// Gate scores: sums over the samples m of |a g| per class and of |a|, a, (a == 0), (a g)^2, per unit k. Used by
+// gateStats and as the epilogue of linearGradInput and conv2dGradInput, so that all give the same bits.
 #pragma once
 #include "cpu/rows.h"
 #include "kernels/labels.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 
-// Columns [k, k + cols) of stats [C + 3, K], a, g [M, K], cols a multiple of N. Rows stream through two at a time and
+// The rows of stats below those of the classes: |a|, a, (a == 0), (a g)^2.
+constexpr int kGateTotals = 4;
+
+// Columns [k, k + cols) of stats [C + 4, K], a, g [M, K], cols a multiple of N. Rows stream through four at a time and
 // the sums stay in L1; the order over m is fixed.
-GYRUS_INLINE void gateColumns(const Rows<float>& stats, const Rows<float>& a, const Rows<float>& g,
-                              const int32_t* labels, int64_t label_step, VecF scale, int64_t k, int64_t cols) {
+template <int R>
+GYRUS_INLINE void gateRows(const Rows<float>& stats, const Rows<float>& a, const Rows<float>& g, const int32_t* labels,
+                           int64_t label_step, VecF scale, int64_t m, int64_t k, int64_t cols) {
   const VecF one = VecF::broadcast(1.0f), zero = VecF::zero();
-  float *absolute = stats.row(stats.rows - 3) + k, *sum = absolute + stats.ld, *zeros = sum + stats.ld;
-  const auto addTo = [](float* p, VecF v) { (VecF::load(p) + v).store(p); };
-  int64_t m = 0;
-  for (; m + 2 <= a.rows; m += 2) {
-    const float *a0 = a.row(m) + k, *a1 = a.row(m + 1) + k, *g0 = g.row(m) + k, *g1 = g.row(m + 1) + k;
-    float *class0 = stats.row(labels[m * label_step]) + k, *class1 = stats.row(labels[(m + 1) * label_step]) + k;
-    for (int64_t c = 0; c < cols; c += VecF::N) {
-      const VecF x = VecF::load(a0 + c), y = VecF::load(a1 + c);
-      addTo(class0 + c, abs(x * (VecF::load(g0 + c) * scale)));
-      addTo(class1 + c, abs(y * (VecF::load(g1 + c) * scale)));
-      addTo(absolute + c, abs(x) + abs(y));
-      addTo(sum + c, x + y);
-      addTo(zeros + c, select(x == zero, one, zero) + select(y == zero, one, zero));
+  float* const totals = stats.row(stats.rows - kGateTotals) + k;
+  const float *const am = a.row(m) + k, *const gm = g.row(m) + k;
+  const int64_t ld = stats.ld, lda = a.ld, ldg = g.ld;
+  float* of_class[R];
+  for (int r = 0; r < R; ++r) of_class[r] = stats.row(labels[(m + r) * label_step]) + k;
+  for (int64_t c = 0; c < cols; c += VecF::N) {
+    VecF absolute = zero, sum = zero, zeros = zero, squares = zero;
+    for (int r = 0; r < R; ++r) {
+      const VecF x = VecF::load(am + r * lda + c), score = x * (VecF::load(gm + r * ldg + c) * scale);
+      float* const p = of_class[r] + c;
+      (VecF::load(p) + abs(score)).store(p);
+      absolute = absolute + abs(x);
+      sum = sum + x;
+      zeros = zeros + select(x == zero, one, zero);
+      squares = fma(score, score, squares);
+    }
+    float* p = totals + c;
+    for (const VecF add : {absolute, sum, zeros, squares}) {
+      (VecF::load(p) + add).store(p);
+      p += ld;
     }
   }
-  if (m == a.rows) return;
-  const float *am = a.row(m) + k, *gm = g.row(m) + k;
-  float* of_class = stats.row(labels[m * label_step]) + k;
-  for (int64_t c = 0; c < cols; c += VecF::N) {
-    const VecF x = VecF::load(am + c);
-    addTo(of_class + c, abs(x * (VecF::load(gm + c) * scale)));
-    addTo(absolute + c, abs(x));
-    addTo(sum + c, x);
-    addTo(zeros + c, select(x == zero, one, zero));
-  }
+}
+GYRUS_INLINE void gateColumns(const Rows<float>& stats, const Rows<float>& a, const Rows<float>& g,
+                              const int32_t* labels, int64_t label_step, VecF scale, int64_t k, int64_t cols) {
+  int64_t m = 0;
+  for (; m + 4 <= a.rows; m += 4) gateRows<4>(stats, a, g, labels, label_step, scale, m, k, cols);
+  for (; m < a.rows; ++m) gateRows<1>(stats, a, g, labels, label_step, scale, m, k, cols);
 }
 
 // One column, one number at a time: the tail of f32, and f64.
 template <class T>
 GYRUS_INLINE void gateColumn(const Rows<float>& stats, const Rows<T>& a, const Rows<T>& g, const int32_t* labels,
                              int64_t label_step, T scale, int64_t k) {
-  T absolute = 0, sum = 0, zeros = 0;
+  T absolute = 0, sum = 0, zeros = 0, squares = 0;
   for (int64_t m = 0; m < a.rows; ++m) {
     const T x = a.row(m)[k], score = x * (g.row(m)[k] * scale);
     stats.row(labels[m * label_step])[k] += static_cast<float>(score < 0 ? -score : score);
     absolute += x < 0 ? -x : x;
     sum += x;
     zeros += x == 0;
+    squares += score * score;
   }
-  float* total = stats.row(stats.rows - 3) + k;
-  total[0] += static_cast<float>(absolute);
-  total[stats.ld] += static_cast<float>(sum);
-  total[2 * stats.ld] += static_cast<float>(zeros);
+  float* total = stats.row(stats.rows - kGateTotals) + k;
+  for (const T add : {absolute, sum, zeros, squares}) {
+    *total += static_cast<float>(add);
+    total += stats.ld;
+  }
 }
 
-// stats f32 [C + 3, K] <- a, g [M, K], labels i32 [M]. A label out of range throws before anything is written.
+// stats f32 [C + 4, K] <- a, g [M, K], labels i32 [M]. A label out of range throws before anything is written.
 template <class T>
 void accumulateGate(const char* op, const Args& args, const View& stats_view, const View& a_view, const View& g_view,
                     const View& labels_view, double scale) {
   const Rows<float> stats = readRows<float>(args, stats_view);
   const Rows<T> a = readRows<T>(args, a_view), g = readRows<T>(args, g_view);
   const int32_t* labels = labels_view.as<int32_t>();
-  const int64_t step = labels_view.rank > 0 ? labels_view.stride[0] : 0, classes = stats.rows - 3;
+  const int64_t step = labels_view.rank > 0 ? labels_view.stride[0] : 0, classes = stats.rows - kGateTotals;
   for (int64_t m = 0; m < a.rows; ++m)
     if (labels[m * step] < 0 || labels[m * step] >= classes) throwLabelOutOfRange(op, labels[m * step], m, classes);
 
+  // Rows of stats that are 4 KiB apart fall on the same few places of L1: then the sums are kept in scratch, padded.
+  const bool crowded = stats.ld % 1024 == 0 && stats.rows <= 64;
+  Rows<float> sums = stats;
+  if (crowded) {
+    sums.ld = stats.cols + 16;
+    sums.data = take<float>(args, stats.rows * sums.ld);
+  }
   constexpr int64_t block = 256;  // columns of a piece of work; a multiple of every vector
   parallelRange(divUp(stats.cols, block), a.rows * block * 4, [&](int64_t from, int64_t to) {
     const int64_t end = least(stats.cols, to * block);
     int64_t k = from * block;
+    if (crowded)
+      for (int64_t r = 0; r < stats.rows; ++r)
+        for (int64_t c = k; c < end; ++c) sums.row(r)[c] = stats.row(r)[c];
     if constexpr (sizeof(T) == 4) {
       const VecF s = VecF::broadcast(static_cast<float>(scale));
       const int64_t whole = (end - k) / VecF::N * VecF::N;
-      gateColumns(stats, a, g, labels, step, s, k, whole);
+      gateColumns(sums, a, g, labels, step, s, k, whole);
       k += whole;
     }
-    for (; k < end; ++k) gateColumn<T>(stats, a, g, labels, step, static_cast<T>(scale), k);
+    for (; k < end; ++k) gateColumn<T>(sums, a, g, labels, step, static_cast<T>(scale), k);
+    if (crowded)
+      for (int64_t r = 0; r < stats.rows; ++r)
+        for (int64_t c = from * block; c < end; ++c) stats.row(r)[c] = sums.row(r)[c];
   });
   stats.flush();
 }
@@ -87,7 +109,7 @@ void accumulateGate(const char* op, const Args& args, const View& stats_view, co
 template <class T>
 class SampleGate {
  public:
-  // stats f32 [C + 3, K], a, g [N * positions, K], labels i32 [N]. A label out of range throws.
+  // stats f32 [C + 4, K], a, g [N * positions, K], labels i32 [N]. A label out of range throws.
   SampleGate(const char* op, const Args& args, const View& stats, const View& a, const View& g, const View& labels,
              double scale, int64_t positions)
       : stats_(readRows<float>(args, stats)),
@@ -98,7 +120,7 @@ class SampleGate {
         samples_(labels.shape[0]),
         positions_(positions),
         scale_(static_cast<T>(scale)) {
-    const int64_t classes = stats_.rows - 3;
+    const int64_t classes = stats_.rows - kGateTotals;
     for (int64_t n = 0; n < samples_; ++n)
       if (label(n) < 0 || label(n) >= classes) throwLabelOutOfRange(op, label(n), n, classes);
     sums_ = take<T>(args, samples_ * 4 * a_.cols);
@@ -119,13 +141,15 @@ class SampleGate {
     parallelRange(a_.cols, samples_ * 8, [&](int64_t from, int64_t to) {
       const T part = T(1) / static_cast<T>(positions_);
       for (int64_t k = from; k < to; ++k) {
-        T total[3] = {0, 0, 0};
+        T total[kGateTotals] = {};
         for (int64_t n = 0; n < samples_; ++n) {
           const T* sum = sums_ + n * 4 * a_.cols + k;
           stats_.row(label(n))[k] += static_cast<float>(sum[0] < 0 ? -sum[0] : sum[0]);
           for (int i = 0; i < 3; ++i) total[i] += sum[(i + 1) * a_.cols] * part;
+          total[3] += sum[0] * sum[0];
         }
-        for (int i = 0; i < 3; ++i) stats_.row(stats_.rows - 3 + i)[k] += static_cast<float>(total[i]);
+        for (int i = 0; i < kGateTotals; ++i)
+          stats_.row(stats_.rows - kGateTotals + i)[k] += static_cast<float>(total[i]);
       }
     });
     stats_.flush();

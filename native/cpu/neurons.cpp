@@ -131,7 +131,7 @@ void unitUtility(const Args& args) {
   age.flush();
 }
 
-// stats f32 [C + 3, K] <- a, g [M, K], labels i32 [M / positions]
+// stats f32 [C + 4, K] <- a, g [M, K], labels i32 [M / positions]
 template <class T>
 void gateStatsOf(const Args& args) {
   const auto& p = args.as<GateStatsParams>();

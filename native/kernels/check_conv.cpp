@@ -88,9 +88,9 @@ void conv2dGradInput(Checker& c) {
   const View& stats = c.out(1);
   c.dtype(stats, "stats", DType::F32);
   c.rank(stats, "stats", 2);
-  if (stats.shape[0] < 3 || stats.shape[1] != dx.shape[3])
+  if (stats.shape[0] < 4 || stats.shape[1] != dx.shape[3])
     c.fail(Code::Shape,
-           "stats: expected [classes + 3, " + std::to_string(dx.shape[3]) + "], got " + describeShape(stats));
+           "stats: expected [classes + 4, " + std::to_string(dx.shape[3]) + "], got " + describeShape(stats));
   c.dtype(c.in(next), "a", dx.dtype);
   c.sameShape(c.in(next), "a", dx);
   c.tensor(c.in(next + 1), "labels", DType::I32, {dx.shape[0]});

@@ -88,8 +88,8 @@ void linearGradInput(Checker& c) {
   const View& stats = c.out(1);
   c.dtype(stats, "stats", DType::F32);
   c.rank(stats, "stats", 2);
-  if (stats.shape[0] < 3 || stats.shape[1] != k)
-    c.fail(Code::Shape, "stats: expected [classes + 3, " + std::to_string(k) + "], got " + describeShape(stats));
+  if (stats.shape[0] < 4 || stats.shape[1] != k)
+    c.fail(Code::Shape, "stats: expected [classes + 4, " + std::to_string(k) + "], got " + describeShape(stats));
   c.tensor(c.in(2), "a", dx.dtype, {m, k});
   c.tensor(c.in(3), "labels", DType::I32, {m});
 }

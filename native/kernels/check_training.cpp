@@ -125,9 +125,9 @@ void gateStats(Checker& c) {
   c.tensor(c.in(2), "labels", DType::I32, {a.shape[0] / positions});
   c.dtype(stats, "stats", DType::F32);
   c.rank(stats, "stats", 2);
-  if (stats.shape[0] < 3 || stats.shape[1] != a.shape[1])
+  if (stats.shape[0] < 4 || stats.shape[1] != a.shape[1])
     c.fail(Code::Shape,
-           "stats: expected [classes + 3, " + std::to_string(a.shape[1]) + "], got " + describeShape(stats));
+           "stats: expected [classes + 4, " + std::to_string(a.shape[1]) + "], got " + describeShape(stats));
 }
 
 void gatherRows(Checker& c) {

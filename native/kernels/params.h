@@ -84,10 +84,11 @@ struct MatmulParams {};
 struct LinearParams {
   double bias, activation, residual, rows, cols;
 };
-// out dx T [M, k] contiguous (+ inout stats f32 [C + 3, k] when score != 0) <- in g [M, n], w [N, K], then as flagged
+// out dx T [M, k] contiguous (+ inout stats f32 [C + 4, k] when score != 0) <- in g [M, n], w [N, K], then as flagged
 // a [M, k] and labels i32 [M] when score != 0, rows, cols;  dx = g w. The score epilogue adds, for c = labels[m]:
-//   stats[c][k] += |a*dx|;  stats[C][k] += |a|;  stats[C+1][k] += a;  stats[C+2][k] += (a == 0)
-// `scale` multiplies dx in the score (the batch size undoes the mean of the loss). Fixed order over m.
+//   stats[c][k] += |a*dx|;  stats[C][k] += |a|;  stats[C+1][k] += a;  stats[C+2][k] += (a == 0);
+//   stats[C+3][k] += (a*dx)^2
+// `scale` multiplies dx in both scores (the batch size undoes the mean of the loss). Fixed order over m.
 struct LinearGradInputParams {
   double score, scale, rows, cols;
 };
@@ -114,7 +115,7 @@ struct Conv2dParams {
   Conv2dShapeParams shape;
   double bias, affine, residual, activation;
 };
-// out dx T [N, H, W, C] contiguous (+ inout stats f32 [classes + 3, C] when score != 0) <- in g [N, OH, OW, F],
+// out dx T [N, H, W, C] contiguous (+ inout stats f32 [classes + 4, C] when score != 0) <- in g [N, OH, OW, F],
 // w, (lists), (a [N, H, W, C], labels i32 [N] when score != 0). The score epilogue is gateStats with H*W positions.
 struct Conv2dGradInputParams {
   Conv2dShapeParams shape;
@@ -235,10 +236,11 @@ struct ClipGradsParams {
 struct UnitScoreParams {
   double kind;
 };
-// inout stats f32 [C + 3, K] <- in a T [M, K], g T [M, K], labels i32 [M / positions];  the score epilogue of
+// inout stats f32 [C + 4, K] <- in a T [M, K], g T [M, K], labels i32 [M / positions];  the score epilogue of
 // linearGradInput alone. Each sample is `positions` rows that follow each other (pixels, tokens): for class c of sample
 // n
 //   stats[c][k] += |sum over its positions of a*g*scale|;  stats[C][k], [C+1][k], [C+2][k] += mean of |a|, a, (a == 0)
+//   stats[C+3][k] += (sum over its positions of a*g*scale)^2
 struct GateStatsParams {
   double scale, positions;
 };

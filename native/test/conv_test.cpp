@@ -186,7 +186,7 @@ TEST_CASE("conv2dGradInput: scores are sums over a sample's positions, as gateSt
         Tensor a = randomTensor(d, k.x(), 3, -1, 1);
         for (std::int64_t i = 0; i < a.size(); i += 3) a.set(i, 0);
         const Tensor labels = randomTensor(DType::I32, {k.N}, 4, 0, 4);
-        const Tensor stats = randomTensor(DType::F32, {7, C}, 5, 0, 1, Layout::Padded);
+        const Tensor stats = randomTensor(DType::F32, {8, C}, 5, 0, 1, Layout::Padded);
         expectAgreement(Op::Conv2dGradInput, {make(d, k.x()), stats}, {g, w, a, labels}, with(k.record(), {1, 7}),
                         {1e-4, 1e-3});
         for (const KernelTable* table : allTables()) {

@@ -151,7 +151,7 @@ TEST_CASE("linearGradInput: the score epilogue equals gateStats, bit for bit") {
         const Tensor g = randomTensor(d, {M, N}, 1, -1, 1), w = randomTensor(d, {N, K}, 2, -1, 1, Layout::Padded);
         Tensor a = randomTensor(d, {M, K}, 3, -1, 1);
         for (std::int64_t i = 0; i < a.size(); i += 3) a.set(i, 0);
-        const Tensor labels = labelsFor(M, 10), stats = randomTensor(DType::F32, {13, K}, 5, 0, 2, Layout::Padded);
+        const Tensor labels = labelsFor(M, 10), stats = randomTensor(DType::F32, {14, K}, 5, 0, 2, Layout::Padded);
         expectAgreement(Op::LinearGradInput, {make(d, {M, K})}, {g, w}, {0, 1, 0, 0}, tolerance(d));
         expectAgreement(Op::LinearGradInput, {make(d, {M, K}), stats}, {g, w, a, labels}, {1, 64, 0, 0}, {1e-4, 1e-3});
         for (const KernelTable* table : allTables()) {

@@ -48,18 +48,29 @@ TEST_CASE("gateStats: sums per class and in total") {
           Tensor a = randomTensor(d, {M, K}, 1, -1, 1, layout);
           for (std::int64_t i = 0; i < a.size(); i += 4) a.set(i, 0);
           const Tensor g = randomTensor(d, {M, K}, 2, -1, 1), labels = randomTensor(DType::I32, {M}, 3, 0, 5);
-          const Tensor stats = randomTensor(DType::F32, {8, K}, 4, 0, 1, layout);
+          const Tensor stats = randomTensor(DType::F32, {9, K}, 4, 0, 1, layout);
           expectAgreement(Op::GateStats, {stats}, {a, g, labels}, {32, 1}, {1e-5, 1e-3});
         }
+}
+
+TEST_CASE("gateStats: more classes than samples, and rows 4 KiB apart") {
+  for (const std::int64_t K : {1, 19, 40, 1024}) {
+    const Tensor a = randomTensor(DType::F32, {33, K}, 1), g = randomTensor(DType::F32, {33, K}, 2);
+    const Tensor labels = randomTensor(DType::I32, {33}, 3, 0, 100);
+    const Tensor stats = randomTensor(DType::F32, {104, K}, 4, 0, 1), few = randomTensor(DType::F32, {9, K}, 5, 0, 1);
+    expectAgreement(Op::GateStats, {stats}, {a, g, labels}, {32, 1}, {1e-5, 1e-3});
+    const Tensor lower = randomTensor(DType::I32, {33}, 6, 0, 5);
+    expectAgreement(Op::GateStats, {few}, {a, g, lower}, {32, 1}, {1e-5, 1e-3});
+  }
 }
 
 TEST_CASE("gateStats: the values of a small case, and NaN only where it belongs") {
   for (const KernelTable* table : allTables()) {
     const Tensor a = of(DType::F32, {3, 2}, {1, 0, -2, 3, 4, NAN}), g = of(DType::F32, {3, 2}, {1, 1, 1, -1, 0.5, 1});
-    const Tensor labels = of(DType::I32, {3}, {1, 0, 1}), stats = zeros(DType::F32, {5, 2});
+    const Tensor labels = of(DType::I32, {3}, {1, 0, 1}), stats = zeros(DType::F32, {6, 2});
     runKernel(*table, Op::GateStats, {stats}, {a, g, labels}, {2, 1});
-    const double expected[] = {4, 6, 6, NAN, 7, NAN, 3, NAN, 0, 1};
-    const std::string wrong = mismatch(stats, of(DType::F32, {5, 2}, {expected, expected + 10}));
+    const double expected[] = {4, 6, 6, NAN, 7, NAN, 3, NAN, 0, 1, 36, NAN};
+    const std::string wrong = mismatch(stats, of(DType::F32, {6, 2}, {expected, expected + 12}));
     CHECK_MESSAGE(wrong.empty(), table->isa, ": ", wrong);
   }
 }
@@ -67,7 +78,7 @@ TEST_CASE("gateStats: the values of a small case, and NaN only where it belongs"
 TEST_CASE("gateStats: a label out of range is named and nothing is written") {
   for (const KernelTable* table : allTables()) {
     const Tensor a = randomTensor(DType::F32, {2, 9}, 1), labels = of(DType::I32, {2}, {0, 5});
-    const Tensor stats = zeros(DType::F32, {8, 9}), before = stats.clone();
+    const Tensor stats = zeros(DType::F32, {9, 9}), before = stats.clone();
     std::string message;
     try {
       runKernel(*table, Op::GateStats, {stats}, {a, a, labels}, {1, 1});

@@ -9,9 +9,9 @@ import { reshape, viewOf } from './movement.js';
 
 /**
  * Where the importance of neurons is accumulated while gradients are computed. Read when backward runs: nothing is added unless
- * it is active and both tensors are set. `stats` f32 [C + 3, K]: rows 0..C-1 per class sum |a * dL/da|, then sum |a|, sum a and the
- * count of a == 0; `labels` i32 [M]; `scale` multiplies the gradient (the batch size undoes the mean of a loss). Where a sample has
- * several positions (pixels, tokens) and a label of its own, |.| is taken of the sum over them, and the others are means over them.
+ * it is active and both tensors are set. `stats` f32 [C + 4, K]: rows 0..C-1 per class sum |a * dL/da|, then sum |a|, sum a, the
+ * count of a == 0 and sum (a * dL/da)^2; `labels` i32 [M]; `scale` multiplies the gradient (the batch size undoes the mean of a loss). Where a sample has
+ * several positions (pixels, tokens) and a label of its own, |.| and the square are taken of the sum over them, and the others are means over them.
  */
 export interface Gate {
   active: boolean;
@@ -45,8 +45,8 @@ export function working(
     const or = samples === rows ? '' : ` or [${samples}]`;
     throw new ShapeError(`${op}: expected gate labels of shape [${rows}]${or}, got ${describe(labels.shape)}`);
   }
-  if (stats.rank !== 2 || stats.shape[0] < 4 || stats.shape[1] !== units) {
-    throw new ShapeError(`${op}: expected gate stats of shape [classes + 3,${units}], got ${describe(stats.shape)}`);
+  if (stats.rank !== 2 || stats.shape[0] < 5 || stats.shape[1] !== units) {
+    throw new ShapeError(`${op}: expected gate stats of shape [classes + 4,${units}], got ${describe(stats.shape)}`);
   }
   return { labels, stats, positions: labels.shape[0] === rows ? 1 : rows / samples };
 }

@@ -1,6 +1,6 @@
 /**
  * GateCollector: running statistics of the neurons of a width, added up inside the backward kernels that hold activation a and
- * gradient dL/da anyway: per class sum |a dL/da|, and over all samples sum |a|, sum a and the number of zeros. The sums are a carried
+ * gradient dL/da anyway: per class sum |a dL/da|, and over all samples sum |a|, sum a, the number of zeros and sum (a dL/da)^2. The sums are a carried
  * array, so they follow the neurons; inside a captured step the labels are an input of the step.
  */
 import { ConfigError, ShapeError } from '../device/index.js';
@@ -21,6 +21,8 @@ export interface GateStats {
   mean: Float64Array;
   /** share of samples with a_j = 0 */
   zeros: Float64Array;
+  /** mean (a_j dL/da_j)^2 */
+  squares: Float64Array;
 }
 
 export class GateCollector implements Gate {
@@ -47,7 +49,7 @@ export class GateCollector implements Gate {
     this.width = width;
     this.classes = classes;
     const { device } = (width.consumers[0] ?? width.producers[0]).weight.array.full;
-    this.#sums = new CarriedArray([classes + 3, width], { role: 'stat', device });
+    this.#sums = new CarriedArray([classes + 4, width], { role: 'stat', device });
     this.#counts = new CarriedArray([classes], { role: 'stat', dtype: 'i32', device });
     width.gate = this;
   }
@@ -72,7 +74,7 @@ export class GateCollector implements Gate {
     return this.#labels?.disposed ? undefined : this.#labels;
   }
 
-  /** f32 [classes + 3, active units] */
+  /** f32 [classes + 4, active units] */
   get stats(): Tensor | undefined {
     return this.#sums.active;
   }
@@ -146,7 +148,7 @@ export class GateCollector implements Gate {
   }
 
   #means(sums: Float32Array, counts: Int32Array): GateStats {
-    const units = sums.length / (this.classes + 3);
+    const units = sums.length / (this.classes + 4);
     const samples = counts.reduce((sum, n) => sum + n, 0);
     const row = (c: number, divisor: number): Float64Array =>
       Float64Array.from(sums.subarray(c * units, (c + 1) * units), (sum) => (divisor > 0 ? sum / divisor : 0));
@@ -157,6 +159,7 @@ export class GateCollector implements Gate {
       meanAbs: row(this.classes, samples),
       mean: row(this.classes + 1, samples),
       zeros: row(this.classes + 2, samples),
+      squares: row(this.classes + 3, samples),
     };
   }
 }

@@ -7,6 +7,7 @@
  *   taylor-sum-abs  sum |w g|
  *   taylor-gate     mean over samples of |a dL/da|                                         Molchanov et al. 2017, arXiv 1611.06440
  *   class-taylor    sum_c w_c s_cj / sum_k s_ck, s_cj the mean of |a_j dL/da_j| over class c
+ *   fisher          mean over samples of (a dL/da)^2                                       Theis et al. 2018, arXiv 1801.05787
  *   activation      mean |a|                                                               ibid.
  *   apoz            1 - share of samples with a = 0                                        Hu et al. 2016, arXiv 1607.03250
  *   dormant         mean |a_j| / mean over k of mean |a_k|                                 Sokar et al. 2023, arXiv 2302.12902
@@ -23,6 +24,7 @@ import type { GateStats } from './collector.js';
 export const scoreNames = [
   'class-taylor',
   'taylor-gate',
+  'fisher',
   'taylor-weight',
   'taylor-abs-sum',
   'taylor-sum-abs',
@@ -41,7 +43,7 @@ export const classWeightings = ['uniform', 'effective', 'inverse'] as const;
 export type ClassWeighting = (typeof classWeightings)[number];
 
 export interface ScoreOptions {
-  /** What a GateCollector read. Needed by class-taylor, taylor-gate, activation, apoz, dormant and cbp. */
+  /** What a GateCollector read. Needed by class-taylor, taylor-gate, fisher, activation, apoz, dormant and cbp. */
   stats?: GateStats;
   /** class-taylor: weight per class. Default: the same for all. */
   classWeights?: ArrayLike<number>;
@@ -51,7 +53,7 @@ export interface ScoreOptions {
 
 /** Scores that need what a GateCollector adds up. */
 export function needsStats(name: ScoreName): boolean {
-  return ['class-taylor', 'taylor-gate', 'activation', 'apoz', 'dormant', 'cbp'].includes(name);
+  return ['class-taylor', 'taylor-gate', 'fisher', 'activation', 'apoz', 'dormant', 'cbp'].includes(name);
 }
 /** Scores that need gradients of the weights. */
 export function needsGrads(name: ScoreName): boolean {
@@ -284,6 +286,8 @@ export async function scoreUnits(width: Width, name: ScoreName, options: ScoreOp
     }
     case 'class-taylor':
       return classTaylor(expectStats(name, width, options.stats).perClass, options.classWeights);
+    case 'fisher':
+      return Float64Array.from(expectStats(name, width, options.stats).squares);
     case 'activation':
       return Float64Array.from(expectStats(name, width, options.stats).meanAbs);
     case 'apoz':

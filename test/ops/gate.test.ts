@@ -21,7 +21,7 @@ function setUp(): { a: Tensor; w: Tensor; gate: ops.Gate } {
   const gate = {
     active: true,
     labels: tensor(Int32Array.from(labelList)),
-    stats: ops.zeros([classes + 3, units]),
+    stats: ops.zeros([classes + 4, units]),
     scale: rows,
   };
   return { a, w, gate };
@@ -29,7 +29,7 @@ function setUp(): { a: Tensor; w: Tensor; gate: ops.Gate } {
 
 function expected(a: Tensor, g: Tensor): number[] {
   const [x, d] = [a.dataSync(), g.dataSync()];
-  const out = new Array<number>((classes + 3) * units).fill(0);
+  const out = new Array<number>((classes + 4) * units).fill(0);
   for (let m = 0; m < rows; m++) {
     for (let k = 0; k < units; k++) {
       const value = x[m * units + k];
@@ -37,6 +37,7 @@ function expected(a: Tensor, g: Tensor): number[] {
       out[classes * units + k] += Math.abs(value);
       out[(classes + 1) * units + k] += value;
       out[(classes + 2) * units + k] += +(value === 0);
+      out[(classes + 3) * units + k] += (value * d[m * units + k] * rows) ** 2;
     }
   }
   return out;
@@ -68,7 +69,7 @@ test('it adds up over steps, and rests when inactive or without labels', () => {
     gate.active = true;
     gate.labels = undefined;
     step();
-    check(gate, new Array<number>((classes + 3) * units).fill(0));
+    check(gate, new Array<number>((classes + 4) * units).fill(0));
     gate.labels = labels;
     const g = step();
     step();
@@ -88,7 +89,7 @@ test('labels and sums that do not fit are refused', () => {
     gate.labels = tensor([0, 1, 2, 0, 1]);
     expect(run).toThrow(DTypeError);
     gate.labels = tensor(Int32Array.from(labelList));
-    gate.stats = ops.zeros([classes + 3, units + 1]);
+    gate.stats = ops.zeros([classes + 4, units + 1]);
     expect(run).toThrow(ShapeError);
   });
 });

@@ -126,6 +126,7 @@ describe('scores against f64', () => {
     'taylor-abs-sum': () => rows((w, g) => w * g).map(Math.abs),
     'taylor-sum-abs': () => rows((w, g) => Math.abs(w * g)),
     'taylor-gate': () => perUnit((a, g) => Math.abs(a * g)),
+    fisher: () => perUnit((a, g) => (a * g) ** 2),
     'class-taylor': () =>
       Array.from({ length: 9 }, (_, j) =>
         perClass.reduce((s, row, c) => s + (weights[c] * row[j]) / row.reduce((t, v) => t + v, 0), 0),

@@ -97,7 +97,7 @@ void linear(const Args& args) {
   g.run(take<T>(args, g.scratchSize()));
 }
 
-// dx [M, k] = g [M, n] w (+ stats [C + 3, k] <- a [M, k], labels [M])
+// dx [M, k] = g [M, n] w (+ stats [C + 4, k] <- a [M, k], labels [M])
 template <class T>
 void linearGradInput(const Args& args) {
   const auto& p = args.as<LinearGradInputParams>();

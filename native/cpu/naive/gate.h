@@ -4,7 +4,7 @@
 
 namespace gyrus::cpu::naive {
 
-// stats f32 [C + 3, K], a [M, K], g [M, K], labels i32 [M / positions]; see GateStatsParams.
+// stats f32 [C + 4, K], a [M, K], g [M, K], labels i32 [M / positions]; see GateStatsParams.
 template <class T>
 void accumulateGate(const char* op, const View& stats, const View& a, const View& g, const View& labels, double scale,
                     std::int64_t positions = 1);

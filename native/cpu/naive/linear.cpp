@@ -95,7 +95,7 @@ struct Linear {
   }
 };
 
-// dx [M, k] (+ stats [C + 3, k]) <- g [M, n], w [N, K] (+ a [M, k], labels [M])
+// dx [M, k] (+ stats [C + 4, k]) <- g [M, n], w [N, K] (+ a [M, k], labels [M])
 template <class T>
 struct LinearGradInput {
   static void run(const Args& args) {

@@ -16,7 +16,7 @@ void accumulateGate(const char* op, const View& stats, const View& av, const Vie
   const Rows<float> s(stats);
   const Rows<T> a(av), g(gv);
   const Line<std::int32_t> labels(lv);
-  const std::int64_t classes = s.rows - 3;
+  const std::int64_t classes = s.rows - 4;
   for (std::int64_t n = 0; n < labels.n; ++n)
     if (labels[n] < 0 || labels[n] >= classes) throwLabelOutOfRange(op, labels[n], n, classes);
   std::vector<double> sum(static_cast<std::size_t>(s.rows));
@@ -33,6 +33,7 @@ void accumulateGate(const char* op, const View& stats, const View& av, const Vie
         total[2] += (x == 0) / double(positions);
       }
       sum[static_cast<std::size_t>(labels[n])] += std::fabs(score);
+      total[3] += score * score;
     }
     for (std::int64_t c = 0; c < s.rows; ++c) s(c, k) = float(s(c, k) + sum[static_cast<std::size_t>(c)]);
   }
@@ -99,7 +100,7 @@ struct UnitUtility {
   }
 };
 
-// stats f32 [C + 3, K] <- a, g [M, K], labels [M / positions]
+// stats f32 [C + 4, K] <- a, g [M, K], labels [M / positions]
 void gateStats(const Args& args) {
   const auto& p = args.as<GateStatsParams>();
   const auto positions = static_cast<std::int64_t>(p.positions);
