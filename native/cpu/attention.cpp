@@ -301,6 +301,8 @@ struct Backward {
         x.store(p + j);
         (x * (V::load(ds + j) - delta)).store(ds + j);
       }
+      // Zero times a NaN ahead is no zero.
+      for (int64_t j = visible(e, q0 + i, k0, nk); j < end; ++j) p[j] = ds[j] = T(0);
     }
   }
 };

@@ -138,6 +138,7 @@ class SampleGate {
     parallelRange(samples_, positions_ * a_.cols * 4, [&](int64_t from, int64_t to) { samples(from, to); });
   }
   void finish() const {
+    if (positions_ == 0) return;
     parallelRange(a_.cols, samples_ * 8, [&](int64_t from, int64_t to) {
       const T part = T(1) / static_cast<T>(positions_);
       for (int64_t k = from; k < to; ++k) {

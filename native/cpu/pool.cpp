@@ -68,6 +68,7 @@ template <class T, bool Max>
 void pool(const Args& args) {
   using V = Vec<T>;
   const View &y = args.out[0], &xv = args.in[0];
+  if (y.size() == 0) return;
   const Windows s(args.as<Pool2dParams>(), xv);
   const Rows<T> x = readRows<T>(args, xv);
   const int64_t C = y.shape[3], OH = y.shape[1], OW = y.shape[2];
@@ -97,6 +98,7 @@ template <class T>
 void pick(const Args& args) {
   using V = Vec<T>;
   const View &y = args.out[0], &xv = args.in[0];
+  if (y.size() == 0) return;
   const Windows s(args.as<Pool2dParams>(), xv);
   const Rows<T> x = readRows<T>(args, xv), values = readRows<T>(args, args.in[1]);
   const int64_t C = y.shape[3], OH = y.shape[1], OW = y.shape[2];
@@ -132,6 +134,7 @@ template <class T>
 void pool2dGrad(const Args& args) {
   using V = Vec<T>;
   const View &dxv = args.out[0], &gv = args.in[0];
+  if (dxv.size() == 0) return;
   const auto& p = args.as<Pool2dParams>();
   const bool max = p.kind == double(static_cast<int>(PoolKind::Max));
   const Windows s(p, dxv);

@@ -83,3 +83,19 @@ TEST_CASE("attention: infinite and NaN scores") {
   for (std::int64_t j = 0; j < 20; ++j) k.set(j * 4, -INFINITY);
   expectAgreement(Op::Attention, {make(d, {1, 9, 1, 4}), make(d, {1, 1, 9})}, {q, k, v}, {0, 1}, kForward);
 }
+
+TEST_CASE("attentionGrad: a NaN ahead of a causal query stays ahead") {
+  for (const DType d : {DType::F32, DType::F64}) {
+    const Tensor q = randomTensor(d, {1, 4, 1, 8}, 1), k = randomTensor(d, {1, 4, 1, 8}, 2);
+    Tensor v = randomTensor(d, {1, 4, 1, 8}, 3);
+    v.set(3 * 8 + 2, NAN);
+    const std::vector<double> record = {1, 0.4};
+    const auto y =
+        expectAgreement(Op::Attention, {make(d, {1, 4, 1, 8}), make(d, {1, 1, 4})}, {q, k, v}, record, kForward);
+    const Tensor g = randomTensor(d, {1, 4, 1, 8}, 4);
+    const auto grads =
+        expectAgreement(Op::AttentionGrad, {make(d, {1, 4, 1, 8}), make(d, {1, 4, 1, 8}), make(d, {1, 4, 1, 8})},
+                        {g, y[0], y[1], q, k, v}, record, kBackward);
+    for (std::int64_t i = 0; i < 3 * 8; ++i) CHECK(!std::isnan(grads[0].at(i)));
+  }
+}

@@ -179,8 +179,8 @@ TEST_CASE("dense layer: lists of active neurons, rows or columns or both") {
   struct Case {
     std::int64_t M, N, K, n, k;
   };
-  const Case cases[] = {{19, 37, 45, 20, 31}, {5, 40, 33, 16, 8}, {130, 48, 70, 33, 70},
-                        {1, 9, 12, 0, 5},     {0, 8, 8, 3, 3},    {7, 600, 450, 590, 401}};
+  const Case cases[] = {{19, 37, 45, 20, 31}, {5, 40, 33, 16, 8},  {130, 48, 70, 33, 70}, {1, 9, 12, 0, 5},
+                        {0, 8, 8, 3, 3},      {130, 40, 8, 20, 6}, {3, 9, 5, 4, 0},       {7, 600, 450, 590, 401}};
   for (const DType d : kFloats)
     for (const Case& c : cases)
       for (const double rows : {0.0, 1.0})

@@ -106,9 +106,9 @@ struct GradAxis {
 };
 
 // Which of several scratch areas a piece of work uses; as many as there are threads.
-class Slots {
+class ThreadSlots {
  public:
-  Slots(const Args& args, int n) : n_(n), taken_(take<int>(args, n)) {
+  ThreadSlots(const Args& args, int n) : n_(n), taken_(take<int>(args, n)) {
     for (int i = 0; i < n; ++i) taken_[i] = 0;
   }
   int acquire() {
@@ -195,7 +195,7 @@ struct WeightGradient {
     const int64_t x_size = copies ? divUp(c_groups * XR * x_rows * columns() * b.images, 16) * 16 : 0;
     const int64_t g_size = copies ? panel_step * NR * b.rows * horizontal.outputs * b.images : 0;
     const int threads = Pool::threads();
-    Slots slots(args, threads);
+    ThreadSlots slots(args, threads);
     T* space = take<T>(args, threads * (x_size + g_size));
     parallelFor(parts * groups * panel_parts, [&](int64_t chunk) {
       const int64_t panel = chunk % panel_parts * panel_step, group = chunk / panel_parts % groups;

@@ -23,11 +23,7 @@ struct ConvTile {
   static constexpr int KC = 512;
 
   // The weight gradient: XR channels of x (broadcast) by NR of g (vectors), summed over pixels. Two pointers only.
-#if GYRUS_VEC_AVX512
-  static constexpr int XR = 12;
-#else
   static constexpr int XR = MR;
-#endif
 };
 
 }  // namespace gyrus::cpu::GYRUS_ISA

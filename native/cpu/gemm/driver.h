@@ -82,7 +82,9 @@ struct Gemm {
   // A vector or two times a matrix whose rows are contiguous.
   bool sweeps() const { return !listed.any() && M <= 3 && b_col == 1; }
   // The same once a small B is transposed.
-  bool narrows() const { return VN > 1 && N < NR && a_col == 1 && b_col == 1 && K >= 2 * VN && M >= 2 * N; }
+  bool narrows() const {
+    return !listed.any() && VN > 1 && N < NR && a_col == 1 && b_col == 1 && K >= 2 * VN && M >= 2 * N;
+  }
   // C^T = B^T A^T is the better product: its vectors run along the rows of C. That saves packing a large B once for few
   // rows, or the lanes that a narrow C leaves empty.
   bool turns() const {
@@ -207,7 +209,7 @@ struct Gemm {
         const Vec<T> v = epilogue.bias ? load(epilogue.bias + n, lanes) : Vec<T>::zero();
         store(v, c + at * ldc + n, lanes);
       });
-    if (!listed.any()) finishTile(c, M, N);
+    if (!listed.ofC()) finishTile(c, M, N);
   }
 
   // n lines cut into the fewest tiles of at most MR lines, as evenly as can be: no tile is so low that its few sums

@@ -17,15 +17,16 @@ struct Tile {
   static constexpr int MR = 4, NV = 4;  // 16 numbers; the compiler spills what it must
 #endif
   // With at most this many rows or columns, dot products beat tiles whose lanes are partly empty. The shorter operand's
-  // block of K, in numbers: 24 KiB of f32 in a 32 KiB L1.
+  // block of K, in numbers: 24 of the 32 KiB of an L1.
   static constexpr int FewLines = 16;
-  static constexpr int64_t DotNumbers = 6144;
+  static constexpr int64_t DotNumbers = 24 * 1024 / sizeof(T);
 
   static constexpr int VN = Vec<T>::N;
   static constexpr int NR = NV * VN;
-  // Depth of a block: a packed panel of B is KC * NR numbers (64 KiB with AVX-512 and f32) and lives on the stack.
+  // Depth of a block: a packed panel of B is KC * NR numbers, 25 KiB with AVX2 and 50 with AVX-512; four lie on the
+  // stack.
   static constexpr int KC = 400;
-  // Packed rows of A that one piece of work walks for each panel of B; half of a 1 MiB L2.
+  // Packed rows of A that one piece of work walks for each panel of B, in bytes: they stream from L3.
   static constexpr int BlockBytes = 1024 * 1024;
   // Numbers of A that are packed at a time, if a block of K has no more: half a MiB of f32, an L2.
   static constexpr int64_t PackedNumbers = 1 << 17;
