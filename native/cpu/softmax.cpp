@@ -123,30 +123,54 @@ struct Problem {
   }
 };
 
-// loss [R] <- logits [R, C], labels [R] (+ weights, offsets, margins [C])
+// A row of dlogits from its exponentials in `out`, of the given sum: factor (p - (1-s) onehot - s/C)
 template <class T>
-void crossEntropy(const Args& args) {
+GYRUS_INLINE void finishGrad(T* out, int64_t C, int64_t y, T sum, T factor, T s) {
+  using V = Vec<T>;
+  const T scale = 1 / sum, even = s / static_cast<T>(C);
+  const T of_label = factor * (out[y] * scale - (1 - s) - even);
+  eachVector<T>(C, [&](int64_t c, int lanes) {
+    const V q = load(out + c, lanes) * V::broadcast(scale) - V::broadcast(even);
+    store(q * V::broadcast(factor), out + c, lanes);
+  });
+  out[y] = of_label;
+}
+
+// loss [R] (+ dlogits [R, C]) <- logits [R, C], labels [R] (+ weights, offsets, margins [C])
+template <class T, bool Grad>
+void crossEntropyOf(const Args& args) {
   using V = Vec<T>;
   const Problem<T> p(args, 0, "crossEntropy");
   const int64_t R = p.logits.rows, C = p.logits.cols;
   T* loss = args.out[0].as<T>();
   const int64_t loss_step = args.out[0].rank > 0 ? args.out[0].stride[0] : 0;
   const T s = p.smoothing;
+  const Rows<T> d = writeRows<T>(args, args.out[Grad ? 1 : 0]);
   parallelRange(R, C * 8, [&](int64_t from, int64_t to) {
     for (int64_t r = from; r < to; ++r) {
       const T top = p.top(r);
       V exps = V::zero(), shifted = V::zero();
       eachVector<T>(C, [&](int64_t c, int lanes) {
         const V z = p.z(r, c, lanes) - V::broadcast(top);
-        exps = exps + inLine(exp(z), lanes, T(0));
+        const V e = exp(z);
+        if constexpr (Grad) store(e, d.row(r) + c, lanes);
+        exps = exps + inLine(e, lanes, T(0));
         if (s != 0) shifted = shifted + inLine(z, lanes, T(0));
       });
-      const T log_sum = logOf(reduceAdd(exps));
+      const T sum = reduceAdd(exps), log_sum = logOf(sum);
       T value = (1 - s) * (log_sum - (p.atLabel(r) - top));
       if (s != 0) value += s * (log_sum - reduceAdd(shifted) / static_cast<T>(C));
-      loss[r * loss_step] = p.weights ? p.weights[p.label(r)] * value : value;
+      const T weight = p.weights ? p.weights[p.label(r)] : T(1);
+      loss[r * loss_step] = p.weights ? weight * value : value;
+      if constexpr (Grad) finishGrad(d.row(r), C, p.label(r), sum, weight, s);
     }
   });
+  if constexpr (Grad) d.flush();
+}
+
+template <class T>
+void crossEntropy(const Args& args) {
+  args.outputs == 2 ? crossEntropyOf<T, true>(args) : crossEntropyOf<T, false>(args);
 }
 
 // dlogits [R, C] <- g [R], logits [R, C], labels [R] (+ ...);  g w_y (p - (1-s) onehot - s/C)
@@ -157,7 +181,7 @@ void crossEntropyGrad(const Args& args) {
   const Rows<T> d = writeRows<T>(args, args.out[0]);
   const T* g = args.in[0].as<T>();
   const int64_t g_step = args.in[0].rank > 0 ? args.in[0].stride[0] : 0, C = d.cols;
-  const T s = p.smoothing, even = s / static_cast<T>(C);
+  const T s = p.smoothing;
   parallelRange(d.rows, C * 8, [&](int64_t from, int64_t to) {
     for (int64_t r = from; r < to; ++r) {
       T* out = d.row(r);
@@ -169,13 +193,7 @@ void crossEntropyGrad(const Args& args) {
         store(e, out + c, lanes);
         exps = exps + inLine(e, lanes, T(0));
       });
-      const T scale = 1 / reduceAdd(exps), factor = g[r * g_step] * (p.weights ? p.weights[y] : T(1));
-      const T of_label = factor * (out[y] * scale - (1 - s) - even);
-      eachVector<T>(C, [&](int64_t c, int lanes) {
-        const V q = load(out + c, lanes) * V::broadcast(scale) - V::broadcast(even);
-        store(q * V::broadcast(factor), out + c, lanes);
-      });
-      out[y] = of_label;
+      finishGrad(out, C, y, reduceAdd(exps), g[r * g_step] * (p.weights ? p.weights[y] : T(1)), s);
     }
   });
   d.flush();

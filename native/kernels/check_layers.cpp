@@ -134,7 +134,8 @@ void crossEntropy(Checker& c, bool gradient) {
   c.numbers(4);
   const bool weights = c.flag(0, "weights"), offsets = c.flag(1, "offsets"), margins = c.flag(2, "margins");
   c.range(3, "smoothing", 0, 1);
-  c.outputs(1);
+  const bool both = !gradient && c.args.outputs == 2;
+  c.outputs(both ? 2 : 1);
   int next = gradient ? 1 : 0;  // g comes first
   c.inputs(next + 2 + weights + offsets + margins);
   const View& logits = c.in(next++);
@@ -149,6 +150,7 @@ void crossEntropy(Checker& c, bool gradient) {
     c.tensor(c.in(0), "g", logits.dtype, {rows});
   } else {
     c.tensor(c.out(0), "loss", logits.dtype, {rows});
+    if (both) c.tensor(c.out(1), "dlogits", logits.dtype, {rows, classes});
   }
   if (weights) c.tensor(c.in(next++), "class weights", logits.dtype, {classes});
   if (offsets) c.tensor(c.in(next++), "offsets", logits.dtype, {classes});

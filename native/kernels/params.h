@@ -148,8 +148,8 @@ struct SoftmaxParams {
 struct SoftmaxGradParams {
   double log;
 };
-// out loss T [R] <- in logits [R, C], labels i32 [R], then, in this order and as flagged: class weights [C],
-// offsets [C] (added to the logits), margins [C] (subtracted from the label's logit).
+// out loss T [R] (+ dlogits [R, C] = dloss/dlogits, as a second output) <- in logits [R, C], labels i32 [R], then, in
+// this order and as flagged: weights [C], offsets [C] (added to the logits), margins [C] (off the label's logit).
 //   z = logits + offsets - margins[y] at y;  loss = w[y] * (-(1-s) log p_y - s/C * sum_c log p_c), s = smoothing
 // A label outside 0..C-1 is a sticky error.
 struct CrossEntropyParams {

@@ -86,6 +86,8 @@ TEST_CASE("check: reductions and layers") {
   CHECK(verdict(Op::Linear, {view(F, {2, 4})}, {view(F, {2, 3}), view(F, {4, 3})}, {1, 0, 0, 0, 0}) ==
         "CONFIG linear: expected 3 inputs, got 2");
   CHECK(verdict(Op::CrossEntropy, {view(F, {2})}, {view(F, {2, 3}), view(I, {2})}, {0, 0, 0, 0.1}) == "ok");
+  CHECK(verdict(Op::CrossEntropy, {view(F, {2}), view(F, {2, 2})}, {view(F, {2, 3}), view(I, {2})}, {0, 0, 0, 0})
+            .find("SHAPE crossEntropy: dlogits") == 0);
   CHECK(verdict(Op::CrossEntropy, {view(F, {2})}, {view(F, {2, 3}), view(F, {2})}, {0, 0, 0, 0}) ==
         "DTYPE crossEntropy: labels: expected i32, got f32");
   CHECK(verdict(Op::CrossEntropy, {view(F, {2})}, {view(F, {2, 3}), view(I, {2})}, {0, 0, 0, 2}).find("CONFIG") == 0);

@@ -61,6 +61,7 @@ TEST_CASE("crossEntropy: optional inputs in all combinations") {
           const std::vector<double> record = {double(flags & 1), double(flags >> 1 & 1), double(flags >> 2 & 1),
                                               smoothing};
           expectAgreement(Op::CrossEntropy, {make(d, {R})}, in, record, {1e-5, 1e-5});
+          expectAgreement(Op::CrossEntropy, {make(d, {R}), make(d, {R, C})}, in, record, {1e-5, 1e-5});
           in.insert(in.begin(), randomTensor(d, {R}, 9, -1, 1));
           expectAgreement(Op::CrossEntropyGrad, {make(d, {R, C})}, in, record, {1e-5, 1e-6});
         }
@@ -71,6 +72,7 @@ TEST_CASE("crossEntropy: extreme logits and many rows") {
     const Tensor x = of(d, {5, 3}, {1e4, -1e4, 0, -kInf, 0, 1, -kInf, -kInf, -kInf, NAN, 1, 2, -kInf, 1e4, 1e4});
     const Tensor y = of(DType::I32, {5}, {1, 1, 0, 1, 0});
     const auto loss = expectAgreement(Op::CrossEntropy, {make(d, {5})}, {x, y}, {0, 0, 0, 0}, kClose);
+    expectAgreement(Op::CrossEntropy, {make(d, {5}), make(d, {5, 3})}, {x, y}, {0, 0, 0, 0}, kClose);
     CHECK(loss[0].at(0) == 2e4);
     CHECK(std::isinf(loss[0].at(4)));
     expectAgreement(Op::CrossEntropyGrad, {make(d, {5, 3})}, {of(d, {5}, {1, 1, 1, 1, 1}), x, y}, {0, 0, 0, 0}, kClose);

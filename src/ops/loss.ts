@@ -2,7 +2,7 @@
  * Cross-entropy of logits with the weights, offsets and margins that long-tailed losses are made of, in one kernel.
  */
 import { AutogradError, ConfigError, DTypeError, ShapeError } from '../device/index.js';
-import { describe, type DType, expectDType, noGrad, sameShape, type Tensor } from '../tensor/index.js';
+import { describe, type DType, expectDType, gradEnabled, noGrad, sameShape, type Tensor } from '../tensor/index.js';
 import { add, div, mul, sub } from './binary.js';
 import { compositeRule } from './composite.js';
 import { defineOp, enqueue, expectOptions, expectTensor } from './define.js';
@@ -53,20 +53,21 @@ const crossEntropyGrad = defineOp<Flags>({
   flops: ([, logits]) => 6 * logits.size,
 });
 
-const crossEntropyOp = defineOp<Flags>({
+/** Outputs: the losses and, when `slope`, their gradients with respect to the logits, which the forward pass has at hand. */
+const crossEntropyOp = defineOp<Flags & { slope: boolean }>({
   name: 'crossEntropy',
   forward: (inputs, flags) => {
-    const [logits] = inputs;
-    return enqueue(
-      'crossEntropy',
-      logits.device,
-      [{ shape: [logits.shape[0]], dtype: logits.dtype }],
-      inputs,
-      recordOf(flags),
-    );
+    const [{ device, shape, dtype }] = inputs;
+    const fresh = [{ shape: [shape[0]], dtype }];
+    if (flags.slope) fresh.push({ shape: [...shape], dtype });
+    return enqueue('crossEntropy', device, fresh, inputs, recordOf(flags));
   },
-  backward: ({ inputs, params }, [g]) => [g && crossEntropyGrad([g, ...inputs], params)[0]],
-  saves: { inputs: 'all' },
+  backward: ({ inputs, outputs: [, slope], params }, [g]) => {
+    if (!g) return [undefined];
+    // A gradient that is to be differentiated again has to know the logits.
+    return [!slope || gradEnabled() ? crossEntropyGrad([g, ...inputs], params)[0] : mul(unsqueeze(g, 1), slope)];
+  },
+  saves: { inputs: 'all', outputs: (_, { slope }) => (slope ? [1] : []) },
   flops: ([logits]) => 6 * logits.size,
 });
 
@@ -134,7 +135,9 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
     inputs.push(tensor);
   }
   const flags = { weights: !!classWeights, offsets: !!offsets, margins: !!margins, smoothing: labelSmoothing };
-  const [losses] = crossEntropyOp(inputs, flags);
+  const slope = gradEnabled() && flat.requiresGrad;
+  const [losses, saved] = crossEntropyOp(inputs, { ...flags, slope });
+  if (slope) saved.dispose();
   if (reduction === 'none') return labels.rank === 1 ? losses : reshape(losses, labels.shape);
   if (reduction === 'sum') return sum(losses);
   if (!classWeights) return mean(losses);

@@ -91,7 +91,17 @@ struct Problem {
   const View* margins_ = nullptr;
 };
 
-// loss [R] <- logits [R, C], labels [R] (+ weights, offsets, margins [C])
+// A row of dlogits: factor (p - (1-s) onehot - s/C)
+template <class T>
+void gradRow(const Problem<T>& q, const Rows<T>& d, std::int64_t r, double factor) {
+  const std::int64_t y = q.label(r);
+  const auto logSum = q.logSum(r, y);
+  const double s = q.p.smoothing;
+  for (std::int64_t c = 0; c < d.cols; ++c)
+    d(r, c) = T(factor * (std::exp(-logSum.minus(q.z(r, c, y))) - (c == y ? 1 - s : 0) - s / d.cols));
+}
+
+// loss [R] (+ dlogits [R, C]) <- logits [R, C], labels [R] (+ weights, offsets, margins [C])
 template <class T>
 struct CrossEntropy {
   static void run(const Args& args) {
@@ -105,6 +115,7 @@ struct CrossEntropy {
       if (s != 0)
         for (std::int64_t c = 0; c < q.logits.cols; ++c) value += s / q.logits.cols * logSum.minus(q.z(r, c, y));
       loss[r] = T(q.weight(y) * value);
+      if (args.outputs == 2) gradRow(q, Rows<T>(args.out[1]), r, q.weight(y));
     }
   }
 };
@@ -116,14 +127,7 @@ struct CrossEntropyGrad {
     const Problem<T> q(args, 1, "crossEntropyGrad");
     const Rows<T> d(args.out[0]);
     const Line<T> g(args.in[0]);
-    const double s = q.p.smoothing;
-    for (std::int64_t r = 0; r < d.rows; ++r) {
-      const std::int64_t y = q.label(r);
-      const auto logSum = q.logSum(r, y);
-      const double factor = g[r] * q.weight(y);
-      for (std::int64_t c = 0; c < d.cols; ++c)
-        d(r, c) = T(factor * (std::exp(-logSum.minus(q.z(r, c, y))) - (c == y ? 1 - s : 0) - s / d.cols));
-    }
+    for (std::int64_t r = 0; r < d.rows; ++r) gradRow(q, d, r, g[r] * q.weight(q.label(r)));
   }
 };
 
