@@ -1,23 +1,11 @@
 /**
  * The safety net: what nobody disposed of is freed after a garbage collection, whether it waited in the list or was watched.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { device } from '../../src/device/index.js';
 import * as ops from '../../src/ops/index.js';
 import { SafetyNet, tensor, tidy, type Watched } from '../../src/tensor/index.js';
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1));
-
-async function until(done: () => boolean): Promise<void> {
-  for (let i = 0; i < 200 && !done(); i++) {
-    await turn();
-    collect();
-  }
-}
+import { collectUntil } from '../collect.js';
 
 test('tensors that are dropped are freed: few and many, small and large, kept from a tidy', async () => {
   const before = device().memory().buffers;
@@ -26,7 +14,7 @@ test('tensors that are dropped are freed: few and many, small and large, kept fr
   for (let i = 0; i < 1000; i++) ops.add(a, i);
   ops.zeros([1 << 20]);
   tidy(() => ops.add(a, 1));
-  await until(() => device().memory().buffers === before + 1);
+  await collectUntil(() => device().memory().buffers === before + 1);
   expect(device().memory().buffers).toBe(before + 1);
   expect([...a.dataSync()]).toEqual([1, 2]);
   a.dispose();
@@ -36,7 +24,7 @@ test('a graph that is dropped gives back what it saved', async () => {
   const before = device().memory().buffers;
   const a = tensor([1, 2], { requiresGrad: true });
   for (let i = 0; i < 50; i++) ops.mul(ops.exp(a), a);
-  await until(() => device().memory().buffers === before + 1);
+  await collectUntil(() => device().memory().buffers === before + 1);
   expect(device().memory().buffers).toBe(before + 1);
   a.dispose();
 });
@@ -54,6 +42,6 @@ test('what was removed in time is not freed, what came back is', async () => {
     }
   };
   fill();
-  await until(() => freed.length === 200);
+  await collectUntil(() => freed.length === 200);
   expect(freed.sort((x, y) => x - y)).toEqual(Array.from({ length: 300 }, (_, i) => i).filter((i) => i % 3 !== 1));
 });
