@@ -2,6 +2,7 @@
 // count while the job is open, so that a late one can never touch the next job's counter.
 #include "core/pool.h"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -13,6 +14,7 @@
 
 #include "core/error.h"
 #include "core/features.h"
+#include "core/placement.h"
 #include "core/spin.h"
 
 namespace gyrus {
@@ -76,6 +78,9 @@ class State {
     context_ = context;
     next_.store(0, std::memory_order_relaxed);
     state_.store((epoch_ += kEpoch) | kOpen, std::memory_order_seq_cst);
+    const int here = currentCore();
+    runnerCore_.store(here, std::memory_order_relaxed);
+    makeWay(here);
     wake(chunks - 1);
 
     insideChunk = true;
@@ -137,6 +142,18 @@ class State {
     }
   }
 
+  // Workers that were last seen on the runner's core have to leave it. They do so themselves when they wake there, but
+  // one that spins doesn't get to run once the runner does.
+  void makeWay(int core) {
+    if (core < 0) return;
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      Place& p = places_[i];
+      if (p.core.load(std::memory_order_relaxed) != core) continue;
+      p.core.store(-1, std::memory_order_relaxed);  // until it reports again
+      keepOff(p.thread.load(std::memory_order_acquire), core);
+    }
+  }
+
   void start() {
     const int wanted = threads() - 1;
     stop_.store(false);
@@ -144,7 +161,7 @@ class State {
     const std::uint64_t seen = epoch_;
     for (int i = 0; i < wanted; ++i) {
       try {
-        workers_.emplace_back([this, seen] { loop(seen); });
+        workers_.emplace_back([this, seen, i] { loop(seen, places_[static_cast<std::size_t>(i)]); });
       } catch (const std::system_error&) {
         break;  // The system grants no more threads; fewer give the same results.
       }
@@ -159,12 +176,19 @@ class State {
     }
     for (std::thread& t : workers_) t.join();
     workers_.clear();
+    for (Place& p : places_) p.core.store(-1, std::memory_order_relaxed);
   }
 
-  void loop(std::uint64_t seen) {
+  struct Place {
+    std::atomic<int> thread{0};
+    std::atomic<int> core{-1};
+  };
+
+  void loop(std::uint64_t seen, Place& place) {
     insideChunk = true;  // a chunk's own parallelFor runs inline
+    place.thread.store(currentThread(), std::memory_order_release);
     for (;;) {
-      std::uint64_t s = waitForJob(seen);
+      std::uint64_t s = waitForJob(seen, place);
       if (stop_.load(std::memory_order_acquire)) return;
       for (;;) {
         if (!(s & kOpen)) break;
@@ -181,7 +205,7 @@ class State {
   static bool isNew(std::uint64_t s, std::uint64_t seen) { return (s & ~(kOpen | kInside)) != seen; }
 
   // Spins for a while, since kernels follow each other closely, then sleeps.
-  std::uint64_t waitForJob(std::uint64_t seen) {
+  std::uint64_t waitForJob(std::uint64_t seen, Place& place) {
     const auto until = std::chrono::steady_clock::now() + kSpin;
     do {
       for (int i = 0; i < 64; ++i) {
@@ -189,6 +213,7 @@ class State {
         if (isNew(s, seen) || stop_.load(std::memory_order_acquire)) return s;
         cpuRelax();
       }
+      report(place);
     } while (std::chrono::steady_clock::now() < until);
     std::unique_lock<std::mutex> hold(sleepLock_);
     sleepers_.fetch_add(1, std::memory_order_seq_cst);
@@ -198,11 +223,22 @@ class State {
       return isNew(s, seen) || stop_.load(std::memory_order_seq_cst);
     });
     sleepers_.fetch_sub(1, std::memory_order_relaxed);
+    hold.unlock();
+    const int runner = runnerCore_.load(std::memory_order_relaxed);
+    if (report(place) == runner && runner >= 0) keepOff(place.thread.load(std::memory_order_relaxed), runner);
     return s;
+  }
+
+  static int report(Place& place) {
+    const int core = currentCore();
+    if (place.core.load(std::memory_order_relaxed) != core) place.core.store(core, std::memory_order_relaxed);
+    return core;
   }
 
   std::mutex runner_;  // held by the one stream that runs a parallel job
   std::vector<std::thread> workers_;
+  std::array<Place, kMostThreads> places_;
+  std::atomic<int> runnerCore_{-1};
   std::atomic<int> threads_{0};
   int users_ = 0;
 

@@ -8,6 +8,7 @@
 
 #include "core/graph.h"
 #include "core/loader.h"
+#include "core/placement.h"
 #include "core/spin.h"
 
 namespace gyrus {
@@ -155,6 +156,7 @@ void Stream::push() {
 
 void Stream::wake() {
   if (!sleeping_.load(std::memory_order_seq_cst)) return;
+  producerCore_.store(currentCore(), std::memory_order_relaxed);
   std::lock_guard<std::mutex> hold(sleepLock_);
   sleepSignal_.notify_one();
 }
@@ -178,6 +180,10 @@ bool Stream::waitForWork() {
   sleeping_.store(true, std::memory_order_seq_cst);
   sleepSignal_.wait(hold, ready);
   sleeping_.store(false, std::memory_order_relaxed);
+  hold.unlock();
+  // Woken on the producer's core it would stop the producer.
+  const int core = currentCore();
+  if (core >= 0 && core == producerCore_.load(std::memory_order_relaxed)) keepOff(currentThread(), core);
   return !stop_.load();
 }
 

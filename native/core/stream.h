@@ -121,6 +121,7 @@ class Stream {
   alignas(64) std::atomic<bool> claimed_{false};  // the producer wants to be the executor
   std::atomic<bool> stop_{false};
   std::atomic<bool> sleeping_{false};
+  std::atomic<int> producerCore_{-1};              // of the one who ended the sleep
   std::atomic<std::uint64_t> roomAt_{UINT64_MAX};  // the head that a producer without room waits for
 
   alignas(64) std::mutex executor_;  // who holds it runs entries
