@@ -75,7 +75,7 @@ std::size_t Device::decodeView(const double* command, std::size_t length, std::s
     view.data = block->data + static_cast<std::int64_t>(offset) * unit;
   }
   call_.places.push_back({block, static_cast<std::size_t>(offset) * static_cast<std::size_t>(unit),
-                          static_cast<std::size_t>(end) * static_cast<std::size_t>(unit), at, false});
+                          static_cast<std::size_t>(end) * static_cast<std::size_t>(unit), at, 0});
   return at + 4 + 2 * static_cast<std::size_t>(r);
 }
 

@@ -64,11 +64,13 @@ void Device::write(double handle, double byteOffset, const void* data, std::size
   alive("write");
   Block* block;
   char* target = range("write", handle, byteOffset, bytes, &block);
-  if (recording_) recording_->recordWrite(block, static_cast<std::size_t>(byteOffset), data, bytes);
-  if (bytes == 0) return;
+  const auto record = [&] {
+    if (recording_) recording_->recordWrite(block, static_cast<std::size_t>(byteOffset), data, bytes);
+  };
   if (bytes > stream_.maxBytes()) stream_.drain();
-  if (stream_.idle()) {
-    std::memcpy(target, data, bytes);
+  if (bytes == 0 || stream_.idle()) {
+    record();
+    if (bytes > 0) std::memcpy(target, data, bytes);
     return;
   }
   std::unique_ptr<char[]> staged(new char[bytes]);
@@ -77,7 +79,8 @@ void Device::write(double handle, double byteOffset, const void* data, std::size
   e.target = target;
   e.bytes = bytes;
   e.staged = std::move(staged);
-  stream_.push();
+  record();
+  stream_.push(bytes);
 }
 
 void Device::throwSticky() {
@@ -130,35 +133,28 @@ void Device::enqueue(double* command, std::size_t length) {
 
   // Fresh outputs come last, when nothing but memory can fail any more.
   const auto outputs = static_cast<std::size_t>(call_.outputs);
-  for (std::size_t i = 0; i < outputs; ++i) {
-    Decoded::Place& place = call_.places[i];
-    if (place.block) continue;
-    try {
-      place.block = allocateBlock(place.bytes);
-      try {
-        command[place.at] = handles_.add(place.block);
-      } catch (...) {
-        releaseBlock(place.block);
-        throw;
-      }
-    } catch (...) {
-      for (std::size_t j = 0; j < i; ++j)
-        if (call_.places[j].fresh) {
-          releaseBlock(handles_.remove(command[call_.places[j].at], nameOf(op)));
-          command[call_.places[j].at] = 0;
-        }
-      throw;
+  try {
+    for (std::size_t i = 0; i < outputs; ++i) {
+      Decoded::Place& place = call_.places[i];
+      if (place.block) continue;
+      place.fresh = newBuffer(place.bytes);
+      place.block = handles_.get(place.fresh, nameOf(op));
+      call_.views[i].data = place.block->data + place.start;
     }
-    place.fresh = true;
-    call_.views[i].data = place.block->data + place.start;
+    stream_.next().setCall(op, kernel, call_.outputs, call_.inputs, call_.views.data(), call_.record);
+    if (recording_) {
+      recordedBlocks_.clear();
+      for (const Decoded::Place& place : call_.places) recordedBlocks_.push_back(place.block);
+      recording_->recordCall(op, kernel, call_.views.data(), recordedBlocks_.data(), call_.outputs, call_.inputs,
+                             call_.record.data(), static_cast<int>(call_.record.size()));
+    }
+  } catch (...) {
+    for (std::size_t i = 0; i < outputs; ++i)
+      if (call_.places[i].fresh != 0) releaseBlock(handles_.remove(call_.places[i].fresh, nameOf(op)));
+    throw;
   }
-  if (recording_) {
-    recordedBlocks_.clear();
-    for (const Decoded::Place& place : call_.places) recordedBlocks_.push_back(place.block);
-    recording_->recordCall(op, kernel, call_.views.data(), recordedBlocks_.data(), call_.outputs, call_.inputs,
-                           call_.record.data(), static_cast<int>(call_.record.size()));
-  }
-  stream_.next().setCall(op, kernel, call_.outputs, call_.inputs, call_.views.data(), call_.record);
+  for (std::size_t i = 0; i < outputs; ++i)
+    if (call_.places[i].fresh != 0) command[call_.places[i].at] = call_.places[i].fresh;
   stream_.push();
 }
 
@@ -215,6 +211,7 @@ std::optional<Device::Batch> Device::nextBatch(const std::shared_ptr<Loader>& lo
   const std::optional<std::int64_t> rows = loader->peek();
   if (!rows) return std::nullopt;
   const auto n = static_cast<std::size_t>(*rows);
+  EntryExtra& e = stream_.next().set(Entry::Kind::HandOver);
   const double x = newBuffer(n * static_cast<std::size_t>(loader->features()) * sizeof(float));
   double y;
   try {
@@ -223,7 +220,6 @@ std::optional<Device::Batch> Device::nextBatch(const std::shared_ptr<Loader>& lo
     releaseBlock(handles_.remove(x, "loader"));
     throw;
   }
-  EntryExtra& e = stream_.next().set(Entry::Kind::HandOver);
   e.target = handles_.get(x, "loader")->data;
   e.labels = handles_.get(y, "loader")->data;
   e.loader = loader;

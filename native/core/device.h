@@ -29,7 +29,8 @@ class Device {
   void write(double handle, double byteOffset, const void* data, std::size_t bytes);
   void read(double handle, double byteOffset, std::size_t bytes, Completion completion);
   void readSync(double handle, double byteOffset, void* into, std::size_t bytes);
-  // The call in the first `length` numbers of `command` (see src/device/native.ts); fresh handles are written back.
+  // The call in the first `length` numbers of `command` (see src/device/native.ts); fresh handles are written back
+  // when nothing can fail any more.
   void enqueue(double* command, std::size_t length);
   void fence(Completion completion);
   void sync();
@@ -65,7 +66,7 @@ class Device {
       std::size_t start;  // byte offset of the view
       std::size_t bytes;  // what a fresh output needs
       std::size_t at;     // where its handle stands in the command
-      bool fresh;
+      double fresh;       // the handle of a fresh output, else 0
     };
     std::vector<Place> places;
     std::vector<double> record;

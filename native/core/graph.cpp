@@ -37,6 +37,13 @@ void Program::patchWrite(int input, std::size_t byteOffset) {
   patches_.push_back({steps_.size() - 1, input, byteOffset, true});
 }
 
+void Program::rewind(const Mark& mark) {
+  steps_.erase(steps_.begin() + static_cast<std::ptrdiff_t>(mark.steps), steps_.end());
+  views_.resize(mark.views);
+  record_.resize(mark.record);
+  patches_.erase(patches_.begin() + static_cast<std::ptrdiff_t>(mark.patches), patches_.end());
+}
+
 void Program::run(const std::vector<char*>& bindings, ScratchArena& scratch, const std::atomic<bool>& stop, Op& op) {
   for (const Patch& p : patches_) {
     char* data = bindings[static_cast<std::size_t>(p.input)] + p.offset;
@@ -99,20 +106,35 @@ int Graph::touch(Block* block, bool written) {
   return -1;
 }
 
-void Graph::recordCall(Op op, Kernel kernel, const View* views, Block* const* blocks, int outputs, int inputs,
-                       const double* record, int numbers) {
-  program_->addCall(op, kernel, views, outputs, inputs, record, numbers);
-  for (int i = 0; i < outputs + inputs; ++i) {
-    const int input = touch(blocks[i], i < outputs);
-    if (input >= 0)
-      program_->patchView(i, input, static_cast<std::size_t>(static_cast<char*>(views[i].data) - blocks[i]->data));
+template <class F>
+void Graph::whole(F&& f) {
+  const Program::Mark mark = program_->mark();
+  try {
+    f();
+  } catch (...) {
+    program_->rewind(mark);
+    throw;
   }
 }
 
+void Graph::recordCall(Op op, Kernel kernel, const View* views, Block* const* blocks, int outputs, int inputs,
+                       const double* record, int numbers) {
+  whole([&] {
+    program_->addCall(op, kernel, views, outputs, inputs, record, numbers);
+    for (int i = 0; i < outputs + inputs; ++i) {
+      const int input = touch(blocks[i], i < outputs);
+      if (input >= 0)
+        program_->patchView(i, input, static_cast<std::size_t>(static_cast<char*>(views[i].data) - blocks[i]->data));
+    }
+  });
+}
+
 void Graph::recordWrite(Block* block, std::size_t byteOffset, const void* data, std::size_t bytes) {
-  program_->addWrite(block->data + byteOffset, data, bytes);
-  const int input = touch(block, true);
-  if (input >= 0) program_->patchWrite(input, byteOffset);
+  whole([&] {
+    program_->addWrite(block->data + byteOffset, data, bytes);
+    const int input = touch(block, true);
+    if (input >= 0) program_->patchWrite(input, byteOffset);
+  });
 }
 
 void Graph::finish() {

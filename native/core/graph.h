@@ -26,6 +26,13 @@ class Program {
   void run(const std::vector<char*>& bindings, ScratchArena& scratch, const std::atomic<bool>& stop, Op& op);
   std::size_t calls() const { return steps_.size(); }
 
+  // Where the recording stands, and the way back there.
+  struct Mark {
+    std::size_t steps, views, record, patches;
+  };
+  Mark mark() const { return {steps_.size(), views_.size(), record_.size(), patches_.size()}; }
+  void rewind(const Mark& mark);
+
  private:
   struct Step {
     Op op = Op::Fill;
@@ -81,6 +88,9 @@ class Graph {
   };
   // -1 when the block is no input; else keeps count of it as one the graph touches.
   int touch(Block* block, bool written);
+  // f(), which adds to the program: all of it or nothing.
+  template <class F>
+  void whole(F&& f);
 
   Allocator& allocator_;
   std::uint32_t id_;

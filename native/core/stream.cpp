@@ -78,8 +78,7 @@ void Entry::setCall(Op o, Kernel k, int outs, int ins, const View* views, const 
 }
 
 namespace {
-// Where the record starts.
-const std::uint64_t* unpack(const Entry& e, View* views) {
+void unpack(const Entry& e, View* views, double* record) {
   const std::uint64_t* at = e.words;
   for (int i = 0; i < e.outputs + e.inputs; ++i) {
     View& v = views[i];
@@ -91,7 +90,7 @@ const std::uint64_t* unpack(const Entry& e, View* views) {
     for (int r = 0; r < v.rank; ++r) v.shape[r] = static_cast<std::int64_t>(*at++);
     for (int r = 0; r < v.rank; ++r) v.stride[r] = static_cast<std::int64_t>(*at++);
   }
-  return at;
+  std::memcpy(record, at, static_cast<std::size_t>(e.numbers) * sizeof(double));
 }
 }  // namespace
 
@@ -124,7 +123,6 @@ void Stream::makeRoom(std::size_t stagedBytes) {
     // entries is awaited, so that the two don't meet at every one.
     awaitHead(head + 1, std::min(head + options_.maxCalls / 8 + 1, tail));
   }
-  stagedBytes_.fetch_add(stagedBytes, std::memory_order_relaxed);
 }
 
 // Returns once head_ is `wanted`, or when some time has passed and it is at least `least`.
@@ -149,7 +147,8 @@ void Stream::awaitHead(std::uint64_t least, std::uint64_t wanted) {
   roomAt_.store(UINT64_MAX, std::memory_order_relaxed);
 }
 
-void Stream::push() {
+void Stream::push(std::size_t stagedBytes) {
+  if (stagedBytes > 0) stagedBytes_.fetch_add(stagedBytes, std::memory_order_relaxed);
   tail_.fetch_add(1, std::memory_order_seq_cst);
   wake();
 }
@@ -262,8 +261,8 @@ void Stream::run(Entry& e) {
     if (error_) return;
     guarded(e.op, [&] {
       if (e.packed) {
-        const auto* record = reinterpret_cast<const double*>(unpack(e, views_));
-        runKernel(e.kernel, views_, e.outputs, e.inputs, record, e.numbers, scratch_);
+        unpack(e, views_, record_);
+        runKernel(e.kernel, views_, e.outputs, e.inputs, record_, e.numbers, scratch_);
       } else {
         runKernel(e.kernel, e.extra->views.data(), e.outputs, e.inputs, e.extra->record.data(), e.numbers, scratch_);
       }

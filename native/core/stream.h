@@ -74,13 +74,13 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
   ~Stream();
 
-  // The entry to fill next; waits for room. push() hands it over.
+  // The entry to fill next; waits for room, also for that many bytes of host data. push() hands it over.
   Entry& next(std::size_t stagedBytes = 0) {
     if (stagedBytes > 0 || tail_.load(std::memory_order_relaxed) - seenHead_ >= options_.maxCalls)
       makeRoom(stagedBytes);
     return ring_[tail_.load(std::memory_order_relaxed) & mask_];
   }
-  void push();
+  void push(std::size_t stagedBytes = 0);
 
   // Runs everything queued, on the calling thread.
   void drain() { drainTo(tail_.load(std::memory_order_relaxed)); }
@@ -127,6 +127,7 @@ class Stream {
   alignas(64) std::mutex executor_;  // who holds it runs entries
   ScratchArena scratch_;
   View views_[Entry::kWords / 2];  // of the packed call that runs
+  double record_[Entry::kWords];   // the same call's
   std::optional<Error> error_;     // under executor_
 
   std::mutex sleepLock_;

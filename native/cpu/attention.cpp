@@ -243,9 +243,9 @@ struct Backward {
       scores(b, h, q0, nq, k0, nk, m);
       packRows(q.at(b, h) + q0 * q.time, q.time, nq, e.dim, m.qs, ldd);
       packRows(g.at(b, h) + q0 * g.time, g.time, nq, e.dim, m.gs, ldd);
-      product<T>(nk, ldd, {nq, m.p, 1, ldk, m.gs, ldd, m.dvs, ldd, q0 > first});
-      product<T>(nk, ldd, {nq, m.ds, 1, ldk, m.qs, ldd, m.dks, ldd, q0 > first});
-      if (addQueries) product<T>(nq, ldd, {nk, m.ds, ldk, 1, m.ks, ldd, m.dqs + q0 * ldd, ldd, k0 > 0});
+      overQueries(q0, nq, k0, nk, m.p, m.gs, m.dvs, q0 > first);
+      overQueries(q0, nq, k0, nk, m.ds, m.qs, m.dks, q0 > first);
+      if (addQueries) overKeys(q0, nq, k0, nk, m, m.dqs + q0 * ldd, k0 > 0);
     }
     finish(m.dks, dk.at(b, h) + k0 * dk.time, dk.time, nk, scale);
     finish(m.dvs, dv.at(b, h) + k0 * dv.time, dv.time, nk, T(1));
@@ -260,12 +260,43 @@ struct Backward {
       const int64_t nk = least(keyBlock, e.keys - k0);
       packKeys(b, h, k0, nk, m);
       scores(b, h, q0, nq, k0, nk, m);
-      product<T>(nq, ldd, {nk, m.ds, ldk, 1, m.ks, ldd, m.dqs, ldd, k0 > 0});
+      overKeys(q0, nq, k0, nk, m, m.dqs, k0 > 0);
     }
     finish(m.dqs, dq.at(b, h) + q0 * dq.time, dq.time, nq, scale);
   }
 
  private:
+  // to [nk, D] (+)= of^T rows, from of [nq, nk] and rows [nq, D]. Of a block on the diagonal only the part that is
+  // seen: zero times a NaN is no zero, and what a query doesn't see must not get into its gradients, nor theirs into
+  // it.
+  void overQueries(int64_t q0, int64_t nq, int64_t k0, int64_t nk, const T* of, const T* rows, T* to, bool add) const {
+    if (visible(e, q0, k0, nk) == nk) return product<T>(nk, ldd, {nq, of, 1, ldk, rows, ldd, to, ldd, add});
+    for (int64_t j = 0; j < nk; j += SmallTile::MR) {
+      const int64_t n = least(SmallTile::MR, nk - j);
+      // The first query that sees key j + r of the block; from `common` on they see all n.
+      const auto from = [&](int64_t r) { return most(0, least(nq, k0 + j + r - q0)); };
+      const int64_t common = from(n - 1);
+      product<T>(n, ldd,
+                 {nq - common, of + common * ldk + j, 1, ldk, rows + common * ldd, ldd, to + j * ldd, ldd, add});
+      for (int64_t r = 0; r + 1 < n; ++r)
+        if (const int64_t i = from(r); i < common)
+          product<T>(1, ldd,
+                     {common - i, of + i * ldk + j + r, 1, ldk, rows + i * ldd, ldd, to + (j + r) * ldd, ldd, true});
+    }
+  }
+  // dq [nq, D] (+)= dS k, the same.
+  void overKeys(int64_t q0, int64_t nq, int64_t k0, int64_t nk, const Memory& m, T* to, bool add) const {
+    if (visible(e, q0, k0, nk) == nk) return product<T>(nq, ldd, {nk, m.ds, ldk, 1, m.ks, ldd, to, ldd, add});
+    for (int64_t i = 0; i < nq; i += SmallTile::MR) {
+      const int64_t n = least(SmallTile::MR, nq - i), common = visible(e, q0 + i, k0, nk);
+      product<T>(n, ldd, {common, m.ds + i * ldk, ldk, 1, m.ks, ldd, to + i * ldd, ldd, add});
+      for (int64_t r = 1; r < n; ++r)
+        if (const int64_t own = visible(e, q0 + i + r, k0, nk) - common; own > 0)
+          product<T>(
+              1, ldd,
+              {own, m.ds + (i + r) * ldk + common, ldk, 1, m.ks + common * ldd, ldd, to + (i + r) * ldd, ldd, true});
+    }
+  }
   static void zero(T* p, int64_t n) {
     for (int64_t i = 0; i < n; ++i) p[i] = 0;
   }

@@ -1,5 +1,7 @@
 // Attention against the naive kernels: odd sizes, several blocks of queries and keys, layouts, slices of one
 // projection, causal order, what doesn't count, infinities.
+#include <array>
+
 #include "kernel_support.h"
 
 using namespace gyrus;
@@ -82,6 +84,30 @@ TEST_CASE("attention: infinite and NaN scores") {
   CHECK(std::isnan(y[0].at(3 * 4)));
   for (std::int64_t j = 0; j < 20; ++j) k.set(j * 4, -INFINITY);
   expectAgreement(Op::Attention, {make(d, {1, 9, 1, 4}), make(d, {1, 1, 9})}, {q, k, v}, {0, 1}, kForward);
+}
+
+TEST_CASE("attentionGrad: a NaN in a key, a query or a gradient reaches only what sees it") {
+  const std::int64_t D = 8;
+  // One block; several on the path of whole heads; several on the path of pieces.
+  for (const auto& [T, H, at] : {std::array<std::int64_t, 3>{9, 1, 7}, {150, 9, 131}, {150, 1, 100}, {290, 1, 140}})
+    for (const DType d : {DType::F32, DType::F64})
+      for (int which = 0; which < 3; ++which) {
+        Tensor t[] = {randomTensor(d, {1, T, H, D}, 1), randomTensor(d, {1, T, H, D}, 2),
+                      randomTensor(d, {1, T, H, D}, 3)};  // q, k, g
+        const Tensor v = randomTensor(d, {1, T, H, D}, 4);
+        t[which].set(at * H * D + 2, NAN);
+        const std::vector<double> record = {1, 0.3};
+        const auto y = expectAgreement(Op::Attention, {make(d, {1, T, H, D}), make(d, {1, H, T})}, {t[0], t[1], v},
+                                       record, kForward);
+        const auto grads =
+            expectAgreement(Op::AttentionGrad, {make(d, {1, T, H, D}), make(d, {1, T, H, D}), make(d, {1, T, H, D})},
+                            {t[2], y[0], y[1], t[0], t[1], v}, record, kBackward);
+        // Before the key: its queries. Behind the query or its gradient: the keys it doesn't see.
+        if (which == 1)
+          for (std::int64_t i = 0; i < at * H * D; ++i) CHECK(std::isfinite(grads[0].at(i)));
+        else
+          for (std::int64_t i = (at + 1) * H * D; i < T * H * D; ++i) CHECK(std::isfinite(grads[2].at(i)));
+      }
 }
 
 TEST_CASE("attentionGrad: a NaN ahead of a causal query stays ahead") {

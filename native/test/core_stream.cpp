@@ -1,4 +1,5 @@
 // Stream: order, draining, backpressure, sticky errors, completions, disposal with work queued.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 
@@ -97,6 +98,28 @@ TEST_CASE("stream: disposing with work queued settles every completion and refus
   CHECK(settled == 20);
   CHECK(codeOf([&] { d.alloc(4); }) == Code::Disposed);
   CHECK(codeOf([&] { d.sync(); }) == Code::Disposed);
+}
+
+TEST_CASE("enqueue: without memory for an output the others are given back, whatever became of the command") {
+  TestDevice d;
+  const double x = d.fill(0, 16, -1), kept = d.alloc(64);
+  d.sync();
+  for (int round = 0; round < 3; ++round) {
+    d.release(d.alloc(64));  // something to trim, for which the stream is drained
+    for (int i = 0; i < 5; ++i) d.release(d.twice(x, 16));
+    // Runs while the call waits for memory: another handle stands where the first output's would.
+    const auto caller = std::this_thread::get_id();
+    d.fence([&, caller](const Error*, std::unique_ptr<char[]>) {
+      if (std::this_thread::get_id() == caller) std::fill(std::begin(d.command), std::end(d.command), kept);
+    });
+    const double n = std::floor(0.6 * static_cast<double>(memoryLimit()) / sizeof(float));
+    CHECK(codeOf([&] { d.twoOutputs(x, n); }) == Code::OutOfMemory);
+    d.sync();
+    CHECK(d.memory().buffers == 2);
+    CHECK(d.memory().bytesInUse == 128);
+  }
+  d.release(kept);  // still the buffer it was
+  d.release(x);
 }
 
 TEST_CASE("enqueue: malformed commands are refused and leave nothing behind") {

@@ -1,4 +1,4 @@
-// A device with three kernels of its own, so that the core is tested without the CPU kernels.
+// A device with four kernels of its own, so that the core is tested without the CPU kernels.
 #pragma once
 #include <chrono>
 #include <cstring>
@@ -23,6 +23,7 @@ inline KernelTable& table() {
       if (x[0] < 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
       for (std::int64_t i = 0; i < a.out[0].size(); ++i) a.out[0].as<float>()[i] = 2 * x[i];
     });
+    k.set(Op::Attention, [](const Args&) {});
     k.set(Op::Copy, [](const Args&) { throw Error(Code::Shape, "broken on purpose"); });
     return k;
   }();
@@ -45,6 +46,26 @@ struct TestDevice : Device {
   double broken(double x, std::int64_t n) {
     const double c[] = {double(int(Op::Copy)), 1, 1, 0, 0, 0, 0, 1, double(n), 1, x, 0, 0, 1, double(n), 1};
     return call(c, std::size(c));
+  }
+  // Two fresh outputs, about n floats each, from an input of one.
+  void twoOutputs(double x, double n) {
+    std::vector<double> c = {double(int(Op::Attention)), 2, 3, 2};
+    const auto add = [&](double handle, std::initializer_list<double> shape) {
+      c.insert(c.end(), {handle, 0, 0, double(shape.size())});
+      c.insert(c.end(), shape);
+      if (handle != 0) return static_cast<void>(c.insert(c.end(), shape.size(), 0));
+      std::vector<double> strides;
+      double step = 1;
+      for (auto s = std::rbegin(shape); s != std::rend(shape); step *= *s++) strides.insert(strides.begin(), step);
+      c.insert(c.end(), strides.begin(), strides.end());
+    };
+    add(0, {1, n, 1, 1});
+    add(0, {1, 1, n});
+    add(x, {1, n, 1, 1});
+    add(x, {1, 1, 1, 1});
+    add(x, {1, 1, 1, 1});
+    c.insert(c.end(), {0, 1});
+    call(c.data(), c.size());
   }
   double call(const double* c, std::size_t n) {
     std::memcpy(command, c, n * sizeof(double));
