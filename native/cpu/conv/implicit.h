@@ -81,15 +81,11 @@ struct ImplicitGemm {
     int64_t together = least(images, divUp(64 * MR, per_image));
     if (together > MR) together = together / MR * MR;
     const ConvSource source{vertical.sources, horizontal.sources, ldx, K};
-    const ConvPlan plan = planConv(args, vertical, horizontal, source, together, MR, Tile::KC);
+    const bool plain = !(scale || shift || residual || relu);
+    const ConvPlan plan = planConv(args, vertical, horizontal, source, together, MR, Tile::KC, plain);
 
     const int64_t image_groups = divUp(images, together);
-    int64_t tiles = 0, work = 0;  // of a group of images
-    for (int i = 0; i < plan.classCount; ++i) {
-      const int64_t n = divUp(plan.classes[i].perImage * together, MR);
-      tiles += n;
-      work += 2 * n * MR * plan.classes[i].depth * N;
-    }
+    const int64_t tiles = plan.tiles, work = plan.work * N;  // of a group of images
     // About 1/48 of the whole for each piece of work, but no less than some 10 us. Large weights are shared out by
     // panels, so that each is read once per group of images.
     const int64_t target = most(int64_t{1} << 20, work * image_groups * groups / 48);
@@ -124,18 +120,21 @@ struct ImplicitGemm {
     t.ldy = ldy;
     t.relu = relu;
     t.ld_residual = ld_residual;
+    const bool plain = !(scale || shift || residual || relu);
+    // Of the pixels that no tap reaches.
+    T* const zeros = y + first * per_image * ldy + group * N + panel * NR;
+    const int64_t width = least(N, panel_end * NR) - panel * NR;
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
     for (int c = 0; c < plan.classCount; ++c) {
       const PixelClass& k = plan.classes[c];
+      if (k.firstTile < 0) continue;
+      const bool host = c == plan.host && plan.hasGuests;
       const int64_t pixels = k.perImage * count;
       const int64_t from = most(0, tile - k.firstTile) * MR, to = least(pixels, (tile_end - k.firstTile) * MR);
-      if (from >= to) continue;
       for (int64_t start = from; start < to; start += kTogether * MR) {
         const int64_t end = least(to, start + kTogether * MR);
         for (int b = 0; b < k.blockCount; ++b) {
-          t.segments = k.blocks[b].segments;
-          t.count = k.blocks[b].count;
-          t.add = b > 0;
-          t.finish = b + 1 == k.blockCount;
+          const bool finish = b + 1 == k.blockCount;
           for (int64_t p = panel; p < panel_end; ++p) {
             const int64_t n = group * N + p * NR;
             const int64_t cols = least(NR, N - p * NR);
@@ -145,17 +144,62 @@ struct ImplicitGemm {
             t.y = y + first * per_image * ldy + n;
             t.scale = scale ? scale + n : nullptr;
             t.shift = shift ? shift + n : nullptr;
-            t.bare = !t.add && t.last == VN && !(t.finish && (scale || shift || residual || relu));
             t.residual = residual ? residual + first * per_image * ld_residual + n : nullptr;
-            for (int64_t i = start; i < end; i += MR) {
-              t.source = plan.source + k.first + i;
-              t.pixel = plan.pixel + k.first + i;
-              kernels[least(MR, end - i) - 1](t);
+            t.segments = k.blocks[b].segments;
+            t.count = k.blocks[b].count;
+            t.add = b > 0;
+            t.finish = finish;
+            t.bare = !t.add && t.last == VN && (plain || !finish);
+            // A pixel that one tap only reads has not come near by its neighbours' taps.
+            t.fetch = p == panel && b == 0 && k.depth == K ? K : 0;
+            if (!host || !finish) {
+              tiles(plan, t, kernels, k.first, start, end);
+              continue;
+            }
+            // The memory that is written next is asked for while the products of this tile are made.
+            const int64_t np = panel_end - panel, hosts = divUp(pixels, MR) * np;
+            int64_t at = start / MR * np + (p - panel) * divUp(end - start, MR);
+            for (int64_t i = start; i < end; i += MR, ++at) {
+              for (int64_t q = i + MR; q < least(end, i + 2 * MR); ++q)
+                __builtin_prefetch(t.y + plan.pixel[k.first + q] * ldy, 1);
+              guests(plan, count, at + 1, hosts, [&](int64_t pixel) {
+                for (int64_t j = 0; j < width; j += line) __builtin_prefetch(zeros + pixel * ldy + j, 1);
+              });
+              tiles(plan, t, kernels, k.first, i, least(i + MR, end));
+              guests(plan, count, at, hosts,
+                     [&](int64_t pixel) { memset(zeros + pixel * ldy, 0, static_cast<size_t>(width) * sizeof(T)); });
             }
           }
         }
       }
     }
+  }
+
+  // f(pixel) for those that no tap reaches: the share `at` of `shares`.
+  template <class F>
+  static void guests(const ConvPlan& plan, int64_t images, int64_t at, int64_t shares, F&& f) {
+    if (at == shares) return;
+    for (int c = 0; c < plan.classCount; ++c) {
+      const PixelClass& k = plan.classes[c];
+      if (k.firstTile >= 0) continue;
+      const int64_t all = k.perImage * images;
+      for (int64_t i = all * at / shares; i < all * (at + 1) / shares; ++i) f(plan.pixel[k.first + i]);
+    }
+  }
+
+  // Pixels [from, to) of a class whose lists begin at `first`.
+  static void tiles(const ConvPlan& plan, ConvTileArgs<T>& t, const ConvKernel<T>* kernels, int64_t first, int64_t from,
+                    int64_t to) {
+    t.source = plan.source + first + from;
+    t.pixel = plan.pixel + first + from;
+    t.tiles = (to - from) / MR;
+    if (t.tiles > 0) kernels[MR - 1](t);
+    const int64_t rest = (to - from) % MR;
+    if (rest == 0) return;
+    t.source += t.tiles * MR;
+    t.pixel += t.tiles * MR;
+    t.tiles = 1;
+    kernels[rest - 1](t);
   }
 };
 

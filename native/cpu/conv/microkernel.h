@@ -1,5 +1,5 @@
 // conv_<MR>x<NV>: MR pixels x NV vectors of channels (+)= the pixels' numbers times packed weights, over a list of
-// segments; bias, affine, residual and relu in the store.
+// segments, for one tile of pixels after the other; bias, affine, residual and relu in the store.
 #pragma once
 #include "cpu/conv/plan.h"
 #include "cpu/conv/tiles.h"
@@ -14,10 +14,12 @@ struct ConvTileArgs {
   const Segment* segments;
   int count;
   const T* x;             // what `source` counts from
-  const int64_t* source;  // [MR]
+  const int64_t* source;  // [tiles * MR]
   const T* b;             // packed panel: lines of NV vectors
   T* y;                   // at the panel's first channel of pixel 0
-  const int64_t* pixel;   // [MR]
+  const int64_t* pixel;   // [tiles * MR]
+  int64_t tiles;
+  int64_t fetch;  // numbers of each pixel of the next tile to ask for ahead
   int64_t ldy;
   int last;     // lanes of the last vector that exist in y, 1..N
   bool add;     // not the first block of depth: y holds a partial sum
@@ -34,7 +36,7 @@ template <class T>
 using ConvKernel = void (*)(const ConvTileArgs<T>&);
 
 template <class T, int MR, int NV>
-void convKernel(const ConvTileArgs<T>& t) {
+GYRUS_INLINE void convTile(const ConvTileArgs<T>& t, const int64_t* source, const int64_t* pixel) {
   using V = Vec<T>;
   V acc[MR][NV];
   GYRUS_UNROLL
@@ -45,7 +47,7 @@ void convKernel(const ConvTileArgs<T>& t) {
     const Segment& segment = t.segments[s];
     const T* a[MR];
     GYRUS_UNROLL
-    for (int i = 0; i < MR; ++i) a[i] = t.x + (t.source[i] + segment.a);
+    for (int i = 0; i < MR; ++i) a[i] = t.x + (source[i] + segment.a);
     const T* b = t.b + segment.b * (NV * V::N);
     const int64_t length = segment.length;
     const auto step = [&](int64_t k) GYRUS_LAMBDA_INLINE {
@@ -66,7 +68,7 @@ void convKernel(const ConvTileArgs<T>& t) {
   if (t.bare) {
     GYRUS_UNROLL
     for (int i = 0; i < MR; ++i) {
-      T* y = t.y + t.pixel[i] * t.ldy;
+      T* y = t.y + pixel[i] * t.ldy;
       GYRUS_UNROLL
       for (int j = 0; j < NV; ++j) acc[i][j].store(y + j * V::N);
     }
@@ -74,7 +76,7 @@ void convKernel(const ConvTileArgs<T>& t) {
   }
   GYRUS_UNROLL
   for (int i = 0; i < MR; ++i) {
-    T* y = t.y + t.pixel[i] * t.ldy;
+    T* y = t.y + pixel[i] * t.ldy;
     GYRUS_UNROLL
     for (int j = 0; j < NV; ++j) {
       const int lanes = j == NV - 1 ? t.last : V::N;
@@ -84,11 +86,22 @@ void convKernel(const ConvTileArgs<T>& t) {
       if (t.finish) {
         if (t.scale) v = v * load(t.scale + j * V::N, lanes);
         if (t.shift) v = v + load(t.shift + j * V::N, lanes);
-        if (t.residual) v = v + load(t.residual + t.pixel[i] * t.ld_residual + j * V::N, lanes);
+        if (t.residual) v = v + load(t.residual + pixel[i] * t.ld_residual + j * V::N, lanes);
         if (t.relu) v = max(V::zero(), v);  // the second operand where one is NaN: NaN passes
       }
       store(v, p, lanes);
     }
+  }
+}
+
+template <class T, int MR, int NV>
+void convKernel(const ConvTileArgs<T>& t) {
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t i = 0; i < t.tiles; ++i) {
+    if (t.fetch > 0 && i + 1 < t.tiles)
+      for (int j = MR; j < 2 * MR; ++j)
+        for (int64_t k = 0; k < t.fetch; k += line) __builtin_prefetch(t.x + t.source[i * MR + j] + k);
+    convTile<T, MR, NV>(t, t.source + i * MR, t.pixel + i * MR);
   }
 }
 

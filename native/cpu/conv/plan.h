@@ -87,13 +87,17 @@ struct PixelClass {
   int64_t depth;      // products per output number
   int64_t first;      // of its pixels in the lists
   int64_t perImage;   // pixels per image; the lists go on image by image
-  int64_t firstTile;  // of its tiles, for whole groups of images
+  int64_t firstTile;  // of its tiles, for whole groups of images; -1: they have none, but are guests
 };
 
 // Everything that is the same for all groups of `images` images.
 struct ConvPlan {
   int classCount;
   PixelClass* classes;
+  int host;         // the class with most to compute
+  bool hasGuests;   // pixels that no tap reaches become zeros beside the tiles of the host, while that computes
+  int64_t tiles;    // of a group of images
+  int64_t work;     // of their products, per output number
   int64_t images;   // per group
   int64_t* source;  // [pixels of a group] offset of the base, in numbers; may be negative
   int64_t* pixel;   // [pixels of a group] which output pixel, counted over the group
@@ -133,12 +137,19 @@ inline void cutDepth(const Args& args, PixelClass& k, const Segment* segments, i
 }
 
 inline ConvPlan planConv(const Args& args, const ConvAxis& v, const ConvAxis& h, const ConvSource& source,
-                         int64_t images, int tile, int64_t most_depth) {
+                         int64_t images, int tile, int64_t most_depth, bool guests) {
   const AxisPlan rows = planAxis(args, v), columns = planAxis(args, h);
   const int64_t per_image = v.outputs * h.outputs;
-  ConvPlan plan{0, take<PixelClass>(args, static_cast<int64_t>(rows.classes) * columns.classes), images,
-                take<int64_t>(args, images * per_image), take<int64_t>(args, images * per_image)};
-  int64_t pixels = 0, tiles = 0;
+  ConvPlan plan{0,
+                take<PixelClass>(args, static_cast<int64_t>(rows.classes) * columns.classes),
+                0,
+                false,
+                0,
+                0,
+                images,
+                take<int64_t>(args, images * per_image),
+                take<int64_t>(args, images * per_image)};
+  int64_t pixels = 0;
   const int64_t C = source.channels;
   for (int i = 0; i < rows.classes; ++i)
     for (int j = 0; j < columns.classes; ++j) {
@@ -160,10 +171,10 @@ inline ConvPlan planConv(const Args& args, const ConvAxis& v, const ConvAxis& h,
         }
       cutDepth(args, k, segments, count, most_depth);
       k.first = pixels;
-      k.firstTile = tiles;
       k.perImage = r.members * c.members;
       pixels += k.perImage * images;
-      tiles += divUp(k.perImage * images, tile);
+      const PixelClass& host = plan.classes[plan.host];
+      if (k.depth * k.perImage > host.depth * host.perImage) plan.host = plan.classCount - 1;
       int64_t n = k.first;
       for (int64_t image = 0; image < images; ++image)
         for (int64_t y = 0; y < v.outputs; ++y) {
@@ -175,6 +186,18 @@ inline ConvPlan planConv(const Args& args, const ConvAxis& v, const ConvAxis& h,
           }
         }
     }
+  for (int i = 0; i < plan.classCount; ++i) {
+    PixelClass& k = plan.classes[i];
+    k.firstTile = -1;
+    if (guests && k.depth == 0 && i != plan.host) {
+      plan.hasGuests = true;
+      continue;
+    }
+    k.firstTile = plan.tiles;
+    const int64_t n = divUp(k.perImage * images, tile);
+    plan.tiles += n;
+    plan.work += 2 * n * tile * k.depth;
+  }
   return plan;
 }
 
