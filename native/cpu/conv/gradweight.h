@@ -1,86 +1,15 @@
 // The gradient of a convolution's weights: for each tap, dw [C, F] = sum over pixels of x^T g. Blocks of pixels are
 // copied into panels first, x in groups of XR channels and g in panels of NR, a pixel's numbers side by side and the
 // pixels in the order (row, column, image), columns of x by phase of the stride; then the pixels that a tap reaches are
-// runs in both. A 1x1 kernel reads x and g where they are. With a few channels only, such as an image's three, the taps
-// of a row are copied side by side and count as channels. Pieces of work sum ranges of blocks for ranges of panels;
-// their parts are added in a fixed order.
+// runs in both. A 1x1 kernel reads x and g where they are. With a few channels only, such as an image's three, all taps
+// count as channels, which a copy of x with zeros around it makes equal for all pixels. Pieces of work sum ranges of
+// blocks for ranges of panels; their parts are added in a fixed order.
 #pragma once
 #include "core/pool.h"
-#include "cpu/conv/tiles.h"
-#include "cpu/gemm/microkernel.h"
+#include "cpu/conv/gradkernel.h"
 #include "cpu/rows.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
-
-template <class T>
-struct GradTileArgs {
-  int64_t rows, run;       // runs, and pixels in each
-  const T* x;              // XR numbers of the first pixel
-  const T* g;              // NV vectors of the first pixel
-  int64_t x_row, g_row;    // from run to run
-  int64_t x_step, g_step;  // from pixel to pixel
-  T* sum;                  // [XR][NR], added to
-};
-
-template <class T>
-using GradKernel = void (*)(const GradTileArgs<T>&);
-
-// sum [M, NV vectors] += x^T g over the runs.
-template <class T, int M, int NV>
-void gradKernel(const GradTileArgs<T>& t) {
-  using V = Vec<T>;
-  using Tile = ConvTile<T>;
-  V acc[M][NV];
-  GYRUS_UNROLL
-  for (int i = 0; i < M; ++i) GYRUS_UNROLL
-  for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
-  const int64_t x_step = t.x_step, g_step = t.g_step;
-  for (int64_t r = 0; r < t.rows; ++r) {
-    const T* x = t.x + r * t.x_row;
-    const T* g = t.g + r * t.g_row;
-    for (int64_t n = t.run; n > 0; --n) {
-      V gv[NV];
-      GYRUS_UNROLL
-      for (int j = 0; j < NV; ++j) gv[j] = V::load(g + j * V::N);
-      GYRUS_UNROLL
-      for (int i = 0; i < M; ++i) {
-        const V xv = V::broadcast(x[i]);
-        GYRUS_UNROLL
-        for (int j = 0; j < NV; ++j) acc[i][j] = fma(xv, gv[j], acc[i][j]);
-      }
-      x += x_step;
-      g += g_step;
-    }
-  }
-  GYRUS_UNROLL
-  for (int i = 0; i < M; ++i) GYRUS_UNROLL
-  for (int j = 0; j < NV; ++j) {
-    T* p = t.sum + i * Tile::NR + j * V::N;
-    (V::load(p) + acc[i][j]).store(p);
-  }
-}
-
-template <class T>
-struct GradKernels {
-  static constexpr int XR = ConvTile<T>::XR, NV = ConvTile<T>::NV;
-  GradKernel<T> kernel[NV][XR];
-  GradKernels() { fill<NV, XR>(); }
-
-  static const GradKernel<T>* of(int vectors) {
-    static const GradKernels set;
-    return set.kernel[vectors - 1];
-  }
-
- private:
-  template <int V, int M>
-  void fill() {
-    kernel[V - 1][M - 1] = gradKernel<T, M, V>;
-    if constexpr (M > 1)
-      fill<V, M - 1>();
-    else if constexpr (V > 1)
-      fill<V - 1, XR>();
-  }
-};
 
 // One axis of the weight gradient.
 struct GradAxis {
@@ -92,6 +21,8 @@ struct GradAxis {
     *from = shift >= 0 ? 0 : least(outputs, divUp(-shift, stride));
     *to = shift >= sources ? *from : most(*from, least(outputs, (sources - 1 - shift) / stride + 1));
   }
+  // Source positions from the first tap of an output position to the last tap of the n-th after it.
+  int64_t reach(int64_t n) const { return most(0, n - 1) * stride + (taps - 1) * dilation + 1; }
   // Whether any tap reaches source positions of this remainder by the stride.
   bool wanted(int64_t phase) const {
     for (int64_t t = 0; t < least(taps, stride); ++t)
@@ -137,8 +68,8 @@ struct WeightGradient {
 
   static constexpr int64_t kPixels = 128;
 
-  // The taps of a row as channels.
-  bool folded() const { return C < XR && horizontal.taps > 1; }
+  // The taps as channels.
+  bool folded() const { return C < XR && vertical.taps * horizontal.taps > 1; }
   // x and g where they are: one tap that always lies inside, and no vector of g that reaches beyond a pixel.
   bool direct() const {
     const auto inside = [](const GradAxis& a) {
@@ -146,10 +77,9 @@ struct WeightGradient {
     };
     return inside(vertical) && inside(horizontal) && N % VN == 0;
   }
-  // Channels, taps of a row and columns as they lie in the packed x.
-  int64_t depth() const { return folded() ? C * horizontal.taps : C; }
-  int64_t across() const { return folded() ? 1 : horizontal.taps; }
-  int64_t columns() const { return folded() ? horizontal.outputs : horizontal.sources; }
+  // Channels and taps as the sums have them.
+  int64_t depth() const { return folded() ? C * vertical.taps * horizontal.taps : C; }
+  int64_t taps() const { return folded() ? 1 : vertical.taps * horizontal.taps; }
 
   // Block of pixels: so many images and rows of the output.
   struct Blocks {
@@ -162,6 +92,10 @@ struct WeightGradient {
     const int64_t pixels = least(1024, most(192, 512 * 1024 / bytes));
     const int64_t OH = vertical.outputs, OW = horizontal.outputs;
     Blocks b;
+    if (folded()) {
+      b.rows = least(OH, most(1, 1024 / OW));
+      return {1, b.rows, images, divUp(OH, b.rows)};
+    }
     b.images = least(images, divUp(64, OW));
     b.rows = least(OH, most(1, pixels / (b.images * OW)));
     if (b.rows == OH) b.images = least(images, most(b.images, pixels / (OH * OW)));
@@ -174,7 +108,7 @@ struct WeightGradient {
   // store(group, tap, c, n, lanes, sums) takes dw of one channel c of x and `lanes` channels of g from n on.
   template <class Store>
   void run(const Args& args, Store&& store) const {
-    const int64_t taps = vertical.taps * across(), D = depth();
+    const int64_t taps = this->taps(), D = depth();
     if (groups * D * N * taps == 0) return;
     const int64_t panels = divUp(N, NR), c_groups = divUp(D, XR);
     const int64_t size = panels * taps * c_groups * XR * NR;  // of the sums, per group
@@ -189,11 +123,16 @@ struct WeightGradient {
     const int64_t panel_parts = divUp(panels, panel_step);
 
     T* sums = take<T>(args, parts * groups * size);
-    const int64_t halo = (vertical.taps - 1) * vertical.dilation + 1;
-    const int64_t x_rows = least(vertical.sources, most(0, b.rows - 1) * vertical.stride + halo);
     const bool copies = !direct();
-    const int64_t x_size = copies ? divUp(c_groups * XR * x_rows * columns() * b.images, 16) * 16 : 0;
-    const int64_t g_size = copies ? panel_step * NR * b.rows * horizontal.outputs * b.images : 0;
+    const int64_t x_rows = least(vertical.sources, vertical.reach(b.rows));
+    const int64_t x_pixels = folded() ? vertical.reach(b.rows) * horizontal.reach(horizontal.outputs) * C
+                                      : c_groups * XR * x_rows * horizontal.sources * b.images;
+    const int64_t x_size = copies ? divUp(x_pixels, 16) * 16 : 0;
+    const int64_t g_size =
+        copies && !(folded() && N % VN == 0) ? panel_step * NR * b.rows * horizontal.outputs * b.images : 0;
+    // Where the numbers of a pixel's XR channels lie.
+    int64_t* line = take<int64_t>(args, folded() ? D : XR);
+    for (int64_t i = 0; i < (folded() ? D : XR); ++i) line[i] = folded() ? lineOf(i) : i;
     const int threads = Pool::threads();
     ThreadSlots slots(args, threads);
     T* space = take<T>(args, threads * (x_size + g_size));
@@ -206,10 +145,12 @@ struct WeightGradient {
       const int slot = slots.acquire();
       T* x_packed = space + slot * (x_size + g_size);
       for (int64_t i = blocks * part / parts; i < blocks * (part + 1) / parts; ++i)
-        if (copies)
-          block(b, i, group, panel, panel_end, x_packed, x_packed + x_size, sum);
+        if (folded())
+          fold(b, i, group, panel, panel_end, line, x_packed, x_packed + x_size, sum);
+        else if (copies)
+          block(b, i, group, panel, panel_end, line, x_packed, x_packed + x_size, sum);
         else
-          inPlace(b, i, group, panel, panel_end, sum);
+          inPlace(b, i, group, panel, panel_end, line, sum);
       slots.release(slot);
     });
 
@@ -225,9 +166,7 @@ struct WeightGradient {
             for (int64_t p = 1; p < parts; ++p) v = v + Vec<T>::load(sum + p * groups * size + c * NR + n);
             v.store(total + n);
           }
-          // Of a row's taps as channels, tap is the row.
-          const int64_t at = folded() ? tap * horizontal.taps + c / C : tap;
-          store(group, at, folded() ? c % C : c, panel * NR, lanes, total);
+          store(group, folded() ? c / C : tap, folded() ? c % C : c, panel * NR, lanes, total);
         }
       }
     });
@@ -235,25 +174,18 @@ struct WeightGradient {
 
  private:
   // Adds the pixels of one block to the sums of panels [panel, panel_end).
-  void block(const Blocks& b, int64_t index, int64_t group, int64_t panel, int64_t panel_end, T* xp, T* gp,
-             T* sum) const {
+  void block(const Blocks& b, int64_t index, int64_t group, int64_t panel, int64_t panel_end, const int64_t* line,
+             T* xp, T* gp, T* sum) const {
     const GradAxis &v = vertical, &h = horizontal;
     const int64_t n0 = index / b.down * b.images, n1 = least(images, n0 + b.images), B = n1 - n0;
     const int64_t r0 = index % b.down * b.rows, r1 = least(v.outputs, r0 + b.rows);
     const int64_t h0 = least(v.sources, most(0, r0 * v.stride - v.pad));
     const int64_t h1 = most(h0, least(v.sources, (r1 - 1) * v.stride - v.pad + (v.taps - 1) * v.dilation + 1));
-    const int64_t OW = h.outputs, W = columns(), taps = v.taps * across(), D = depth(), c_groups = divUp(D, XR);
+    const int64_t OW = h.outputs, W = h.sources, taps = this->taps(), c_groups = divUp(C, XR);
     const int64_t x_pixels = (h1 - h0) * W * B, g_pixels = (r1 - r0) * OW * B;
 
     for (int64_t y = h0; y < h1; ++y) {
       if (!v.wanted(y % v.stride)) continue;
-      if (folded()) {
-        for (int64_t w = 0; w < OW; ++w)
-          for (int64_t n = 0; n < B; ++n)
-            fold(x + ((n0 + n) * v.sources + y) * h.sources * ldx + group * C, w,
-                 xp + (((y - h0) * W + w) * B + n) * XR, x_pixels * XR);
-        continue;
-      }
       for (int64_t w = 0; w < W; ++w) {
         if (!h.wanted(w % h.stride)) continue;
         for (int64_t n = 0; n < B; ++n)
@@ -277,6 +209,7 @@ struct WeightGradient {
       const int vectors = static_cast<int>(divUp(least(NR, N - p * NR), VN)), width = vectors * VN;
       const GradKernel<T>* kernels = GradKernels<T>::of(vectors);
       GradTileArgs<T> t;
+      t.line = line;
       t.x_row = v.stride * W * B * XR;
       t.g_row = OW * B * width;
       t.x_step = XR;
@@ -288,25 +221,26 @@ struct WeightGradient {
           y0 = most(y0, r0);
           y1 = least(y1, r1);
           if (y0 >= y1) continue;
-          for (int64_t j = 0; j < across(); ++j) {
-            int64_t w0 = 0, w1 = OW;
-            if (!folded()) h.reach(j, &w0, &w1);
+          for (int64_t j = 0; j < h.taps; ++j) {
+            int64_t w0, w1;
+            h.reach(j, &w0, &w1);
             if (w0 >= w1) continue;
             const int64_t y = y0 * v.stride + i * v.dilation - v.pad - h0;
-            const int64_t w = folded() ? 0 : h.place(w0 * h.stride + j * h.dilation - h.pad);
+            const int64_t w = h.place(w0 * h.stride + j * h.dilation - h.pad);
             t.rows = y1 - y0;
             t.run = (w1 - w0) * B;
             t.x = xp + q * x_pixels * XR + (y * W + w) * B * XR;
             t.g = gp + (p - panel) * NR * g_pixels + ((y0 - r0) * OW + w0) * B * width;
-            t.sum = sum + ((p * taps + i * across() + j) * c_groups + q) * XR * NR;
-            kernels[least(XR, D - q * XR) - 1](t);
+            t.sum = sum + ((p * taps + i * h.taps + j) * c_groups + q) * XR * NR;
+            kernels[least(XR, C - q * XR) - 1](t);
           }
         }
     }
   }
 
   // The same without copies.
-  void inPlace(const Blocks& b, int64_t index, int64_t group, int64_t panel, int64_t panel_end, T* sum) const {
+  void inPlace(const Blocks& b, int64_t index, int64_t group, int64_t panel, int64_t panel_end, const int64_t* line,
+               T* sum) const {
     const GradAxis &v = vertical, &h = horizontal;
     const int64_t n0 = index / b.down * b.images, n1 = least(images, n0 + b.images);
     const int64_t r0 = index % b.down * b.rows, r1 = least(v.outputs, r0 + b.rows), c_groups = divUp(C, XR);
@@ -314,6 +248,7 @@ struct WeightGradient {
     const bool rows_join = v.stride * h.stride == 1 && h.sources == h.outputs;
     const bool images_join = rows_join && v.sources == v.outputs && r1 - r0 == v.outputs;
     GradTileArgs<T> t;
+    t.line = line;
     t.x_step = h.stride * ldx;
     t.g_step = ldg;
     t.x_row = v.stride * h.sources * ldx;
@@ -341,23 +276,64 @@ struct WeightGradient {
       }
   }
 
-  // All taps of output column w in one row of x, zeros where they lie outside.
-  void fold(const T* row, int64_t w, T* to, int64_t step) const {
-    const GradAxis& h = horizontal;
-    const int64_t first = w * h.stride - h.pad;
-    if (ldx == C && h.dilation == 1 && first >= 0 && first + h.taps <= h.sources) {
-      spread(row + first * C, C * h.taps, to, step);
-      return;
+  // Where number i of a pixel (its taps' channels) lies in fold's copy.
+  int64_t lineOf(int64_t i) const {
+    const int64_t tap = i / C;
+    return (tap / horizontal.taps * vertical.dilation * horizontal.reach(horizontal.outputs) +
+            tap % horizontal.taps * horizontal.dilation) *
+               C +
+           i % C;
+  }
+
+  // The same with the taps as channels. Rows of x are copied with zeros where the source ends; g stays where it is
+  // unless a vector would reach beyond a pixel.
+  void fold(const Blocks& b, int64_t index, int64_t group, int64_t panel, int64_t panel_end, const int64_t* line, T* xp,
+            T* gp, T* sum) const {
+    const GradAxis &v = vertical, &h = horizontal;
+    const int64_t n = index / b.down, r0 = index % b.down * b.rows, r1 = least(v.outputs, r0 + b.rows);
+    const int64_t OW = h.outputs, width = h.reach(OW), D = depth(), c_groups = divUp(D, XR);
+    const int64_t before = least(width, h.pad), inside = most(0, least(h.sources, width - h.pad));
+    for (int64_t i = 0; i < v.reach(r1 - r0); ++i) {
+      const int64_t y = r0 * v.stride - v.pad + i;
+      T* to = xp + i * width * C;
+      memset(to, 0, static_cast<size_t>(width * C) * sizeof(T));
+      if (y < 0 || y >= v.sources) continue;
+      const T* from = x + (n * v.sources + y) * h.sources * ldx + group * C;
+      to += before * C;
+      if (ldx == C) {
+        memcpy(to, from, static_cast<size_t>(inside * C) * sizeof(T));
+      } else {
+        for (int64_t w = 0; w < inside; ++w)
+          for (int64_t c = 0; c < C; ++c) to[w * C + c] = from[w * ldx + c];
+      }
     }
-    int64_t q = 0;
-    for (int64_t j = 0; j < h.taps; ++j) {
-      const int64_t at = w * h.stride + j * h.dilation - h.pad;
-      const bool inside = at >= 0 && at < h.sources;
-      for (int64_t c = 0; c < C; ++c) {
-        to[q++] = inside ? row[at * ldx + c] : T(0);
-        if (q == XR) {
-          q = 0;
-          to += step;
+    const bool copied = N % VN != 0;
+    const int64_t step = most(1, kPixels / OW);  // rows that stay in the first cache for all panels and tiles
+    GradTileArgs<T> t;
+    t.x_step = h.stride * C;
+    t.x_row = v.stride * width * C;
+    for (int64_t r = r0; r < r1; r += step) {
+      t.rows = least(step, r1 - r);
+      t.run = OW;
+      t.x = xp + (r - r0) * t.x_row;
+      for (int64_t p = panel; p < panel_end; ++p) {
+        const int cols = static_cast<int>(least(NR, N - p * NR)), vectors = static_cast<int>(divUp(cols, VN));
+        const T* from = g + ((n * v.outputs + r) * OW) * ldg + group * N + p * NR;
+        t.g = from;
+        t.g_step = ldg;
+        if (copied) {
+          t.g = gp;
+          t.g_step = vectors * VN;
+          for (int64_t i = 0; i < t.rows * OW; ++i)
+            for (int j = 0; j < cols; j += VN)
+              load(from + i * ldg + j, static_cast<int>(least(VN, cols - j))).store(gp + i * t.g_step + j);
+        }
+        t.g_row = OW * t.g_step;
+        const GradKernel<T>* kernels = GradKernels<T>::of(vectors);
+        for (int64_t q = 0; q < c_groups; ++q) {
+          t.line = line + q * XR;
+          t.sum = sum + (p * c_groups + q) * XR * NR;
+          kernels[least(XR, D - q * XR) - 1](t);
         }
       }
     }
