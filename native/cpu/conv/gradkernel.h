@@ -14,6 +14,9 @@ struct GradTileArgs {
   int64_t x_row, g_row;    // from run to run
   int64_t x_step, g_step;  // from pixel to pixel
   T* sum;                  // [XR][NR], added to
+  // A line of memory to ask for ahead per pixel, and the steps from one to the next.
+  const T* fetch;
+  int64_t fetch_row, fetch_step;
 };
 
 template <class T>
@@ -31,11 +34,13 @@ void gradKernel(const GradTileArgs<T>& t) {
   const T* x[M];
   GYRUS_UNROLL
   for (int i = 0; i < M; ++i) x[i] = t.x + t.line[i];
-  const int64_t x_step = t.x_step, g_step = t.g_step, x_next = t.x_row - t.run * x_step;
+  const int64_t x_step = t.x_step, g_step = t.g_step, fetch_step = t.fetch_step, x_next = t.x_row - t.run * x_step;
   int64_t at = 0;
   for (int64_t r = 0; r < t.rows; ++r, at += x_next) {
     const T* g = t.g + r * t.g_row;
-    for (int64_t n = t.run; n > 0; --n, at += x_step, g += g_step) {
+    const T* fetch = t.fetch + r * t.fetch_row;
+    for (int64_t n = t.run; n > 0; --n, at += x_step, g += g_step, fetch += fetch_step) {
+      __builtin_prefetch(fetch);
       V gv[NV];
       GYRUS_UNROLL
       for (int j = 0; j < NV; ++j) gv[j] = V::load(g + j * V::N);

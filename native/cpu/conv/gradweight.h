@@ -68,8 +68,11 @@ struct WeightGradient {
 
   static constexpr int64_t kPixels = 128;
 
-  // The taps as channels.
-  bool folded() const { return C < XR && vertical.taps * horizontal.taps > 1; }
+  // The taps as channels. With many channels the tiles are full anyway, and taps outside of the source cost more; a
+  // stride makes the other way's copies dear.
+  bool folded() const {
+    return vertical.taps * horizontal.taps > 1 && C <= (vertical.stride * horizontal.stride > 1 ? 32 : 16);
+  }
   // x and g where they are: one tap that always lies inside, and no vector of g that reaches beyond a pixel.
   bool direct() const {
     const auto inside = [](const GradAxis& a) {
@@ -214,6 +217,7 @@ struct WeightGradient {
       t.g_row = OW * B * width;
       t.x_step = XR;
       t.g_step = width;
+      t.fetch_row = t.fetch_step = 0;
       for (int64_t q = 0; q < c_groups; ++q)
         for (int64_t i = 0; i < v.taps; ++i) {
           int64_t y0, y1;
@@ -231,6 +235,7 @@ struct WeightGradient {
             t.run = (w1 - w0) * B;
             t.x = xp + q * x_pixels * XR + (y * W + w) * B * XR;
             t.g = gp + (p - panel) * NR * g_pixels + ((y0 - r0) * OW + w0) * B * width;
+            t.fetch = t.g;
             t.sum = sum + ((p * taps + i * h.taps + j) * c_groups + q) * XR * NR;
             kernels[least(XR, C - q * XR) - 1](t);
           }
@@ -269,11 +274,28 @@ struct WeightGradient {
           t.g = gs + p * NR;
           for (int64_t q = 0; q < c_groups; ++q) {
             t.x = xs + q * XR;
+            ahead(t, q, gs + p * NR + t.rows * t.g_row, p * NR < C ? xs + p * NR + t.rows * t.x_row : nullptr);
             t.sum = sum + (p * c_groups + q) * XR * NR;
             kernels[least(XR, C - q * XR) - 1](t);
           }
         }
       }
+  }
+
+  // The first group of channels asks for g of the pixels that come after these, the second for x.
+  static void ahead(GradTileArgs<T>& t, int64_t q, const T* g, const T* x) {
+    if (q == 0) {
+      t.fetch = g;
+      t.fetch_row = t.g_row;
+      t.fetch_step = t.g_step;
+    } else if (q == 1 && x) {
+      t.fetch = x;
+      t.fetch_row = t.x_row;
+      t.fetch_step = t.x_step;
+    } else {
+      t.fetch = t.g;
+      t.fetch_row = t.fetch_step = 0;
+    }
   }
 
   // Where number i of a pixel (its taps' channels) lies in fold's copy.
@@ -308,7 +330,9 @@ struct WeightGradient {
       }
     }
     const bool copied = N % VN != 0;
-    const int64_t step = most(1, kPixels / OW);  // rows that stay in the first cache for all panels and tiles
+    // Rows that stay in the first cache for all panels and tiles: half of it for x.
+    const int64_t near = 16 * 1024 / (width * C * static_cast<int64_t>(sizeof(T)));
+    const int64_t step = most(1, least(kPixels / OW, (near - (v.taps - 1) * v.dilation - 1) / v.stride + 1));
     GradTileArgs<T> t;
     t.x_step = h.stride * C;
     t.x_row = v.stride * width * C;
@@ -332,6 +356,7 @@ struct WeightGradient {
         const GradKernel<T>* kernels = GradKernels<T>::of(vectors);
         for (int64_t q = 0; q < c_groups; ++q) {
           t.line = line + q * XR;
+          ahead(t, copied ? 1 : q, from + t.rows * t.g_row, nullptr);
           t.sum = sum + (p * c_groups + q) * XR * NR;
           kernels[least(XR, D - q * XR) - 1](t);
         }
