@@ -13,9 +13,9 @@ import {
   type Shape,
   Tensor,
   tidy,
+  type Tracked,
   tracking,
   unchanged,
-  type Versioned,
 } from '../tensor/index.js';
 
 interface Recording<R> {
@@ -23,11 +23,45 @@ interface Recording<R> {
   grad: boolean;
   graph: Graph;
   result: R;
-  dependencies: Map<Versioned, number>;
+  dependencies: Tracked['dependencies'];
   /** Storages that a replay writes into: their versions are raised each time. */
-  written: Set<{ version: number }>;
+  written: Tracked['written'];
+  grads: readonly LeafGrad[];
   /** Tensors of the result that the function made; they go with the recording. */
   owned: Tensor[];
+}
+
+/** What the function did to the gradient of a leaf. */
+interface LeafGrad {
+  readonly leaf: Tensor;
+  /** What the recorded calls took it to be; undefined where they didn't look. */
+  readonly found: Tensor | null | undefined;
+  /** What was there when the function ended, held for as long as it may be put back. */
+  readonly left: Tensor | null;
+}
+
+function gradsOf(leaves: Tracked['leaves']): LeafGrad[] {
+  const grads: LeafGrad[] = [];
+  for (const [leaf, found] of leaves) {
+    if (!leaf.disposed) grads.push({ leaf, found, left: leaf.grad && keep(leaf.grad.detach()) });
+  }
+  return grads;
+}
+
+/** Whether every leaf has the gradient that the recorded calls start from. */
+function sameGrads(grads: readonly LeafGrad[]): boolean {
+  for (const { leaf, found } of grads) if (found !== undefined && leaf.grad !== found) return false;
+  return true;
+}
+
+/** Leaves the gradients as the function would have. */
+function leaveGrads(grads: readonly LeafGrad[]): void {
+  for (const { leaf, left } of grads) {
+    const { grad } = leaf;
+    if (leaf.disposed || (grad?.storage === left?.storage && !grad?.disposed)) continue;
+    leaf.grad = left && keep(left.detach());
+    grad?.dispose();
+  }
 }
 
 /** What {@link capture} returns: call it like the function. */
@@ -100,8 +134,10 @@ function fits(layouts: readonly Layout[], grad: boolean, inputs: readonly Tensor
  *
  * The result (tensors, in arrays or plain objects) is the same objects every time; the next call overwrites their elements, so
  * read or copy what you need before. Tensors that `fn` uses without getting them as inputs (parameters) are used where they
- * were when it was recorded. A step that differentiates does all of it inside: zeroGrad, backward and the optimiser's step, since
- * a replay runs no JavaScript that could put a gradient into `grad`. `fn` must be synchronous and must not read values back.
+ * were when it was recorded. After a replay the leaves have the gradients that `fn` would have left, in the recording's buffers. It is
+ * recorded again where it meets other gradients than before, which happens at each call when it adds to gradients from outside:
+ * a training step is quickest with zeroGrad, backward and the optimiser's step inside. `fn` must be synchronous and must not read
+ * values back.
  * @throws ConfigError for nested captures, and for two inputs on one buffer at a recording; whatever `fn` throws while it is
  * recorded
  */
@@ -120,19 +156,21 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     if (latest === old) latest = undefined;
     old.graph.dispose();
     for (const tensor of old.owned) tensor.dispose();
+    for (const { left } of old.grads) left?.dispose();
   };
 
   const record = (key: string, inputs: A): R => {
     const device = inputs[0].device;
     device.beginCapture(inputs.map((input) => input.view('capture').handle));
     capturing = true;
-    const dependencies = new Map<Versioned, number>();
-    const written = new Set<{ version: number }>();
+    const tracked: Tracked = { dependencies: new Map(), written: new Set(), leaves: new Map() };
+    const { dependencies, written, leaves } = tracked;
     let graph: Graph | undefined;
     let owned: Tensor[] = [];
+    let grads: LeafGrad[] = [];
     try {
       const result = tidy(() => {
-        const made = tracking(dependencies, written, () =>
+        const made = tracking(tracked, () =>
           tidy(() => {
             const value = fn(...inputs);
             if (!(value instanceof Promise)) return value;
@@ -148,6 +186,7 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
           keep(tensor);
           written.add(tensor.storage);
         }
+        grads = gradsOf(leaves);
         return made;
       });
       latest = {
@@ -157,6 +196,7 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
         result,
         dependencies,
         written,
+        grads,
         owned,
       };
       recordings.set(key, latest);
@@ -178,17 +218,19 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     for (let i = 0; i < inputs.length; i++) expectTensor('capture', inputs[i]);
     const again = latest !== undefined && fits(latest.layouts, latest.grad, inputs);
     const known = again ? latest : recordings.get(keyOf(inputs));
-    if (known && unchanged(known.dependencies)) {
+    if (known && unchanged(known.dependencies) && sameGrads(known.grads)) {
       handles.length = inputs.length;
       for (let i = 0; i < inputs.length; i++) handles[i] = inputs[i].view('capture').handle;
       known.graph.replay(handles);
       for (const storage of known.written) storage.version++;
+      leaveGrads(known.grads);
       latest = known;
       return known.result;
     }
     const key = keyOf(inputs);
     // One stale recording means a width or a mode changed: the others hold buffers of the same past.
     for (const [old, { dependencies }] of [...recordings]) if (!unchanged(dependencies)) forget(old);
+    forget(key);
     return record(key, inputs);
   };
 

@@ -127,7 +127,7 @@ export abstract class Module {
 
   /** Drops all gradients. */
   zeroGrad(): void {
-    for (const parameter of this.parameters()) if (parameter.grad) parameter.grad = null;
+    for (const parameter of this.parameters()) parameter.grad = null;
   }
 
   /** For modules that widths know of: takes them out. Called on each module when it, or one above it, is disposed of. */

@@ -48,10 +48,8 @@ export class Parameter implements Versioned {
   }
   /** Replaces the gradient and frees the one before. */
   set grad(grad: Tensor | null) {
-    const value = this.value;
-    if (value.grad === grad) return;
-    value.grad?.dispose();
-    value.grad = grad ? keep(grad) : null;
+    const before = this.value.exchangeGrad(grad ? keep(grad) : null);
+    if (before !== grad) before?.dispose();
   }
 
   /** Whether optimisers apply weight decay to it. */

@@ -191,7 +191,7 @@ export abstract class Optimizer {
 
   /** Drops the gradients of all parameters. */
   zeroGrad(): void {
-    for (const parameter of this.params) if (parameter.grad) parameter.grad = null;
+    for (const parameter of this.params) parameter.grad = null;
   }
 
   /**

@@ -8,6 +8,7 @@ import { SafetyNet, type Watched } from './net.js';
 import { enterScope, leaveScope, type Scope } from './scope.js';
 import { describe, isContiguous, type Shape, sizeOf, stridesOf } from './shape.js';
 import { Storage } from './storage.js';
+import { touchedGrad } from './track.js';
 
 /** One recorded operation. Made by ops/define.ts, walked by autograd/backward.ts. */
 export interface GradNode {
@@ -42,8 +43,6 @@ export class Tensor implements Watched<Storage> {
   /** In elements. */
   readonly offset: number;
   readonly storage: Storage;
-  /** Accumulated by backward() on leaves that require a gradient; null before. */
-  grad: Tensor | null = null;
   /** Place in the graph; undefined when no gradient is wanted. */
   meta: GradMeta | undefined;
   /** The scope that will dispose of the tensor. Written by scope.ts alone. */
@@ -53,6 +52,7 @@ export class Tensor implements Watched<Storage> {
   #alive = true;
   #view: TensorView | undefined;
   #node: GradNode | undefined;
+  #grad: Tensor | null = null;
 
   /**
    * Use `tensor`, `zeros` and the like. Retains the storage. `view`: the same layout as a
@@ -100,6 +100,21 @@ export class Tensor implements Watched<Storage> {
     if (this.meta?.node) throw new AutogradError('requiresGrad: expected a leaf, got the result of an operation');
     if (on && !isFloat(this.dtype)) throw new DTypeError(`requiresGrad: expected dtype f32 or f64, got ${this.dtype}`);
     this.meta = on ? { index: 0, leaf: this } : undefined;
+  }
+  /** Accumulated by backward() on leaves that require a gradient; null before. */
+  get grad(): Tensor | null {
+    touchedGrad(this, this.#grad);
+    return this.#grad;
+  }
+  set grad(grad: Tensor | null) {
+    this.exchangeGrad(grad);
+  }
+  /** Sets the gradient whatever there was before, which is returned. */
+  exchangeGrad(grad: Tensor | null): Tensor | null {
+    touchedGrad(this, undefined);
+    const before = this.#grad;
+    this.#grad = grad;
+    return before;
   }
   get isLeaf(): boolean {
     return this.meta?.node === undefined;

@@ -2,12 +2,24 @@
  * Dependencies of a captured graph that are not tensors: a width, a training mode. Whoever reads such a thing while an op
  * is recorded calls `track`; the capture compares versions before each replay and records again when one has changed.
  */
+import type { Tensor } from './tensor.js';
+
 export interface Versioned {
   readonly version: number;
 }
 
+/** What is collected while a function is recorded. */
+export interface Tracked {
+  dependencies: Map<Versioned, number>;
+  /** Storages written in place. */
+  written: Set<{ version: number }>;
+  /** Leaves whose gradient was read, with what was found, or set without having been read (undefined). */
+  leaves: Map<Tensor, Tensor | null | undefined>;
+}
+
 let recording: Map<Versioned, number> | undefined;
 let writes: Set<{ version: number }> | undefined;
+let leaves: Map<Tensor, Tensor | null | undefined> | undefined;
 
 export function track(dependency: Versioned): void {
   recording?.set(dependency, dependency.version);
@@ -19,17 +31,21 @@ export function wrote(storage: { version: number }): void {
   writes?.add(storage);
 }
 
-/** Collects what `fn` tracks, and which storages it writes into. */
-export function tracking<T>(into: Map<Versioned, number>, written: Set<{ version: number }>, fn: () => T): T {
-  const saved = recording;
-  const savedWrites = writes;
-  recording = into;
-  writes = written;
+/** Called by a leaf when its gradient is read or set; a capture notes the first of these. */
+export function touchedGrad(leaf: Tensor, found: Tensor | null | undefined): void {
+  if (leaves !== undefined && !leaves.has(leaf)) leaves.set(leaf, found);
+}
+
+/** Collects what `fn` tracks, which storages it writes into and which gradients it meets. */
+export function tracking<T>(into: Tracked, fn: () => T): T {
+  const saved = { recording, writes, leaves };
+  recording = into.dependencies;
+  writes = into.written;
+  leaves = into.leaves;
   try {
     return fn();
   } finally {
-    recording = saved;
-    writes = savedWrites;
+    ({ recording, writes, leaves } = saved);
   }
 }
 

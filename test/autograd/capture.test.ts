@@ -162,3 +162,67 @@ test('refuses nesting, no inputs and async functions', () => {
     outer.dispose();
   });
 });
+
+test('a step captured in part trains as the eager one', () => {
+  // Which of backward, update and clearing happen inside, and after how many calls the gradients are cleared.
+  const train = (inside: 'nothing' | 'backward' | 'backward and clearing' | 'update', every: number): number[] =>
+    tidy(() => {
+      const w = tensor([[0.1, -0.2, 0.4]], { requiresGrad: true });
+      const clear = (): void => {
+        const { grad } = w;
+        w.grad = null;
+        grad?.dispose();
+      };
+      const backward = (x: Tensor): Tensor => {
+        if (inside === 'backward and clearing') clear();
+        const loss = ops.sum(ops.mul(ops.linear(x, w), ops.linear(x, w)));
+        loss.backward();
+        return loss.detach();
+      };
+      const update = (rate: Tensor): void => {
+        noGrad(() => ops.assign(w, ops.sub(w, ops.mul(w.grad as Tensor, rate))));
+      };
+      const first = inside.startsWith('backward') ? capture(backward) : backward;
+      const second = inside === 'update' ? capture(update) : update;
+      const out: number[] = [];
+      for (let i = 0; i < 8; i++) {
+        tidy(() => {
+          // Two shapes in turn: two recordings.
+          const x = i % 3 === 2 ? tensor([[i, 1, -1]]) : tensor([1, i, 1, 0, -1, 0.5], { shape: [2, 3] });
+          out.push(first(x).itemSync(), ...values(w.grad as Tensor));
+          second(tensor(0.01));
+          if (inside !== 'backward and clearing' && i % every === 0) clear();
+          out.push(...values(w));
+        });
+      }
+      for (const f of [first, second]) if ('dispose' in f) (f as { dispose(): void }).dispose();
+      clear();
+      return out;
+    });
+  for (const every of [1, 3]) {
+    const eager = train('nothing', every);
+    expect(train('backward', every)).toEqual(eager);
+    expect(train('update', every)).toEqual(eager);
+  }
+  expect(train('backward and clearing', 1)).toEqual(train('nothing', 1));
+});
+
+test('gradients that are cleared outside need no new recording; those that are added to do', () => {
+  tidy(() => {
+    const w = tensor([1, 2], { requiresGrad: true });
+    const f = capture((x: Tensor) => ops.sum(ops.mul(x, w)).backward());
+    for (let i = 1; i < 4; i++) {
+      f(vector(i, 2 * i));
+      expect(values(w.grad as Tensor)).toEqual([i, 2 * i]);
+      w.grad?.dispose();
+      w.grad = null;
+    }
+    expect(f.recordings).toBe(1);
+    f(vector(1, 1));
+    f(vector(2, 2));
+    expect(values(w.grad as Tensor)).toEqual([3, 3]);
+    expect(f.recordings).toBe(2);
+    f.dispose();
+    w.grad?.dispose();
+  });
+});

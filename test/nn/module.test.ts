@@ -26,10 +26,10 @@ import {
   Tanh,
   Width,
 } from '../../src/nn/index.js';
-import { add, Generator, mulScalar, normal, relu, sum, zeros } from '../../src/ops/index.js';
+import { add, crossEntropy, Generator, mulScalar, normal, relu, sum, zeros } from '../../src/ops/index.js';
 import { SGD } from '../../src/optim/index.js';
-import { type Tensor, tensor } from '../../src/tensor/index.js';
-import { distance, makeNet, values } from './helpers.js';
+import { type Tensor, tensor, tidy } from '../../src/tensor/index.js';
+import { bits, distance, makeBatch, makeNet, values } from './helpers.js';
 
 const x = normal([5, 6], { generator: new Generator(3) });
 
@@ -322,6 +322,30 @@ describe('what captured steps and widths know of layers', () => {
     step(x);
     expect(bias()).toEqual(before);
     step.dispose();
+  });
+
+  test('a step with zeroGrad and the optimiser outside of the capture trains like the whole one, also through growth', () => {
+    const batch = makeBatch();
+    const train = (captured: boolean): Map<string, string> => {
+      const { net, first } = makeNet({ norm: true, capacity: 10 });
+      const optimizer = new SGD(net.parameters(), { lr: 0.1, momentum: 0.9 });
+      const backward = (x: Tensor): void => crossEntropy(net.forward(x), batch.y).backward();
+      const run = capture(backward);
+      for (let i = 0; i < 6; i++) {
+        optimizer.zeroGrad();
+        if (captured) run(batch.x);
+        else tidy(() => backward(batch.x));
+        optimizer.step();
+        if (i === 2) first.grow(2, { generator: new Generator(3) });
+      }
+      if (captured) expect(run.recordings).toBe(2);
+      run.dispose();
+      const out = bits(net, optimizer);
+      optimizer.dispose();
+      net.dispose();
+      return out;
+    };
+    expect(train(true)).toEqual(train(false));
   });
 
   test('a width forgets the layers that were disposed of', () => {
