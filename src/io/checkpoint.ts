@@ -88,9 +88,30 @@ export async function saveCheckpoint(path: string, checkpoint: Checkpoint): Prom
   await writeFileAtomic(path, encodeCheckpoint(checkpoint));
 }
 
+function isObject(value: unknown): value is Record<string, unknown> {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+function isEntry(value: unknown): value is Entry {
+  if (!isObject(value)) return false;
+  const { name, shape, offset, bytes, crc } = value;
+  const counts: unknown[] = [offset, bytes, crc, ...(Array.isArray(shape) ? (shape as unknown[]) : [-1])];
+  return typeof name === 'string' && counts.every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
+}
+
+function headerOf(bytes: Buffer): { meta: Record<string, unknown>; arrays: Entry[] } | undefined {
+  try {
+    const header: unknown = JSON.parse(bytes.toString('utf8'));
+    if (!isObject(header) || !isObject(header.meta) || !Array.isArray(header.arrays)) return undefined;
+    return header.arrays.every(isEntry) ? { meta: header.meta, arrays: header.arrays } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Decodes the bytes of a checkpoint file; `path` is for messages. Throws FormatError saying what was expected and what came. */
 export function decodeCheckpoint(file: Buffer, path: string): Checkpoint {
-  const bad = (expected: string, got: string): never => {
+  const bad: (expected: string, got: string) => never = (expected, got) => {
     throw new FormatError(`checkpoint: ${path}: expected ${expected}, got ${got}`);
   };
   if (file.length < FIXED) bad(`at least ${FIXED} bytes`, `${file.length}`);
@@ -102,7 +123,7 @@ export function decodeCheckpoint(file: Buffer, path: string): Checkpoint {
   if (file.length < FIXED + length) bad(`a header of ${length} bytes`, `a file of ${file.length}`);
   const bytes = file.subarray(FIXED, FIXED + length);
   if (crc32(bytes) !== file.readUInt32LE(12)) bad('a header with its checksum', 'a damaged one');
-  const { meta, arrays } = JSON.parse(bytes.toString('utf8')) as { meta: Record<string, unknown>; arrays: Entry[] };
+  const { meta, arrays } = headerOf(bytes) ?? bad('a header of meta and arrays', 'another one');
   const base = aligned(FIXED + length);
   const tensors = new Map<string, HostTensor>();
   for (const entry of arrays) {

@@ -2,7 +2,10 @@
  * What a training checkpoint holds, and how it comes back: model, optimiser, widths with ids and ages, cycle, random numbers, the
  * place in epoch and batch order, the history so far. Enough to go on bit for bit.
  */
-import { ConfigError, FormatError } from '../device/index.js';
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import type { Dataset } from '../data/index.js';
+import { ConfigError, expectation, FormatError } from '../device/index.js';
 import { type Checkpoint, type HostTensor, loadCheckpoint, toHost } from '../io/index.js';
 import type { WidthState } from '../nn/index.js';
 import type { OptimizerMeta } from '../optim/index.js';
@@ -10,7 +13,7 @@ import type { CycleState } from '../plasticity/index.js';
 import { type Tensor, tensor, tidy } from '../tensor/index.js';
 import type { RunConfig } from './config.js';
 import type { EpochRecord, PlasticityEvent } from './results.js';
-import type { PreparedRun } from './setup.js';
+import type { PreparedData, PreparedRun } from './setup.js';
 
 /** Where a training stands. */
 export interface TrainingState {
@@ -33,6 +36,8 @@ export interface TrainingState {
 interface Meta {
   kind: 'training';
   config: RunConfig;
+  /** Of the training data, see {@link digestOf}. */
+  data: string;
   state: TrainingState;
   widths: WidthState[];
   optimizer: OptimizerMeta;
@@ -40,10 +45,76 @@ interface Meta {
   cycle: CycleState['meta'] | null;
 }
 
+const count = z.number().int().min(0);
+// JSON has no NaN: a sum that is none comes back as null.
+const total = z.number().nullable();
+const some = z.looseObject({});
+/** What this file relies on; the parts that go to widths, optimiser and cycle are checked there. */
+const metaSchema = z.looseObject({
+  kind: z.literal('training'),
+  config: some,
+  data: z.string(),
+  state: z.looseObject({
+    epoch: count,
+    batch: count,
+    step: count,
+    rows: count,
+    totals: z.tuple([total, total]),
+    history: z.array(some),
+    events: z.array(some),
+    startParameters: count,
+    seconds: z.number().min(0),
+  }),
+  widths: z.array(some),
+  optimizer: z.looseObject({ name: z.string(), lr: z.number(), gradScale: z.number(), parameters: count }),
+  generator: z.array(z.number()),
+  cycle: z
+    .looseObject({
+      base: some,
+      grownAt: z.number().nullable(),
+      collecting: z.boolean(),
+      log: z.array(some),
+      generator: z.array(z.number()),
+      tailScores: some,
+    })
+    .nullable(),
+});
+
+/** The meta of a training checkpoint. Throws FormatError naming the first part that is missing or another thing. */
+function metaOf(raw: Record<string, unknown>, path: string): Meta {
+  const parsed = metaSchema.safeParse(raw);
+  if (parsed.success) {
+    const meta = parsed.data as unknown as Meta;
+    meta.state.totals = meta.state.totals.map((sum) => (sum as number | null) ?? NaN);
+    return meta;
+  }
+  const [issue] = parsed.error.issues;
+  throw new FormatError(
+    `resume: ${path}: expected a training checkpoint; '${issue.path.join('.')}': ${expectation(issue.message)}`,
+  );
+}
+
+const digests = new WeakMap<Dataset, string>();
+
+/** Tells data sets apart: rows, labels and how they become numbers, not where they lie. */
+function digestOf(dataset: Dataset): string {
+  let digest = digests.get(dataset);
+  if (digest === undefined) {
+    const { data, labels, shape, classes, scale, shift } = dataset;
+    const hash = createHash('sha256').update(JSON.stringify([data.constructor.name, shape, classes, scale, shift]));
+    for (const part of [data, labels]) hash.update(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
+    digests.set(dataset, (digest = hash.digest('hex')));
+  }
+  return digest;
+}
+
 const PARTS = ['model', 'optimizer', 'cycle'] as const;
 
+/** What a checkpoint is made from and goes back into. */
+type StoredRun = PreparedRun & { readonly data: Pick<PreparedData, 'train'> };
+
 /** The checkpoint of a run between two steps. */
-export async function packState(run: PreparedRun, state: TrainingState): Promise<Checkpoint> {
+export async function packState(run: StoredRun, state: TrainingState): Promise<Checkpoint> {
   const { model, optimizer, generator, cycle, config } = run;
   const tensors = new Map<string, HostTensor>();
   const optimizerState = optimizer.stateDict();
@@ -60,6 +131,7 @@ export async function packState(run: PreparedRun, state: TrainingState): Promise
   const meta: Meta = {
     kind: 'training',
     config,
+    data: digestOf(run.data.train),
     state,
     widths: model.widths().map((width) => width.state()),
     optimizer: optimizerState.meta,
@@ -69,10 +141,11 @@ export async function packState(run: PreparedRun, state: TrainingState): Promise
   return { meta: meta as unknown as Record<string, unknown>, tensors };
 }
 
-/** Fields that don't change the weights and may differ on resume. */
-function comparable({ threads, checkpoint, evalEvery, ...rest }: RunConfig): Record<string, unknown> {
-  void [threads, checkpoint, evalEvery];
-  return rest;
+/** Without the fields that don't change the weights and may differ on resume; paths don't, the data themselves are compared. */
+function comparable({ threads, checkpoint, evalEvery, dataset, ...rest }: RunConfig): Record<string, unknown> {
+  const { dir, train, test, ...data } = (dataset as RunConfig['dataset'] | undefined) ?? {};
+  void [threads, checkpoint, evalEvery, dir, train, test];
+  return { ...rest, dataset: data };
 }
 
 /** A field's value in a message. */
@@ -101,18 +174,20 @@ function part(tensors: ReadonlyMap<string, HostTensor>, name: (typeof PARTS)[num
 
 /**
  * Puts a checkpoint into a run that was built by the same configuration.
- * @throws ConfigError naming the fields that differ; FormatError for a file that is damaged or no training checkpoint
+ * @throws ConfigError naming the fields that differ, or for other training data; FormatError for a file that is damaged or no
+ * training checkpoint
  */
-export async function restoreState(path: string, run: PreparedRun): Promise<TrainingState> {
+export async function restoreState(path: string, run: StoredRun): Promise<TrainingState> {
   const { meta: raw, tensors } = await loadCheckpoint(path);
-  const meta = raw as unknown as Meta;
-  if (meta.kind !== 'training')
-    throw new FormatError(`resume: ${path}: expected a training checkpoint, got '${String(meta.kind)}'`);
+  const meta = metaOf(raw, path);
   const different = differences(comparable(meta.config), comparable(run.config));
   if (different.length > 0) {
     throw new ConfigError(
       `resume: ${path}: expected a checkpoint of this configuration; different: ${different.join(', ')}`,
     );
+  }
+  if (meta.data !== digestOf(run.data.train)) {
+    throw new ConfigError(`resume: ${path}: expected the training data of the checkpoint, got other rows or labels`);
   }
   const { model, optimizer, cycle, generator } = run;
   const widths = model.widths();

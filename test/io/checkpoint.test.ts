@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import ts from 'typescript';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readNpy } from '../../src/data/index.js';
@@ -72,6 +73,14 @@ describe('checkpoint', () => {
     expect(() => decodeCheckpoint(flip(30), 'f')).toThrow(/a header with its checksum/);
     const first = whole.indexOf(Buffer.from(Float32Array.of(1, NaN).buffer));
     expect(() => decodeCheckpoint(flip(first), 'f')).toThrow(/w with its checksum, got damaged elements/);
+    // A header of a right checksum that says something else.
+    for (const header of ['{', '3', 'null', '{"meta":{}}', '{"arrays":[]}', '{"meta":{},"arrays":[null]}']) {
+      const bytes = Buffer.from(header);
+      const fixed = Buffer.from(whole.subarray(0, 24));
+      fixed.writeUInt32LE(crc32(bytes), 12);
+      fixed.writeBigUInt64LE(BigInt(bytes.length), 16);
+      expect(() => decodeCheckpoint(Buffer.concat([fixed, bytes]), 'f'), header).toThrow(FormatError);
+    }
     const path = join(dir, 'foreign');
     writeFileSync(path, 'PK this is something else altogether');
     await expect(loadCheckpoint(path)).rejects.toThrow(FormatError);

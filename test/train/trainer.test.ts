@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ConfigError, device, FormatError, IOError, setThreads, threads } from '../../src/device/index.js';
 import { createDataset } from '../../src/data/index.js';
+import { loadCheckpoint, saveCheckpoint } from '../../src/io/index.js';
 import { oneHot } from '../../src/ops/index.js';
 import { tensor, tidy } from '../../src/tensor/index.js';
 import { type Callback, type Progress, type RunConfigInput, type RunOptions, train } from '../../src/train/index.js';
@@ -127,6 +128,40 @@ describe('training', () => {
     const result = await train(saving(plastic, to), { data });
     const again = await train(plastic, { data, resume: to });
     expect(timeless(again)).toEqual(timeless(result));
+  });
+
+  it('resumes where the data lie elsewhere, and refuses other data', async () => {
+    const config = { ...plastic, epochs: 4, plasticity: null };
+    const expected = await whole(config);
+    const middle = path();
+    await train(saving({ ...config, dataset: { dir: '/old/place' } }, middle), stopAt(7));
+    expect(await whole({ ...config, dataset: { dir: '/new/place' } }, { resume: middle })).toEqual(expected);
+    const labels = data.train.labels.slice();
+    [labels[0], labels[1]] = [labels[1], labels[0]];
+    for (const other of [{ labels }, { scale: 2 }, { data: data.train.data.map((x) => x + 1) }]) {
+      const resumed = train(config, { data: { ...data, train: { ...data.train, ...other } }, resume: middle });
+      await expect(resumed).rejects.toThrow(ConfigError);
+      await expect(resumed).rejects.toThrow(/expected the training data of the checkpoint/);
+    }
+  });
+
+  it('refuses checkpoints with parts missing or of another kind, by name', async () => {
+    const to = path();
+    const config = { ...plastic, epochs: 4, plasticity: null };
+    await train(saving(config, to), { data });
+    const { meta, tensors } = await loadCheckpoint(to);
+    const wrong = [undefined, null, 3, 'text', [[]]];
+    for (const key of ['kind', 'config', 'data', 'state', 'widths', 'optimizer', 'generator', 'cycle']) {
+      for (const value of wrong) {
+        if ((key === 'cycle' && value === null) || (key === 'data' && value === 'text')) continue;
+        await saveCheckpoint(to, { meta: { ...meta, [key]: value }, tensors });
+        const resumed = train(config, { data, resume: to });
+        await expect(resumed, `${key}: ${String(value)}`).rejects.toThrow(FormatError);
+        await expect(resumed).rejects.toThrow(new RegExp(`expected a training checkpoint; '${key}`));
+      }
+    }
+    await saveCheckpoint(to, { meta: { ...meta, config: {} }, tensors });
+    await expect(train(config, { data, resume: to })).rejects.toThrow(ConfigError);
   });
 
   it('refuses to resume another configuration, and files that are none', async () => {
