@@ -1,6 +1,8 @@
 // The Device class of the addon: each method checks its arguments and hands them to core/device.h.
 #include "device.h"
 
+#include <cmath>
+
 namespace gyrus::addon {
 namespace {
 
@@ -204,24 +206,58 @@ napi_value trim(napi_env env, napi_callback_info info) {
   });
 }
 
+// The last argument of createLoader: nothing, or [height, width, channels, padding, flip, key, key].
+std::optional<Loader::Augment> augmentOf(const Arguments& args, std::size_t features) {
+  constexpr double kWord = 4294967295.0, kExtent = 2147483647.0;
+  const std::vector<double> given = args.numbers(6, "augment");
+  if (given.empty()) return std::nullopt;
+  const auto whole = [&](std::size_t i, double most) {
+    return given[i] >= 0 && given[i] <= most && given[i] == std::floor(given[i]);
+  };
+  if (given.size() != 7 || !whole(0, kExtent) || !whole(1, kExtent) || !whole(2, kExtent) || !whole(3, 65535) ||
+      !(given[4] >= 0 && given[4] <= 1) || !whole(5, kWord) || !whole(6, kWord))
+    throw Error(Code::Config,
+                "createLoader: augment: expected [height, width, channels, padding, flip, key, key] or nothing");
+  // As doubles the product can't overflow; equal to a number of 31 bits it is exact.
+  if (given[0] * given[1] * given[2] != static_cast<double>(features))
+    throw Error(Code::Shape, "createLoader: augment: expected height, width and channels of a row of " +
+                                 std::to_string(features) + " numbers");
+  const auto at = [&](std::size_t i) { return static_cast<std::int64_t>(given[i]); };
+  return Loader::Augment{at(0), at(1),    at(2),
+                         at(3), given[4], {static_cast<std::uint32_t>(at(5)), static_cast<std::uint32_t>(at(6))}};
+}
+
 napi_value makeLoader(napi_env env, napi_callback_info info) {
   return method(env, info, "createLoader", [&](const Arguments& args, const Shared& holder) -> napi_value {
+    const auto features = static_cast<std::size_t>(args.integer(2, "features", 1, 2147483647));
+    Loader::Data d;
+    d.augment = augmentOf(args, features);  // before the arrays, since its elements may run JavaScript
     const Bytes data = typedArray(env, args[0], "createLoader: data");
     const Bytes labels = typedArray(env, args[1], "createLoader: labels");
     if (data.type != napi_uint8_array && data.type != napi_float32_array)
       throw Error(Code::Config, "createLoader: data: expected a Uint8Array or a Float32Array");
     if (labels.type != napi_int32_array) throw Error(Code::Config, "createLoader: labels: expected an Int32Array");
-    const auto features = static_cast<std::size_t>(args.integer(2, "features", 1, 2147483647));
     if (data.length % features != 0 || data.length / features != labels.length)
       throw Error(Code::Shape, "createLoader: expected rows of " + std::to_string(features) + " numbers for " +
                                    std::to_string(labels.length) + " labels, got " + std::to_string(data.length) +
                                    " numbers");
     if (labels.length > 2147483647) throw Error(Code::Shape, "createLoader: more than 2^31 - 1 rows");
-    Loader::Data d;
     d.rows = static_cast<std::int64_t>(labels.length);
     d.features = static_cast<std::int64_t>(features);
-    d.scale = args.number(3, "scale");
-    d.shift = args.number(4, "shift");
+    const auto perChannel = [&](std::size_t i, const char* name, std::vector<float>& into) {
+      const Bytes given = typedArray(env, args[i], std::string("createLoader: ") + name);
+      if (given.type != napi_float32_array || given.length < 1 || features % given.length != 0)
+        throw Error(Code::Config, std::string("createLoader: ") + name +
+                                      ": expected a Float32Array whose length divides " + std::to_string(features));
+      const auto* from = static_cast<const float*>(given.data);
+      into.assign(from, from + given.length);
+    };
+    perChannel(3, "scale", d.scale);
+    perChannel(4, "shift", d.shift);
+    const std::size_t channels = d.scale.size();
+    if (d.shift.size() != channels ||
+        (d.augment && channels > 1 && static_cast<std::size_t>(d.augment->channels) != channels))
+      throw Error(Code::Config, "createLoader: expected one scale and shift, or one for each channel");
     const int prefetch = static_cast<int>(args.integer(5, "prefetch", 1, 64));
     if (data.type == napi_uint8_array) {
       const auto* from = static_cast<const std::uint8_t*>(data.data);

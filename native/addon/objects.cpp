@@ -67,8 +67,10 @@ napi_value start(napi_env env, napi_callback_info info) {
     if (order.type != napi_int32_array) throw Error(Code::Config, "start: order: expected an Int32Array");
     const auto batchSize = static_cast<std::int64_t>(args.integer(1, "batchSize", 1, 2147483647));
     const bool dropLast = args.boolean(2, "dropLast");
+    const auto epoch = static_cast<std::uint32_t>(args.integer(3, "epoch", 0, 4294967295.0));
+    const auto first = static_cast<std::int64_t>(args.integer(4, "first", 0, 4503599627370496.0));
     const auto* from = static_cast<const std::int32_t*>(order.data);
-    object.loader->start(std::vector<std::int32_t>(from, from + order.length), batchSize, dropLast);
+    object.loader->start(std::vector<std::int32_t>(from, from + order.length), batchSize, dropLast, epoch, first);
     return nullptr;
   });
 }

@@ -5,6 +5,8 @@
 #include <new>
 #include <string>
 
+#include "core/philox.h"
+
 namespace gyrus {
 
 Loader::Loader(Data data, int prefetch) : data_(std::move(data)), slots_(static_cast<std::size_t>(prefetch)) {
@@ -21,7 +23,8 @@ void Loader::cut() {
   if (!epochs_.empty()) epochs_.back().batches = epochs_.back().taken;
 }
 
-void Loader::start(std::vector<std::int32_t> order, std::int64_t batchSize, bool dropLast) {
+void Loader::start(std::vector<std::int32_t> order, std::int64_t batchSize, bool dropLast, std::uint32_t number,
+                   std::int64_t first) {
   for (std::size_t i = 0; i < order.size(); ++i)
     if (order[i] < 0 || order[i] >= data_.rows)
       throw Error(Code::Config, "loader: order[" + std::to_string(i) + "] is " + std::to_string(order[i]) +
@@ -32,6 +35,8 @@ void Loader::start(std::vector<std::int32_t> order, std::int64_t batchSize, bool
   const auto n = static_cast<std::int64_t>(order.size());
   epoch.order = std::move(order);
   epoch.batchSize = batchSize;
+  epoch.number = number;
+  epoch.first = first;
   epoch.batches = dropLast ? n / batchSize : n / batchSize + (n % batchSize != 0);
   std::lock_guard<std::mutex> hold(lock_);
   if (disposed_ || closed_) throw Error(Code::Disposed, "loader: it was disposed of");
@@ -99,21 +104,52 @@ void Loader::handOver(std::uint64_t epoch, char* x, char* y) {
   }
 }
 
-void Loader::assemble(const std::int32_t* rows, Slot& slot) const {
+template <class T>
+void Loader::writeRow(const T* in, const Crop* crop, float* out) const {
+  const std::size_t channels = data_.scale.size();
+  const float *scale = data_.scale.data(), *shift = data_.shift.data();
+  // n numbers that begin a pixel; `in` null: zeros.
+  const auto write = [&](const T* from, std::size_t n, float* to) {
+    if (channels == 1) {
+      const float s = scale[0], t = shift[0];
+      for (std::size_t j = 0; j < n; ++j) to[j] = (from ? static_cast<float>(from[j]) : 0.0f) * s + t;
+      return;
+    }
+    for (std::size_t j = 0; j < n; j += channels)
+      for (std::size_t c = 0; c < channels; ++c)
+        to[j + c] = (from ? static_cast<float>(from[j + c]) : 0.0f) * scale[c] + shift[c];
+  };
+  if (!crop) return write(in, static_cast<std::size_t>(data_.features), out);
+  const Augment& a = *data_.augment;
+  const auto pixel = static_cast<std::size_t>(a.channels);
+  for (std::int64_t i = 0; i < a.height; ++i)
+    for (std::int64_t j = 0; j < a.width; ++j) {
+      const std::int64_t r = i + crop->down, s = (crop->mirrored ? a.width - 1 - j : j) + crop->right;
+      const bool inside = r >= 0 && r < a.height && s >= 0 && s < a.width;
+      write(inside ? in + (r * a.width + s) * a.channels : nullptr, pixel, out + (i * a.width + j) * a.channels);
+    }
+}
+
+void Loader::assemble(const std::int32_t* rows, std::uint32_t epoch, std::int64_t place, Slot& slot) const {
   const auto features = static_cast<std::size_t>(data_.features);
-  const auto scale = static_cast<float>(data_.scale), shift = static_cast<float>(data_.shift);
   slot.x.resize(static_cast<std::size_t>(slot.rows) * features);
   slot.y.resize(static_cast<std::size_t>(slot.rows));
   for (std::int64_t i = 0; i < slot.rows; ++i) {
     const auto row = static_cast<std::size_t>(rows[i]);
     float* out = slot.x.data() + static_cast<std::size_t>(i) * features;
-    if (!data_.bytes.empty()) {
-      const std::uint8_t* in = data_.bytes.data() + row * features;
-      for (std::size_t j = 0; j < features; ++j) out[j] = static_cast<float>(in[j]) * scale + shift;
-    } else {
-      const float* in = data_.floats.data() + row * features;
-      for (std::size_t j = 0; j < features; ++j) out[j] = in[j] * scale + shift;
+    std::optional<Crop> crop;
+    if (data_.augment) {
+      const auto at = static_cast<std::uint64_t>(place + i);
+      const std::uint32_t counter[4] = {static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(at >> 32), epoch, 0};
+      std::uint32_t words[4];
+      Philox::block(data_.augment->key, counter, words);
+      crop = drawCrop(data_.augment->padding, data_.augment->flip, words);
     }
+    const Crop* drawn = crop ? &*crop : nullptr;
+    if (!data_.bytes.empty())
+      writeRow(data_.bytes.data() + row * features, drawn, out);
+    else
+      writeRow(data_.floats.data() + row * features, drawn, out);
     slot.y[static_cast<std::size_t>(i)] = data_.labels[row];
   }
 }
@@ -137,9 +173,11 @@ void Loader::loop() {
     try {
       const auto from = epoch.order.begin() + epoch.made * epoch.batchSize;
       rows.assign(from, from + slot.rows);
+      const std::uint32_t number = epoch.number;
+      const std::int64_t place = epoch.first + epoch.made * epoch.batchSize;
       ++epoch.made;
       hold.unlock();
-      assemble(rows.data(), slot);
+      assemble(rows.data(), number, place, slot);
       hold.lock();
     } catch (const std::exception&) {  // bad_alloc, or length_error for a batch beyond what a vector can hold
       if (!hold.owns_lock()) hold.lock();

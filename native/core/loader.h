@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/crop.h"
 #include "core/dtype.h"
 #include "core/error.h"
 
@@ -16,12 +17,20 @@ namespace gyrus {
 
 class Loader {
  public:
+  // Each row, a picture [height, width, channels], is shifted, what comes in being 0, and mirrored, both at random.
+  struct Augment {
+    std::int64_t height, width, channels, padding;
+    double flip;
+    std::uint32_t key[2];  // of the random stream; a row draws by its epoch and its place in it
+  };
   struct Data {
     std::vector<std::uint8_t> bytes;  // one of the two
     std::vector<float> floats;
     std::vector<std::int32_t> labels;
     std::int64_t rows = 0, features = 0;
-    double scale = 1, shift = 0;
+    // A number becomes number * scale + shift of its channel, the last axis of a row; as many as there are channels.
+    std::vector<float> scale{1}, shift{0};
+    std::optional<Augment> augment;
   };
   struct Ticket {
     std::uint64_t epoch;
@@ -36,8 +45,10 @@ class Loader {
   std::int64_t features() const { return data_.features; }
 
   // ---- the producer's side
-  // Throws Error(Config) for a row that isn't there. What was prefetched and not handed out is dropped.
-  void start(std::vector<std::int32_t> order, std::int64_t batchSize, bool dropLast);
+  // `epoch` and `first`, the place of order[0] in it, choose the augmentation. Throws Error(Config) for a row that
+  // isn't there. What was prefetched and not handed out is dropped.
+  void start(std::vector<std::int32_t> order, std::int64_t batchSize, bool dropLast, std::uint32_t epoch = 0,
+             std::int64_t first = 0);
   // Rows of the next batch without taking it; nothing at the end of the epoch.
   std::optional<std::int64_t> peek();
   // Takes it: a handOver for the ticket must follow in the stream.
@@ -57,6 +68,8 @@ class Loader {
     std::uint64_t id = 0;
     std::vector<std::int32_t> order;
     std::int64_t batchSize = 1, batches = 0, taken = 0, made = 0;
+    std::uint32_t number = 0;
+    std::int64_t first = 0;
     std::int64_t rowsOf(std::int64_t batch) const;
   };
   struct Slot {
@@ -66,7 +79,9 @@ class Loader {
     std::vector<std::int32_t> y;
   };
   void loop();
-  void assemble(const std::int32_t* rows, Slot& slot) const;
+  void assemble(const std::int32_t* rows, std::uint32_t epoch, std::int64_t place, Slot& slot) const;
+  template <class T>
+  void writeRow(const T* in, const Crop* crop, float* out) const;
   void cut();  // the last epoch ends with what was taken of it
 
   const Data data_;

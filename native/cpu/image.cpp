@@ -132,7 +132,7 @@ void resizeBilinearGrad(const Args& args) {
 
 // One line of a sample as numbers: columns shifted and mirrored, 0 outside.
 template <class From>
-void shiftedLine(const From* row, const View& x, const naive::Crop& crop, float* to) {
+void shiftedLine(const From* row, const View& x, const Crop& crop, float* to) {
   const int64_t W = x.shape[2], C = x.shape[3];
   const int64_t step = x.stride[2], unit = x.stride[3];
   for (int64_t j = 0; j < W; ++j) {
@@ -161,7 +161,7 @@ void augment(const Args& args) {
   parallelRange(B, H * length * 2, [&](int64_t from, int64_t to) {
     naive::Stream own = stream;
     for (int64_t b = from; b < to; ++b) {
-      const naive::Crop crop = naive::cropOf(p, own, b);
+      const Crop crop = naive::cropOf(p, own, b);
       for (int64_t i = 0; i < H; ++i) {
         const int64_t r = i + crop.down;
         float* line = y.as<float>() + (b * H + i) * length;

@@ -17,10 +17,12 @@ export interface Dataset {
   readonly shape: readonly number[];
   readonly classes: number;
   readonly classNames?: readonly string[];
-  /** A value becomes value * scale + shift on its way into a batch. */
-  readonly scale: number;
-  readonly shift: number;
+  /** A value becomes value * scale + shift on its way into a batch. A number each, or one per channel (last axis of `shape`). */
+  readonly scale: PerChannel;
+  readonly shift: PerChannel;
 }
+
+export type PerChannel = number | readonly number[];
 
 export interface DatasetOptions {
   name: string;
@@ -32,9 +34,9 @@ export interface DatasetOptions {
   classes?: number;
   classNames?: readonly string[];
   /** Default: 1/255 for bytes, 1 for floats. */
-  scale?: number;
+  scale?: PerChannel;
   /** Default 0. */
-  shift?: number;
+  shift?: PerChannel;
 }
 
 /**
@@ -66,8 +68,14 @@ export function createDataset(options: DatasetOptions): Dataset {
   }
   const scale = options.scale ?? (data instanceof Uint8Array ? 1 / 255 : 1);
   const shift = options.shift ?? 0;
-  if (!Number.isFinite(scale) || !Number.isFinite(shift)) {
-    throw new ConfigError(`${name}: expected a finite scale and shift, got ${scale} and ${shift}`);
+  const channels = shape.at(-1) ?? 1;
+  for (const value of [scale, shift]) {
+    const each = typeof value === 'number' ? [value] : value;
+    if ((typeof value !== 'number' && each.length !== channels) || !each.every(Number.isFinite)) {
+      throw new ConfigError(
+        `${name}: expected a finite scale and shift, one or ${channels}, got ${String(scale)} and ${String(shift)}`,
+      );
+    }
   }
   return {
     name,
@@ -81,6 +89,32 @@ export function createDataset(options: DatasetOptions): Dataset {
     scale,
     shift,
   };
+}
+
+/** Scale and shift as arrays of one length: 1, or the number of channels. */
+export function affineOf({ scale, shift }: Pick<Dataset, 'scale' | 'shift'>): {
+  scale: Float32Array;
+  shift: Float32Array;
+} {
+  const length = Math.max(...[scale, shift].map((value) => (typeof value === 'number' ? 1 : value.length)));
+  const spread = (value: PerChannel): Float32Array =>
+    Float32Array.from({ length }, (_, i) => (typeof value === 'number' ? value : value[i]));
+  return { scale: spread(scale), shift: spread(shift) };
+}
+
+/** The sets with scales and shifts that give every channel mean 0 and deviation 1 over `by`; a constant channel becomes 0. */
+export function normalized(sets: readonly Dataset[], by: Dataset): Dataset[] {
+  const { data, rows, features, shape } = by;
+  const channels = shape.at(-1) ?? 1;
+  const each = (rows * features) / channels;
+  const sums = new Float64Array(channels);
+  const squares = new Float64Array(channels);
+  for (let i = 0; i < data.length; i++) sums[i % channels] += data[i];
+  const mean = [...sums.map((sum) => sum / each)];
+  for (let i = 0; i < data.length; i++) squares[i % channels] += (data[i] - mean[i % channels]) ** 2;
+  const scale = [...squares.map((square) => (square > 0 ? 1 / Math.sqrt(square / each) : 0))];
+  const shift = scale.map((factor, c) => -mean[c] * factor);
+  return sets.map((set) => ({ ...set, scale, shift }));
 }
 
 /** A copy of some rows, in the order given. Throws ConfigError for rows that aren't there. */

@@ -1,9 +1,9 @@
 /**
  * DataLoader: batches of a dataset as tensors. They are assembled natively, on a thread of their own and ahead of their use.
  */
-import { ConfigError, type Device, DisposedError, type NativeLoader } from '../device/index.js';
-import { resolveDevice, Storage, Tensor } from '../tensor/index.js';
-import type { Dataset } from './dataset.js';
+import { ConfigError, type Device, DisposedError, expectKeys, type NativeLoader } from '../device/index.js';
+import { Philox, resolveDevice, Storage, Tensor } from '../tensor/index.js';
+import { affineOf, type Dataset } from './dataset.js';
 
 export interface LoaderOptions {
   /** Rows per batch. Default 128. */
@@ -14,7 +14,37 @@ export interface LoaderOptions {
   prefetch?: number;
   /** Gives the rows of each epoch; default: all rows in their own order. */
   sampler?: { epoch(e: number): Int32Array };
+  /** Random augmentation of pictures; default: none. */
+  augment?: LoaderAugmentation;
   device?: Device | string;
+}
+
+/** Augmentation by a {@link DataLoader}: rows are pictures [height, width, channels]. */
+export interface LoaderAugmentation {
+  /** Largest shift in pixels along each axis; what comes in from outside is 0 before scale and shift. Default 0. */
+  padding?: number;
+  /** Probability of mirroring left and right, 0 to 1. Default 0. */
+  flip?: number;
+  /** What a row draws follows from the seed, the epoch and the row's place in the epoch alone. Default 0. */
+  seed?: number;
+}
+
+/** The augmentation as the device takes it. */
+function augmentation({ name, shape }: Dataset, options: LoaderAugmentation | undefined): number[] {
+  if (options === undefined) return [];
+  expectKeys('DataLoader: augment', options, ['padding', 'flip', 'seed']);
+  const { padding = 0, flip = 0, seed = 0 } = options;
+  if (!Number.isInteger(padding) || padding < 0 || padding > 65535) {
+    throw new ConfigError(`DataLoader: augment: expected padding to be a whole number in 0..65535, got ${padding}`);
+  }
+  if (!(flip >= 0 && flip <= 1)) throw new ConfigError(`DataLoader: augment: expected flip in 0..1, got ${flip}`);
+  if (shape.length !== 3) {
+    throw new ConfigError(
+      `DataLoader: augment: expected rows that are pictures [height,width,channels], got [${shape.join(',')}] of ${name}`,
+    );
+  }
+  const random = new Philox(seed, 'augment');
+  return [...shape, padding, flip, random.u32(), random.u32()];
 }
 
 /** Inputs f32 [rows, features] and labels i32 [rows]. Whoever takes a batch disposes of it. */
@@ -35,7 +65,7 @@ export class DataLoader implements AsyncIterable<Batch> {
   #epoch = -1;
   #disposed = false;
 
-  /** Throws ConfigError for a batch size or prefetch below 1. */
+  /** Throws ConfigError for a batch size or prefetch below 1, and for an augmentation of rows that are no pictures. */
   constructor(dataset: Dataset, options: LoaderOptions = {}) {
     const { batchSize = 128, dropLast = false, prefetch = 4 } = options;
     for (const [name, value] of [
@@ -51,8 +81,10 @@ export class DataLoader implements AsyncIterable<Batch> {
     this.dropLast = dropLast;
     this.device = resolveDevice(options.device);
     this.#sampler = options.sampler;
-    const { data, labels, features, scale, shift } = dataset;
-    this.#native = this.device.createLoader(data, labels, features, scale, shift, prefetch);
+    const { data, labels, features } = dataset;
+    const { scale, shift } = affineOf(dataset);
+    const augment = augmentation(dataset, options.augment);
+    this.#native = this.device.createLoader(data, labels, features, scale, shift, prefetch, augment);
   }
 
   /** Batches of the epoch that was started. */
@@ -71,7 +103,8 @@ export class DataLoader implements AsyncIterable<Batch> {
     this.#batches = this.dropLast
       ? Math.floor(order.length / this.batchSize)
       : Math.ceil(order.length / this.batchSize);
-    this.#native.start(order.subarray(skip * this.batchSize).slice(), this.batchSize, this.dropLast);
+    const first = Math.min(skip * this.batchSize, order.length);
+    this.#native.start(order.slice(first), this.batchSize, this.dropLast, e, first);
     this.#epoch = e;
   }
 

@@ -164,13 +164,15 @@ export class CpuDevice implements Device {
     data: Uint8Array | Float32Array,
     labels: Int32Array,
     features: number,
-    scale: number,
-    shift: number,
+    scale: Float32Array,
+    shift: Float32Array,
     prefetch: number,
+    augment: number[],
   ): NativeLoader {
-    const loader = guarded(() => this.#current().createLoader(data, labels, features, scale, shift, prefetch));
+    const loader = guarded(() => this.#current().createLoader(data, labels, features, scale, shift, prefetch, augment));
     return {
-      start: (order, batchSize, dropLast) => guarded(() => loader.start(order, batchSize, dropLast)),
+      start: (order, batchSize, dropLast, epoch, first) =>
+        guarded(() => loader.start(order, batchSize, dropLast, epoch, first)),
       next: () => {
         this.#current();
         return guarded(() => loader.next());

@@ -64,9 +64,10 @@ export interface Device {
     data: Uint8Array | Float32Array,
     labels: Int32Array,
     features: number,
-    scale: number,
-    shift: number,
+    scale: Float32Array,
+    shift: Float32Array,
     prefetch: number,
+    augment: number[],
   ): NativeLoader;
   dispose(): void;
 }

@@ -35,8 +35,11 @@ export interface NativeGraph {
 
 /** Batches assembled on a thread of its own, ahead of their use. */
 export interface NativeLoader {
-  /** Sets the order of the coming epoch: row numbers, in sequence; rows beyond are an error of code CONFIG. Drops what was prefetched. */
-  start(order: Int32Array, batchSize: number, dropLast: boolean): void;
+  /**
+   * Sets the order of the coming epoch: row numbers, in sequence; rows beyond are an error of code CONFIG. Drops what was prefetched.
+   * `epoch` and `first`, the place of order[0] in it, choose the augmentation.
+   */
+  start(order: Int32Array, batchSize: number, dropLast: boolean, epoch: number, first: number): void;
   /**
    * Enqueues the hand-over of the next batch into two fresh buffers: f32 [rows, features] and i32 [rows].
    * Returns [handle x, handle y, rows], or null at the end of the epoch.
@@ -76,14 +79,20 @@ export interface NativeDevice {
   memory(): MemoryInfo;
   /** Gives cached blocks back to the system. */
   trim(): void;
-  /** features: numbers per row. The data arrays are copied. scale and shift: x * scale + shift on the way out. */
+  /**
+   * features: numbers per row. The data arrays are copied. scale and shift: x * scale + shift on the way out, one of each or one per
+   * channel, the last axis of a row. augment: nothing, or [height, width, channels, padding, flip, key, key] for rows that are
+   * pictures: shifted by up to `padding` pixels, what comes in being 0 before scale and shift, and mirrored with probability
+   * `flip`, by the random stream of the key (two 32-bit words).
+   */
   createLoader(
     data: Uint8Array | Float32Array,
     labels: Int32Array,
     features: number,
-    scale: number,
-    shift: number,
+    scale: Float32Array,
+    shift: Float32Array,
     prefetch: number,
+    augment: number[],
   ): NativeLoader;
   /** Stops the stream and frees everything; every later call throws DISPOSED. */
   dispose(): void;

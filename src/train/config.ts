@@ -84,6 +84,10 @@ const datasetSchema = z.strictObject({
     .optional()
     .describe("Own CSV data: name or index of the label's column (default: the last)"),
   standardize: z.boolean().optional().describe('Own data: every feature to mean 0 and deviation 1 (default true)'),
+  normalize: z
+    .boolean()
+    .default(false)
+    .describe('Every channel to mean 0 and deviation 1 over the long-tailed training set'),
   imbalanceFactor: z
     .number()
     .min(1)
@@ -114,6 +118,14 @@ export const runConfigSchema = z.strictObject({
   schedule: scheduleSchema.prefault({}).describe('Learning-rate schedule'),
   loss: lossSchema.prefault({}).describe('Loss'),
   sampler: z.enum(samplerNames).default('instance').describe('Order and frequency of the training rows'),
+  augment: z
+    .strictObject({
+      padding: z.number().int().min(0).max(65535).default(0).describe('Largest shift of a picture, in pixels'),
+      flip: fraction.default(0).describe('Probability of mirroring left and right'),
+    })
+    .nullable()
+    .default(null)
+    .describe('Random augmentation of the training pictures (null: none)'),
   plasticity: plasticitySchema.nullable().default(null).describe('Grow-and-prune cycle (null: fixed width)'),
   epochs: count.max(100000).default(40).describe('Epochs'),
   batchSize: count

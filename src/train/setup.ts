@@ -1,7 +1,7 @@
 /**
  * From a configuration to the objects of a run: data with its long tail, model, optimiser, schedule, loss, sampler, cycle.
  */
-import { type Dataset, openDataset, openFiles, relabel, sample, subset } from '../data/index.js';
+import { affineOf, type Dataset, normalized, openDataset, openFiles, relabel, sample, subset } from '../data/index.js';
 import { ConfigError } from '../device/index.js';
 import {
   classCounts,
@@ -79,9 +79,13 @@ export function longTailed(
 
 /** Opens the data set of a configuration and gives it its long tail. Throws as openDataset and openFiles do. */
 export async function prepareData(config: RunConfig['dataset']): Promise<PreparedData> {
-  const { name, dir, train, test, label, standardize } = config;
+  const { name, dir, train, test, label, standardize, normalize } = config;
   const own = train !== undefined && test !== undefined;
-  return longTailed(await (own ? openFiles({ train, test, label, standardize }) : openDataset(name, { dir })), config);
+  const pair = await (own ? openFiles({ train, test, label, standardize }) : openDataset(name, { dir }));
+  const data = longTailed(pair, config);
+  if (!normalize) return data;
+  [data.train, data.test] = normalized([data.train, data.test], data.train);
+  return data;
 }
 
 /** Everything a Trainer works with. */
@@ -139,8 +143,12 @@ export function probeBatch(
   seed: number,
 ): { x: Tensor; y: Tensor } {
   const wanted = counts.map((n) => Math.min(n, samplesPerClass));
-  const { data, labels, rows, features, scale, shift } = subset(train, longTailSubset(train.labels, wanted, seed));
-  const x = Float32Array.from(data, (value) => Math.fround(value * Math.fround(scale)) + shift);
+  const chosen = subset(train, longTailSubset(train.labels, wanted, seed));
+  const { data, labels, rows, features } = chosen;
+  const { scale, shift } = affineOf(chosen);
+  const x = Float32Array.from(data, (value, i) => {
+    return Math.fround(value * scale[i % scale.length]) + shift[i % shift.length];
+  });
   return { x: tensor(x, { shape: [rows, features] }), y: tensor(labels) };
 }
 

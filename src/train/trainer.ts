@@ -64,6 +64,7 @@ export class Trainer {
     this.#loader = new DataLoader(data.train, {
       batchSize: config.batchSize,
       sampler: { epoch: (e) => this.#order(e) },
+      augment: config.augment ? { ...config.augment, seed: config.seed } : undefined,
     });
     this.#device = this.#loader.device;
     this.#evaluator = new Evaluator(model, options.loss, data.test, data.counts);

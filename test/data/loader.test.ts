@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { createDataset, DataLoader, type LoaderOptions } from '../../src/data/index.js';
+import { createDataset, DataLoader, type LoaderOptions, normalized } from '../../src/data/index.js';
 import { ConfigError, device, DisposedError } from '../../src/device/index.js';
 import { instanceSampler } from '../../src/longtail/index.js';
 
@@ -70,6 +70,95 @@ describe('DataLoader', () => {
     const loader = new DataLoader(floats, { batchSize: 2 });
     loaders.push(loader);
     for await (const { x } of loader) expect([...(await x.data())]).toEqual([1.5, -2]);
+  });
+
+  describe('augmentation', () => {
+    // Six pictures [2, 3, 2]; every number tells where it stands.
+    const pictures = createDataset({
+      name: 'pictures',
+      data: Uint8Array.from({ length: 72 }, (_, i) => i + 1),
+      labels: [0, 1, 0, 1, 0, 1],
+      shape: [2, 3, 2],
+      scale: 1,
+    });
+    const epoch = async (e: number, options: LoaderOptions, from = pictures, skip = 0): Promise<number[]> => {
+      using loader = new DataLoader(from, { batchSize: 4, ...options });
+      loader.start(e, skip);
+      const out: number[] = [];
+      for (let batch = loader.next(); batch; batch = loader.next()) {
+        out.push(...(await batch.x.data()));
+        batch.x.dispose();
+        batch.y.dispose();
+      }
+      return out;
+    };
+
+    it('mirrors and shifts pictures, zeros coming in', async () => {
+      const plain = await epoch(0, {});
+      expect(await epoch(0, { augment: {} })).toEqual(plain);
+      const mirrored = plain.map((_, i) => plain[i - (i % 6) + 4 - 2 * Math.floor((i % 6) / 2) + (i % 2)]);
+      expect(await epoch(0, { augment: { flip: 1 } })).toEqual(mirrored);
+      const shifted = await epoch(0, { augment: { padding: 1 } });
+      const shifts = new Set<string>();
+      for (let k = 0; k < 6; k++) {
+        const fits = [-1, 0, 1]
+          .flatMap((down) => [-1, 0, 1].map((right) => [down, right]))
+          .filter(([down, right]) =>
+            Array.from({ length: 12 }, (_, i) => {
+              const [r, s] = [Math.floor(i / 6) + down, (Math.floor(i / 2) % 3) + right];
+              return r >= 0 && r < 2 && s >= 0 && s < 3 ? plain[12 * k + 6 * r + 2 * s + (i % 2)] : 0;
+            }).every((value, i) => value === shifted[12 * k + i]),
+          );
+        expect(fits).toHaveLength(1);
+        shifts.add(fits.join());
+      }
+      expect(shifts.size).toBeGreaterThan(1);
+    });
+
+    it('draws by seed, epoch and place in it alone', async () => {
+      const sampler = instanceSampler(6, 5);
+      const augment = { padding: 2, flip: 0.5, seed: 8 };
+      const whole = await epoch(1, { augment, sampler });
+      expect(await epoch(1, { augment, sampler, batchSize: 1, prefetch: 1 })).toEqual(whole);
+      expect(await epoch(1, { augment, sampler, batchSize: 2 }, pictures, 2)).toEqual(whole.slice(4 * 12));
+      const same = { epoch: () => sampler.epoch(1) };
+      expect(await epoch(1, { augment, sampler: same })).toEqual(whole);
+      expect(await epoch(2, { augment, sampler: same })).not.toEqual(whole);
+      expect(await epoch(1, { augment: { ...augment, seed: 9 }, sampler: same })).not.toEqual(whole);
+    });
+
+    it('comes before scale and shift, which may be of each channel', async () => {
+      const [set] = normalized([pictures], pictures);
+      const x = await epoch(0, {}, set);
+      for (const c of [0, 1]) {
+        const channel = x.filter((_, i) => i % 2 === c);
+        const mean = channel.reduce((a, b) => a + b) / channel.length;
+        expect(mean).toBeCloseTo(0, 6);
+        expect(channel.reduce((a, b) => a + (b - mean) ** 2, 0) / channel.length).toBeCloseTo(1, 5);
+      }
+      // Wherever zeros came in there are the channel's shifts now.
+      const raw = await epoch(0, { augment: { padding: 2 } });
+      const augmented = await epoch(0, { augment: { padding: 2 } }, set);
+      expect(raw).toContain(0);
+      const { scale, shift } = set as { scale: readonly number[]; shift: readonly number[] };
+      raw.forEach((value, i) => expect(augmented[i]).toBeCloseTo(value * scale[i % 2] + shift[i % 2], 5));
+    });
+
+    it('refuses rows that are no pictures and bad settings', () => {
+      expect(() => make({ augment: { flip: 0.5 } })).toThrow(/expected rows that are pictures .*got \[2\] of ten/);
+      const wrong = [
+        { padding: -1 },
+        { padding: 0.5 },
+        { padding: 1e6 },
+        { flip: 2 },
+        { flip: NaN },
+        { seed: -1 },
+        { flop: 1 },
+      ];
+      for (const augment of wrong) expect(() => new DataLoader(pictures, { augment })).toThrow(ConfigError);
+      expect(() => createDataset({ ...pictures, scale: [1, 2, 3] })).toThrow(ConfigError);
+      expect(() => createDataset({ ...pictures, shift: [1, NaN] })).toThrow(ConfigError);
+    });
   });
 
   it('frees what it made', async () => {

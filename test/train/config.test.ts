@@ -39,6 +39,7 @@ describe('parseConfig', () => {
     [{ optimizer: { lr: -1 } }, /'optimizer.lr': .*got -1/],
     [{ optimizer: { lr: '0.1' } }, /'optimizer.lr': .*got "0.1"/],
     [{ epochs: 0 }, /'epochs': .*got 0/],
+    [{ augment: { flip: 1.5 } }, /'augment.flip': .*got 1.5/],
     [{ epochs: 2.5 }, /'epochs': .*got 2.5/],
     [{ batchSize: Infinity }, /'batchSize': .*got Infinity/],
     [{ model: { hidden: [] } }, /'model.hidden'/],

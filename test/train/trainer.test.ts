@@ -123,6 +123,19 @@ describe('training', () => {
     expect(await whole(config, { resume: middle })).toEqual(expected);
   });
 
+  it('resumes with augmentation bit for bit, from the middle of an epoch', async () => {
+    const pictures = { ...data, train: { ...data.train, shape: [2, 3, 1] } };
+    const config = { ...plastic, augment: { padding: 1, flip: 0.5 } };
+    const options = { data: pictures };
+    const expected = await whole(config, options);
+    expect(await whole(config, options)).toEqual(expected);
+    expect(await whole(plastic, options)).not.toEqual(expected);
+    const middle = path();
+    await train(saving(config, middle), { ...stopAt(perEpoch + 2), ...options });
+    expect(await whole(config, { ...options, resume: middle })).toEqual(expected);
+    await expect(train(config, { data })).rejects.toThrow(/expected rows that are pictures/);
+  });
+
   it('does nothing more when resumed at its end', async () => {
     const to = path();
     const result = await train(saving(plastic, to), { data });

@@ -19,13 +19,9 @@ Place placeOf(std::int64_t i, std::int64_t from, std::int64_t to) {
 }
 
 Crop cropOf(const AugmentParams& p, Stream& stream, std::int64_t b) {
-  const auto padding = static_cast<std::int64_t>(p.padding);
   const auto first = static_cast<std::uint64_t>(b) * 4;
-  const auto shift = [&](std::uint64_t word) {
-    return static_cast<std::int64_t>(word * static_cast<std::uint64_t>(2 * padding + 1) >> 32) - padding;
-  };
-  const std::int64_t down = shift(stream.word(first)), right = shift(stream.word(first + 1));
-  return {down, right, double(stream.word(first + 2)) * 0x1p-32 < p.flip};
+  const std::uint32_t words[3] = {stream.word(first), stream.word(first + 1), stream.word(first + 2)};
+  return drawCrop(static_cast<std::int64_t>(p.padding), p.flip, words);
 }
 
 namespace {

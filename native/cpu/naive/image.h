@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "core/crop.h"
 #include "cpu/naive/random_block.h"
 
 namespace gyrus::cpu::naive {
@@ -14,11 +15,7 @@ struct Place {
 };
 Place placeOf(std::int64_t i, std::int64_t from, std::int64_t to);
 
-// The shift of sample b, in pixels, and whether it is mirrored.
-struct Crop {
-  std::int64_t down, right;
-  bool mirrored;
-};
+// What sample b draws.
 Crop cropOf(const AugmentParams& p, Stream& stream, std::int64_t b);
 
 }  // namespace gyrus::cpu::naive
