@@ -9,15 +9,17 @@ namespace gyrus::cpu::GYRUS_ISA {
 // The rows of stats below those of the classes: |a|, a, (a == 0), (a g)^2.
 constexpr int kGateTotals = 4;
 
-// Columns [k, k + cols) of stats [C + 4, K], a, g [M, K], cols a multiple of N. Rows stream through four at a time and
-// the sums stay in L1; the order over m is fixed.
+constexpr int64_t kGateColumns = 256;  // taken at a time; a multiple of every vector
+
+// Columns [k, k + cols) of stats [C + 4, K], a, g [M, K], cols a multiple of N, at most kGateColumns. Rows stream
+// through four at a time and the sums stay in L1; the order over m is fixed. The totals are summed over the rows on
+// their own and added to those in stats once, since small parts would be lost one by one in a large total.
 template <int R>
 GYRUS_INLINE void gateRows(const Rows<float>& stats, const Rows<float>& a, const Rows<float>& g, const int32_t* labels,
-                           int64_t label_step, VecF scale, int64_t m, int64_t k, int64_t cols) {
+                           int64_t label_step, VecF scale, int64_t m, int64_t k, int64_t cols, float* totals) {
   const VecF one = VecF::broadcast(1.0f), zero = VecF::zero();
-  float* const totals = stats.row(stats.rows - kGateTotals) + k;
   const float *const am = a.row(m) + k, *const gm = g.row(m) + k;
-  const int64_t ld = stats.ld, lda = a.ld, ldg = g.ld;
+  const int64_t lda = a.ld, ldg = g.ld;
   float* of_class[R];
   for (int r = 0; r < R; ++r) of_class[r] = stats.row(labels[(m + r) * label_step]) + k;
   for (int64_t c = 0; c < cols; c += VecF::N) {
@@ -34,15 +36,21 @@ GYRUS_INLINE void gateRows(const Rows<float>& stats, const Rows<float>& a, const
     float* p = totals + c;
     for (const VecF add : {absolute, sum, zeros, squares}) {
       (VecF::load(p) + add).store(p);
-      p += ld;
+      p += kGateColumns;
     }
   }
 }
 GYRUS_INLINE void gateColumns(const Rows<float>& stats, const Rows<float>& a, const Rows<float>& g,
                               const int32_t* labels, int64_t label_step, VecF scale, int64_t k, int64_t cols) {
+  float totals[kGateTotals * kGateColumns] = {};
   int64_t m = 0;
-  for (; m + 4 <= a.rows; m += 4) gateRows<4>(stats, a, g, labels, label_step, scale, m, k, cols);
-  for (; m < a.rows; ++m) gateRows<1>(stats, a, g, labels, label_step, scale, m, k, cols);
+  for (; m + 4 <= a.rows; m += 4) gateRows<4>(stats, a, g, labels, label_step, scale, m, k, cols, totals);
+  for (; m < a.rows; ++m) gateRows<1>(stats, a, g, labels, label_step, scale, m, k, cols, totals);
+  for (int i = 0; i < kGateTotals; ++i) {
+    float* p = stats.row(stats.rows - kGateTotals + i) + k;
+    for (int64_t c = 0; c < cols; c += VecF::N)
+      (VecF::load(p + c) + VecF::load(totals + i * kGateColumns + c)).store(p + c);
+  }
 }
 
 // One column, one number at a time: the tail of f32, and f64.
@@ -83,7 +91,7 @@ void accumulateGate(const char* op, const Args& args, const View& stats_view, co
     sums.ld = stats.cols + 16;
     sums.data = take<float>(args, stats.rows * sums.ld);
   }
-  constexpr int64_t block = 256;  // columns of a piece of work; a multiple of every vector
+  constexpr int64_t block = kGateColumns;
   parallelRange(divUp(stats.cols, block), a.rows * block * 4, [&](int64_t from, int64_t to) {
     const int64_t end = least(stats.cols, to * block);
     int64_t k = from * block;
@@ -93,8 +101,11 @@ void accumulateGate(const char* op, const Args& args, const View& stats_view, co
     if constexpr (sizeof(T) == 4) {
       const VecF s = VecF::broadcast(static_cast<float>(scale));
       const int64_t whole = (end - k) / VecF::N * VecF::N;
-      gateColumns(sums, a, g, labels, step, s, k, whole);
-      k += whole;
+      for (const int64_t stop = k + whole; k < stop;) {
+        const int64_t cols = least(block, stop - k);
+        gateColumns(sums, a, g, labels, step, s, k, cols);
+        k += cols;
+      }
     }
     for (; k < end; ++k) gateColumn<T>(sums, a, g, labels, step, static_cast<T>(scale), k);
     if (crowded)

@@ -75,6 +75,16 @@ TEST_CASE("gateStats: the values of a small case, and NaN only where it belongs"
   }
 }
 
+TEST_CASE("gateStats: small values of many rows are not lost in large totals") {
+  constexpr float large = 1 << 24;  // its neighbour above is 2 away
+  const Tensor a = of(DType::F32, {64, 9}, std::vector<double>(64 * 9, 0.25)), labels = zeros(DType::I32, {64});
+  for (const KernelTable* table : allTables()) {
+    const Tensor stats = of(DType::F32, {5, 9}, std::vector<double>(5 * 9, large));
+    runKernel(*table, Op::GateStats, {stats}, {a, a, labels}, {1, 1});
+    for (std::int64_t k = 0; k < 9; ++k) CHECK_MESSAGE(stats.at(2 * 9 + k) == large + 16, table->isa, " column ", k);
+  }
+}
+
 TEST_CASE("gateStats: a label out of range is named and nothing is written") {
   for (const KernelTable* table : allTables()) {
     const Tensor a = randomTensor(DType::F32, {2, 9}, 1), labels = of(DType::I32, {2}, {0, 5});
