@@ -1,8 +1,8 @@
-// What forward and backward attention share: heads as strided matrices, packing, the exponential of a score and scratch
-// memory per running piece of work.
+// What forward and backward attention share: heads as strided matrices, packing and the exponential of a score.
 #pragma once
 #include "cpu/math.h"
 #include "cpu/product.h"
+#include "cpu/slots.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 
@@ -118,32 +118,6 @@ GYRUS_INLINE float logOf(float x) { return ::logf(x); }
 GYRUS_INLINE double logOf(double x) { return ::log(x); }
 GYRUS_INLINE float expOf(float x) { return ::expf(x); }
 GYRUS_INLINE double expOf(double x) { return ::exp(x); }
-
-// Scratch for as many pieces of work as run at a time. A piece takes a slot when it starts and hands it back.
-template <class T>
-class Slots {
- public:
-  Slots(const Args& args, int64_t pieces, int64_t each)
-      : count_(most(1, least(pieces, Pool::threads()))), each_(padded<T>(each) + 64 / static_cast<int64_t>(sizeof(T))) {
-    memory_ = take<T>(args, count_ * each_);
-    taken_ = take<char>(args, count_);
-    for (int64_t i = 0; i < count_; ++i) taken_[i] = 0;
-  }
-
-  template <class F>
-  void with(F&& f) const {
-    int64_t i = 0;
-    // There are as many slots as threads: one is free, or will be.
-    while (__atomic_exchange_n(&taken_[i], char{1}, __ATOMIC_ACQUIRE)) i = i + 1 < count_ ? i + 1 : 0;
-    f(memory_ + i * each_);
-    __atomic_store_n(&taken_[i], char{0}, __ATOMIC_RELEASE);
-  }
-
- private:
-  int64_t count_, each_;
-  T* memory_;
-  char* taken_;
-};
 
 // Extent of the blocks that [0, n) is cut into: at most `limit`, about equal, whole multiples of `step`.
 GYRUS_INLINE int64_t blockOf(int64_t n, int64_t limit, int64_t step) {

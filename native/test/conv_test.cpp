@@ -81,6 +81,16 @@ TEST_CASE("conv: sizes that several pieces of work share") {
   expectConv({1, 40, 41, 3, 16, 3, 3}, DType::F32);
   expectConv({9, 8, 8, 64, 48, 3, 3}, DType::F64);
   expectConv({2, 8, 8, 40, 160, 3, 3}, DType::F32);
+  expectConv({5, 31, 33, 20, 70, 1, 1, 2, 0}, DType::F32);  // pixels that no tap reaches
+  expectConv({3, 30, 31, 33, 24, 2, 1, 3, 1}, DType::F32);
+}
+
+TEST_CASE("conv: kernels larger than the image") {
+  for (const DType d : kFloats) {
+    expectConv({1, 9, 70, 2, 3, 3, 65, 1, 32}, d);
+    expectConv({2, 4, 66, 4, 4, 1, 70, 1, 35, 1, 2}, d);
+    expectConv({1, 20, 20, 1, 2, 20, 21, 2, 10}, d);
+  }
 }
 
 TEST_CASE("conv: nothing to do") {

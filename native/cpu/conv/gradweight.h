@@ -8,6 +8,7 @@
 #include "core/pool.h"
 #include "cpu/conv/gradkernel.h"
 #include "cpu/rows.h"
+#include "cpu/slots.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 
@@ -34,23 +35,6 @@ struct GradAxis {
     const int64_t phase = w % stride;
     return phase * (sources / stride) + least(phase, sources % stride) + w / stride;
   }
-};
-
-// Which of several scratch areas a piece of work uses; as many as there are threads.
-class ThreadSlots {
- public:
-  ThreadSlots(const Args& args, int n) : n_(n), taken_(take<int>(args, n)) {
-    for (int i = 0; i < n; ++i) taken_[i] = 0;
-  }
-  int acquire() {
-    for (int i = 0;; i = i + 1 < n_ ? i + 1 : 0)
-      if (__atomic_exchange_n(taken_ + i, 1, __ATOMIC_ACQUIRE) == 0) return i;
-  }
-  void release(int i) { __atomic_store_n(taken_ + i, 0, __ATOMIC_RELEASE); }
-
- private:
-  int n_;
-  int* taken_;
 };
 
 template <class T>
@@ -136,25 +120,23 @@ struct WeightGradient {
     // Where the numbers of a pixel's XR channels lie.
     int64_t* line = take<int64_t>(args, folded() ? D : XR);
     for (int64_t i = 0; i < (folded() ? D : XR); ++i) line[i] = folded() ? lineOf(i) : i;
-    const int threads = Pool::threads();
-    ThreadSlots slots(args, threads);
-    T* space = take<T>(args, threads * (x_size + g_size));
-    parallelFor(parts * groups * panel_parts, [&](int64_t chunk) {
+    const int64_t work = parts * groups * panel_parts;
+    const Slots<T> slots(args, work, x_size + g_size);
+    parallelFor(work, [&](int64_t chunk) {
       const int64_t panel = chunk % panel_parts * panel_step, group = chunk / panel_parts % groups;
       const int64_t part = chunk / panel_parts / groups, panel_end = least(panels, panel + panel_step);
       T* sum = sums + (part * groups + group) * size;
       const int64_t per_panel = taps * c_groups * XR * NR;
       memset(sum + panel * per_panel, 0, static_cast<size_t>((panel_end - panel) * per_panel) * sizeof(T));
-      const int slot = slots.acquire();
-      T* x_packed = space + slot * (x_size + g_size);
-      for (int64_t i = blocks * part / parts; i < blocks * (part + 1) / parts; ++i)
-        if (folded())
-          fold(b, i, group, panel, panel_end, line, x_packed, x_packed + x_size, sum);
-        else if (copies)
-          block(b, i, group, panel, panel_end, line, x_packed, x_packed + x_size, sum);
-        else
-          inPlace(b, i, group, panel, panel_end, line, sum);
-      slots.release(slot);
+      slots.with([&](T* x_packed) {
+        for (int64_t i = blocks * part / parts; i < blocks * (part + 1) / parts; ++i)
+          if (folded())
+            fold(b, i, group, panel, panel_end, line, x_packed, x_packed + x_size, sum);
+          else if (copies)
+            block(b, i, group, panel, panel_end, line, x_packed, x_packed + x_size, sum);
+          else
+            inPlace(b, i, group, panel, panel_end, line, sum);
+      });
     });
 
     parallelRange(groups * panels * taps, D * NR * (parts + 2), [&](int64_t from, int64_t to) {

@@ -10,6 +10,7 @@
 #include "cpu/conv/microkernel.h"
 #include "cpu/conv/plan.h"
 #include "cpu/gemm/pack.h"
+#include "cpu/slots.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 
@@ -100,11 +101,15 @@ struct ImplicitGemm {
     panel_parts = divUp(panels, panel_step);
     const bool whole = tile_parts * panel_parts * groups == 1;
     const int64_t parts = tile_parts * panel_parts;
-    parallelFor(image_groups * groups * parts, [&](int64_t chunk) {
+    const int64_t pieces = image_groups * groups * parts;
+    const Slots<int64_t> slots(args, pieces, DepthList::size(plan));
+    parallelFor(pieces, [&](int64_t chunk) {
       const int64_t part = chunk % parts, group = chunk / parts % groups, first = chunk / parts / groups * together;
       const int64_t tile = part / panel_parts * tile_step, panel = part % panel_parts * panel_step;
-      piece(plan, packed + group * panels * panel_size, depth, group, first, least(together, images - first), tile,
-            least(tiles, tile + tile_step), panel, least(panels, panel + panel_step));
+      slots.with([&](int64_t* memory) {
+        piece(plan, memory, packed + group * panels * panel_size, depth, group, first, least(together, images - first),
+              tile, least(tiles, tile + tile_step), panel, least(panels, panel + panel_step));
+      });
       if (whole) done(first, least(together, images - first));
     });
     return whole;
@@ -112,8 +117,8 @@ struct ImplicitGemm {
 
  private:
   // Tiles [tile, tile_end) of `count` images from `first` on x panels [panel, panel_end).
-  void piece(const ConvPlan& plan, const T* packed, int64_t depth, int64_t group, int64_t first, int64_t count,
-             int64_t tile, int64_t tile_end, int64_t panel, int64_t panel_end) const {
+  void piece(const ConvPlan& plan, int64_t* memory, const T* packed, int64_t depth, int64_t group, int64_t first,
+             int64_t count, int64_t tile, int64_t tile_end, int64_t panel, int64_t panel_end) const {
     const int64_t per_image = vertical.outputs * horizontal.outputs;
     ConvTileArgs<T> t;
     t.x = x + first * vertical.sources * horizontal.sources * ldx + group * K;
@@ -131,10 +136,12 @@ struct ImplicitGemm {
       const bool host = c == plan.host && plan.hasGuests;
       const int64_t pixels = k.perImage * count;
       const int64_t from = most(0, tile - k.firstTile) * MR, to = least(pixels, (tile_end - k.firstTile) * MR);
+      if (from >= to) continue;
+      const DepthList blocks(plan, k, memory);
       for (int64_t start = from; start < to; start += kTogether * MR) {
         const int64_t end = least(to, start + kTogether * MR);
-        for (int b = 0; b < k.blockCount; ++b) {
-          const bool finish = b + 1 == k.blockCount;
+        for (int b = 0; b < blocks.count(); ++b) {
+          const bool finish = b + 1 == blocks.count();
           for (int64_t p = panel; p < panel_end; ++p) {
             const int64_t n = group * N + p * NR;
             const int64_t cols = least(NR, N - p * NR);
@@ -145,8 +152,8 @@ struct ImplicitGemm {
             t.scale = scale ? scale + n : nullptr;
             t.shift = shift ? shift + n : nullptr;
             t.residual = residual ? residual + first * per_image * ld_residual + n : nullptr;
-            t.segments = k.blocks[b].segments;
-            t.count = k.blocks[b].count;
+            t.segments = blocks[b].segments;
+            t.count = blocks[b].count;
             t.add = b > 0;
             t.finish = finish;
             t.bare = !t.add && t.last == VN && (plain || !finish);

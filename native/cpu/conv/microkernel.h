@@ -12,7 +12,7 @@ namespace gyrus::cpu::GYRUS_ISA {
 template <class T>
 struct ConvTileArgs {
   const Segment* segments;
-  int count;
+  int64_t count;
   const T* x;             // what `source` counts from
   const int64_t* source;  // [tiles * MR]
   const T* b;             // packed panel: lines of NV vectors
@@ -43,7 +43,7 @@ GYRUS_INLINE void convTile(const ConvTileArgs<T>& t, const int64_t* source, cons
   for (int i = 0; i < MR; ++i) GYRUS_UNROLL
   for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
 
-  for (int s = 0; s < t.count; ++s) {
+  for (int64_t s = 0; s < t.count; ++s) {
     const Segment& segment = t.segments[s];
     const T* a[MR];
     GYRUS_UNROLL

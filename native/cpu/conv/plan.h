@@ -59,9 +59,11 @@ inline AxisPlan planAxis(const Args& args, const ConvAxis& a) {
       if (same) break;
     }
     if (c == plan.classes) {
-      plan.of[plan.classes++] = {n, 0, tap, offset};
-      tap = take<int32_t>(args, a.taps);
-      offset = take<int64_t>(args, a.taps);
+      AxisClass& k = plan.of[plan.classes++] = {n, 0, take<int32_t>(args, n), take<int64_t>(args, n)};
+      for (int i = 0; i < n; ++i) {
+        k.tap[i] = tap[i];
+        k.offset[i] = offset[i];
+      }
     }
     ++plan.of[c].members;
     plan.number[o] = static_cast<int32_t>(c);
@@ -78,16 +80,21 @@ struct Segment {
 // Segments of one block of depth.
 struct DepthBlock {
   const Segment* segments;
-  int count;
+  int64_t count;
 };
 
 struct PixelClass {
-  const DepthBlock* blocks;
-  int blockCount;
+  const AxisClass *rows, *columns;
   int64_t depth;      // products per output number
   int64_t first;      // of its pixels in the lists
   int64_t perImage;   // pixels per image; the lists go on image by image
   int64_t firstTile;  // of its tiles, for whole groups of images; -1: they have none, but are guests
+};
+
+struct ConvSource {
+  int64_t rows, columns;  // extents of the source
+  int64_t step;           // numbers from one pixel to the next
+  int64_t channels;       // of the group: the depth of a tap
 };
 
 // Everything that is the same for all groups of `images` images.
@@ -101,40 +108,74 @@ struct ConvPlan {
   int64_t images;   // per group
   int64_t* source;  // [pixels of a group] offset of the base, in numbers; may be negative
   int64_t* pixel;   // [pixels of a group] which output pixel, counted over the group
+  ConvSource from;
+  int64_t tapRows, tapColumns;
+  int64_t mostDepth;  // of a block
 };
 
-struct ConvSource {
-  int64_t rows, columns;  // extents of the source
-  int64_t step;           // numbers from one pixel to the next
-  int64_t channels;       // of the group: the depth of a tap
-};
-
-// Cuts a class's segments into blocks of at most `most_depth`.
-inline void cutDepth(const Args& args, PixelClass& k, const Segment* segments, int count, int64_t most_depth) {
-  const int64_t n = most(1, divUp(k.depth, most_depth)), depth = most(1, divUp(divUp(k.depth, n), 4) * 4);
-  DepthBlock* blocks = take<DepthBlock>(args, n);
-  Segment* cut = take<Segment>(args, count + n);
-  k.blocks = blocks;
-  k.blockCount = 0;
-  int64_t left = 0;
-  for (int i = 0; i < count; ++i) {
-    Segment s = segments[i];
-    while (s.length > 0) {
-      if (left == 0) {
-        blocks[k.blockCount++] = {cut, 0};
-        left = depth;
-      }
-      const int64_t length = least(left, s.length);
-      *cut++ = {s.a, s.b, length};
-      ++blocks[k.blockCount - 1].count;
-      s.a += length;
-      s.b += length;
-      s.length -= length;
-      left -= length;
-    }
+// The segments of a class in blocks of depth. They are listed anew by each piece of work: all classes of a large kernel
+// together would have far more of them than the kernel has taps.
+class DepthList {
+ public:
+  // Numbers of memory that a list needs.
+  static int64_t size(const ConvPlan& plan) {
+    const int64_t taps = plan.tapRows * plan.tapColumns,
+                  blocks = most(1, divUp(taps * plan.from.channels, plan.mostDepth));
+    return (2 * taps + blocks) * kSegment + blocks * kBlock;
   }
-  if (k.blockCount == 0) blocks[k.blockCount++] = {cut, 0};  // no tap inside: zeros and the epilogue
-}
+
+  DepthList(const ConvPlan& plan, const PixelClass& k, int64_t* memory) {
+    const AxisClass &r = *k.rows, &c = *k.columns;
+    const int64_t C = plan.from.channels;
+    Segment* const segments = reinterpret_cast<Segment*>(memory);
+    int count = 0;
+    for (int y = 0; y < r.count; ++y)
+      for (int x = 0; x < c.count; ++x) {
+        const Segment s{(r.offset[y] * plan.from.columns + c.offset[x]) * plan.from.step,
+                        (r.tap[y] * plan.tapColumns + c.tap[x]) * C, C};
+        // Neighbouring taps of neighbouring pixels are one run when all of a pixel's channels belong to it.
+        Segment* last = count > 0 ? segments + count - 1 : nullptr;
+        if (last && last->a + last->length == s.a && last->b + last->length == s.b)
+          last->length += C;
+        else
+          segments[count++] = s;
+      }
+    cut(plan, k, segments, count, segments + count);
+  }
+
+  int count() const { return count_; }
+  const DepthBlock& operator[](int i) const { return blocks_[i]; }
+
+ private:
+  static constexpr int64_t kSegment = sizeof(Segment) / sizeof(int64_t), kBlock = sizeof(DepthBlock) / sizeof(int64_t);
+
+  // Cuts the segments into blocks of at most mostDepth.
+  void cut(const ConvPlan& plan, const PixelClass& k, const Segment* segments, int count, Segment* to) {
+    const int64_t n = most(1, divUp(k.depth, plan.mostDepth)), depth = most(1, divUp(divUp(k.depth, n), 4) * 4);
+    blocks_ = reinterpret_cast<DepthBlock*>(to + count + n);
+    int64_t left = 0;
+    for (int i = 0; i < count; ++i) {
+      Segment s = segments[i];
+      while (s.length > 0) {
+        if (left == 0) {
+          blocks_[count_++] = {to, 0};
+          left = depth;
+        }
+        const int64_t length = least(left, s.length);
+        *to++ = {s.a, s.b, length};
+        ++blocks_[count_ - 1].count;
+        s.a += length;
+        s.b += length;
+        s.length -= length;
+        left -= length;
+      }
+    }
+    if (count_ == 0) blocks_[count_++] = {to, 0};  // no tap inside: zeros and the epilogue
+  }
+
+  DepthBlock* blocks_;
+  int count_ = 0;
+};
 
 inline ConvPlan planConv(const Args& args, const ConvAxis& v, const ConvAxis& h, const ConvSource& source,
                          int64_t images, int tile, int64_t most_depth, bool guests) {
@@ -148,28 +189,19 @@ inline ConvPlan planConv(const Args& args, const ConvAxis& v, const ConvAxis& h,
                 0,
                 images,
                 take<int64_t>(args, images * per_image),
-                take<int64_t>(args, images * per_image)};
+                take<int64_t>(args, images * per_image),
+                source,
+                v.taps,
+                h.taps,
+                most_depth};
   int64_t pixels = 0;
-  const int64_t C = source.channels;
   for (int i = 0; i < rows.classes; ++i)
     for (int j = 0; j < columns.classes; ++j) {
       const AxisClass &r = rows.of[i], &c = columns.of[j];
       PixelClass& k = plan.classes[plan.classCount++];
-      k.depth = r.count * c.count * C;
-      Segment* segments = take<Segment>(args, static_cast<int64_t>(r.count) * c.count);
-      int count = 0;
-      for (int y = 0; y < r.count; ++y)
-        for (int x = 0; x < c.count; ++x) {
-          const Segment s{(r.offset[y] * source.columns + c.offset[x]) * source.step,
-                          (r.tap[y] * h.taps + c.tap[x]) * C, C};
-          // Neighbouring taps of neighbouring pixels are one run when all of a pixel's channels belong to it.
-          Segment* last = count > 0 ? segments + count - 1 : nullptr;
-          if (last && last->a + last->length == s.a && last->b + last->length == s.b)
-            last->length += C;
-          else
-            segments[count++] = s;
-        }
-      cutDepth(args, k, segments, count, most_depth);
+      k.rows = &r;
+      k.columns = &c;
+      k.depth = r.count * c.count * source.channels;
       k.first = pixels;
       k.perImage = r.members * c.members;
       pixels += k.perImage * images;
