@@ -1,10 +1,12 @@
 // C = A B: which way it is computed, and which tiles by whom. Work is split over the tiles of C only, never over K, and
 // the cut depends on the problem alone, so every number of threads gives the same bits.
 //
+//   pack B (parallel over panels) if it is small and several groups of rows share it
 //   for each block of RowsAtOnce rows, for as much of K as fits packed:
 //     pack A (parallel over row tiles), unless it is read where it lies
 //     for each group of row tiles x group of column panels (parallel):
-//       for each few panels, for each block of K: pack B's panels, then run the micro-kernel on every row tile
+//       for each few panels, for each block of K: pack B's panels if they aren't, then run the micro-kernel on every
+//       row tile
 //
 // Other ways, for shapes where that wastes lanes or packing: dot products along K, a sweep over the rows of B, and the
 // transposed product.
@@ -43,6 +45,7 @@ struct Gemm {
   int64_t ldc;  // C [M, N], unit column stride
   Epilogue<T> epilogue = {};
   Listed listed = {};
+  bool across = false;  // C(i, j) lies at c[j * ldc + i]; the epilogue is that of the memory's rows and columns
 
   using Shape = Tile<T>;
   static constexpr int MR = Shape::MR, NR = Shape::NR, VN = Shape::VN;
@@ -51,8 +54,7 @@ struct Gemm {
   int64_t scratchSize() const {
     if (M == 0 || N == 0 || K == 0 || alongDepth() || sweeps()) return 0;
     if (narrows()) return N * K;
-    if (turns()) return N * M + turned(nullptr).packedSize();
-    return packedSize();
+    return turns() ? turned().blocksSize() : blocksSize();
   }
 
   void run(T* scratch) const {
@@ -66,7 +68,7 @@ struct Gemm {
     else if (narrows())
       runNarrow(scratch);
     else if (turns())
-      runTurned(scratch);
+      turned().runBlocks(scratch);
     else
       runBlocks(scratch);
   }
@@ -92,15 +94,22 @@ struct Gemm {
     const bool narrow = N < NR && a_row == 1 && M >= 4 * N;
     // A^T B: short lines are slower to pack than wide ones, so the shorter operand gets them.
     const bool tall = a_row == 1 && a_col != 1 && b_col == 1 && M > N && (M - N) * K > 2 * M * N;
-    const bool flat = M <= 4 * NR && M > Shape::FewLines && b_row == 1 && b_col != 1 && N >= 4 * M;
+    const bool flat = M > Shape::FewLines && b_row == 1 && b_col != 1 && N >= 2 * M && M * K <= Shape::SharedNumbers;
     return narrow || tall || flat;
   }
-  Gemm turned(T* result) const { return {N, M, K, b, b_col, b_row, a, a_col, a_row, result, M}; }
+  Gemm turned() const { return {N, M, K, b, b_col, b_row, a, a_col, a_row, c, ldc, epilogue, {}, true}; }
 
-  // A is broadcast from where it lies when it is contiguous along K and too few panels of B share it to pay for
-  // packing; very few where its rows fall on the same lines of the cache.
-  bool readsInPlace() const { return a_col == 1 && N <= (crowded(a_row) ? 2 : 8) * NR; }
-  static bool crowded(int64_t stride) { return stride * static_cast<int64_t>(sizeof(T)) % 1024 == 0; }
+  // A is broadcast from where it lies when it is contiguous along K, as long as a group of few rows, which stay in the
+  // caches from panel to panel, doesn't mean that B is packed again and again. Not where the rows of a tile fall on the
+  // same lines of L1.
+  bool readsInPlace() const {
+    if (a_col != 1) return false;
+    const bool crowded = a_row * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
+    if (N <= (crowded ? 2 : 8) * NR || M <= InPlaceTiles * MR) return true;
+    return sharable() && !readsPanels(divUp(M, MR)) && !crowded;
+  }
+  bool sharable() const { return N * K <= Shape::SharedNumbers; }
+  static constexpr int64_t InPlaceTiles = 12;
 
   int64_t depthOfBlock() const {
     const int64_t blocks = most(1, divUp(K, Shape::KC));
@@ -112,10 +121,46 @@ struct Gemm {
     return least(K, most(1, Shape::PackedNumbers / (least(M, Shape::RowsAtOnce) * depth)) * depth);
   }
   int64_t packedSize() const { return readsInPlace() ? 0 : least(M, Shape::RowsAtOnce) * depthAtOnce(depthOfBlock()); }
+  int64_t blocksSize() const { return (sharesPanels() ? paddedColumns() * K : 0) + packedSize(); }
+  int64_t paddedColumns() const { return divUp(N, NR) * NR; }
 
-  static const MicroKernel<T>* kernelsOf(int vectors) {
+  // Row tiles of one piece of work. Columns are cut first: each group of rows packs B for itself.
+  int64_t rowStep(int64_t tiles, int64_t depth, int64_t target) const {
+    const int64_t bytes = sharable() ? Shape::SharingBlockBytes : Shape::BlockBytes;
+    const int64_t fit = most(1, bytes / (MR * depthOfBlock() * static_cast<int64_t>(sizeof(T))));
+    const int64_t share = target / (2 * MR * NR * depth);
+    const int64_t wanted = groups()                     ? most(InPlaceTiles, least(fit, share))
+                           : divUp(N, NR) >= ManyPanels ? fit
+                                                        : most(1, least(fit, share));
+    return divUp(tiles, divUp(tiles, wanted));
+  }
+  // A piece goes through its rows in groups of InPlaceTiles, so that they stay in L2 from panel to panel.
+  bool groups() const { return across || (readsInPlace() && N > 8 * NR); }
+  static constexpr int64_t ManyPanels = 24;
+  // About 1/48 of a block's work for each piece, but no less than some 5 us.
+  static int64_t pieceFlops(int64_t rows, int64_t cols, int64_t depth) {
+    return most(int64_t{1} << 19, 2 * rows * cols * depth / 48);
+  }
+  // Whether B is packed once for all groups of rows: not where the first tile of each group packs it in passing.
+  bool sharesPanels() const {
+    const int64_t rows = least(M, Shape::RowsAtOnce), tiles = divUp(rows, MR);
+    const int64_t step = groups() ? InPlaceTiles : rowStep(tiles, K, pieceFlops(rows, N, K));
+    return sharable() && step < divUp(M, MR) && !readsPanels(step);
+  }
+  // Micro-kernels read B's lines where they lie, the first of a group packing them in passing: where few tiles share
+  // them, or where the lines that are asked for ahead find room in L1. Not with one lane: GCC 12 vectorises that
+  // micro-kernel with a load of one line too many, so B must be a panel with its slack.
+  bool readsPanels(int64_t tiles) const {
+    return VN > 1 && b_col == 1 && !listed.ofB() && (tiles <= 2 || spreads(b_row, least(K, depthOfBlock())));
+  }
+  bool packsInPassing(int64_t tiles) const { return tiles > 2 && N * K * static_cast<int64_t>(sizeof(T)) > 16384; }
+
+  // Panels of B that are packed together: where B's rows are contiguous, longer runs of them are read at a time.
+  static constexpr int PanelsAtOnce = 4;
+
+  static const MicroKernel<T>* kernelsOf(int vectors, bool packing) {
     static const KernelSet<T> set;
-    return set.kernel[vectors - 1];
+    return (packing ? set.packing : set.kernel)[vectors - 1];
   }
 
   // ---- the ways ----------------------------------------------------------------------------------------
@@ -166,39 +211,28 @@ struct Gemm {
     });
   }
 
-  void runTurned(T* scratch) const {
-    const Gemm other = turned(scratch);
-    other.runBlocks(scratch + N * M);
-    constexpr int W = VN < 8 ? VN : 8;
-    constexpr int64_t wide = 16;
-    parallelRange(divUp(N, wide), M * wide * 2, [&](int64_t first, int64_t end) {
-      for (int64_t i = first; i < end; ++i) {
-        const int64_t n0 = i * wide, n1 = least(N, n0 + wide);
-        for (int64_t m = 0; m < M; m += W)
-          for (int64_t n = n0; n < n1; n += W) {
-            if (m + W <= M && n + W <= n1) {
-              Block<T, W>::transpose(scratch + n * M + m, M, c + m * ldc + n, ldc);
-            } else {
-              for (int64_t y = m; y < least(M, m + W); ++y)
-                for (int64_t x = n; x < least(n1, n + W); ++x) c[y * ldc + x] = scratch[x * M + y];
-            }
-          }
-        if (epilogue.bias)
-          for (int64_t m = 0; m < M; ++m)
-            eachVector<T>(n1 - n0, [&](int64_t j, int lanes) {
-              T* p = c + m * ldc + n0 + j;
-              store(load(p, lanes) + load(epilogue.bias + n0 + j, lanes), p, lanes);
-            });
-        finishTile(c + n0, M, n1 - n0);
-      }
-    });
-  }
-
-  void runBlocks(T* packed) const {
-    const int64_t depth = depthOfBlock(), at_once = depthAtOnce(depth);
+  void runBlocks(T* scratch) const {
+    const int64_t depth = depthOfBlock(), at_once = readsInPlace() ? K : depthAtOnce(depth);
+    const T* panels = nullptr;
+    if (sharesPanels()) {
+      sharePanels(scratch, depth);
+      panels = scratch;
+      scratch += paddedColumns() * K;
+    }
     for (int64_t m = 0; m < M; m += Shape::RowsAtOnce)
       for (int64_t k = 0; k < K; k += at_once)
-        block(packed, m, least(Shape::RowsAtOnce, M - m), {k, least(K, k + at_once), depth});
+        block(scratch, panels, m, least(Shape::RowsAtOnce, M - m), {k, least(K, k + at_once), depth});
+  }
+
+  // All of B packed, one block of K after the other, panel by panel.
+  void sharePanels(T* out, int64_t step) const {
+    const int64_t wide = b_col == 1 ? PanelsAtOnce * NR : NR, count = divUp(N, wide);
+    parallelRange(count * divUp(K, step), wide * step, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) {
+        const int64_t n = i % count * wide, k = i / count * step, depth = least(step, K - k);
+        packPanels(k, n, least(wide, N - n), depth, out + k * paddedColumns() + n * depth);
+      }
+    });
   }
 
   // K = 0: no product, but the bias and the activation.
@@ -226,35 +260,56 @@ struct Gemm {
   };
 
   // Rows m0..m0+rows of C (+)= A[.., k] B[k, ..] for the given k.
-  void block(T* packed, int64_t m0, int64_t rows, const Depths& ks) const {
+  void block(T* packed, const T* panels, int64_t m0, int64_t rows, const Depths& ks) const {
     const Cut cut(rows);
     const int64_t tiles = cut.tiles, depth = ks.to - ks.from, blocks = divUp(depth, ks.step);
     const bool in_place = readsInPlace();
-    if (!in_place)
-      parallelRange(tiles * blocks, MR * ks.step, [&](int64_t first, int64_t end) {
+    if (!in_place) {
+      constexpr int64_t together = 8;  // tiles
+      const int64_t groups = divUp(tiles, together);
+      parallelRange(groups * blocks, together * MR * ks.step, [&](int64_t first, int64_t end) {
         for (int64_t j = first; j < end; ++j) {
-          const int64_t i = j % tiles, k = ks.from + j / tiles * ks.step, now = least(ks.step, ks.to - k);
-          packPanel(a + (m0 + cut.start(i)) * a_row + k * a_col, a_row, a_col, cut.lines(i), now,
-                    packed + (k - ks.from) * rows + cut.start(i) * now, cut.lines(i));
+          const int64_t i = j % groups * together, k = ks.from + j / groups * ks.step, now = least(ks.step, ks.to - k);
+          packTiles(cut, i, least(tiles, i + together), a + m0 * a_row + k * a_col, now, packed + (k - ks.from) * rows);
         }
       });
+    }
 
-    constexpr int width = NR;
-    const int64_t panels = divUp(N, width);
-    // About 1/48 of the block for each piece of work, but no less than some 5 us.
-    const int64_t flops = 2 * rows * N * depth, target = most(int64_t{1} << 19, flops / 48);
-    const int64_t fit = most(1, Shape::BlockBytes / (MR * ks.step * static_cast<int64_t>(sizeof(T))));
-    const int64_t row_groups = divUp(tiles, least(fit, most(1, target / (2 * MR * width * depth))));
-    const int64_t row_step = divUp(tiles, row_groups);
-    const int64_t together = panelsOf(row_step, ks.step);
-    const int64_t wanted = most(1, target / (2 * row_step * MR * width * depth));
-    const int64_t col_step = least(panels, divUp(wanted, together) * together);
-    const int64_t col_groups = divUp(panels, col_step);
+    constexpr int64_t width = NR;
+    const int64_t count = divUp(N, width), target = pieceFlops(rows, N, depth);
+    const int64_t row_step = rowStep(tiles, depth, target);
+    const int64_t col_step = least(count, most(1, target / (2 * row_step * MR * width * depth)));
+    const int64_t col_groups = divUp(count, col_step), group = groups() ? InPlaceTiles : row_step;
     parallelFor(divUp(tiles, row_step) * col_groups, [&](int64_t chunk) {
-      const int64_t tile = chunk / col_groups * row_step, panel = chunk % col_groups * col_step;
-      piece(in_place ? nullptr : packed, cut, m0, rows, ks, tile, least(tiles, tile + row_step), panel * width,
-            least(N, (panel + col_step) * width));
+      const int64_t first = chunk / col_groups * row_step, end = least(tiles, first + row_step);
+      const int64_t n = chunk % col_groups * col_step * width, n_end = least(N, n + col_step * width);
+      for (int64_t tile = first; tile < end; tile += group)
+        piece(in_place ? nullptr : packed, panels, cut, m0, rows, ks, tile, least(end, tile + group), n, n_end);
     });
+  }
+
+  // Tiles [tile, end) of A, `depth` lines each, one after the other. Where a line of all of them is contiguous it is
+  // read at once, as whole vectors of which the next line overwrites what is too much.
+  void packTiles(const Cut& cut, int64_t tile, int64_t end, const T* from, int64_t depth, T* out) const {
+    int64_t done = 0;
+    if (a_row == 1 && a_col >= VN && cut.low * 2 >= VN && cut.low + 1 <= VN) {
+      done = depth - 1;
+      for (int64_t k = 0; k < done; ++k) {
+        const T* in = from + k * a_col + cut.start(tile);
+        T* to = out + cut.start(tile) * depth;
+        for (int64_t i = tile; i < end; ++i) {
+          const int lines = cut.lines(i);
+          Vec<T>::load(in).store(to + k * lines);
+          in += lines;
+          to += lines * depth;
+        }
+      }
+    }
+    for (int64_t i = tile; i < end; ++i) {
+      const int lines = cut.lines(i);
+      packPanel(from + cut.start(i) * a_row + done * a_col, a_row, a_col, lines, depth - done,
+                out + cut.start(i) * depth + done * lines, lines);
+    }
   }
 
   // What comes after the bias, over a tile just stored and still in L1. Inlined into the store of each vector of each
@@ -273,68 +328,105 @@ struct Gemm {
   void finishTile(T* tile, int64_t rows, int64_t cols) const { finishTile(tile, rows, cols, epilogue.activation); }
 
   // Row tiles [tile, tile_end) x columns [n, n_end).
-  void piece(const T* packed, const Cut& cut, int64_t m0, int64_t rows, const Depths& ks, int64_t tile,
+  void piece(const T* packed, const T* panels, const Cut& cut, int64_t m0, int64_t rows, const Depths& ks, int64_t tile,
              int64_t tile_end, int64_t n, int64_t n_end) const {
     // The store of the micro-kernel has done relu.
     const ActivationKind rest =
         epilogue.activation == ActivationKind::Relu ? ActivationKind::None : epilogue.activation;
     alignas(64) T buffer[PanelsAtOnce * (Shape::KC + 1) * NR];
+    alignas(64) T held[InPlaceTiles * MR * NR];  // of C, on its way across
     TileArgs<T> t;
-    t.ldc = ldc;
-    const int wide = panelsOf(tile_end - tile, ks.step) * NR;
+    t.ldc = across ? NR : ldc;
+    t.packed = buffer;
+    const bool reads = !panels && readsPanels(tile_end - tile);
+    const int64_t wide = b_col == 1 && !reads && !panels && !across ? PanelsAtOnce * NR : NR;
     while (n < n_end) {
       int64_t cols = least(wide, n_end - n);
-      // With few tiles to share it, or where the cache holds its lines as they lie, packing a panel costs more than it
-      // saves. Not for one lane: GCC 12 vectorises that micro-kernel with a load of one line of B too many, so B must
-      // be the panel with its slack.
-      const bool in_place = cols >= VN && readsPanelInPlace(tile_end - tile, ks.step);
-      if (in_place) cols = cols / VN * VN;
+      const bool direct = reads && cols >= VN, packs = direct && packsInPassing(tile_end - tile);
+      if (direct) cols = cols / VN * VN;
       for (int64_t k = ks.from; k < ks.to; k += ks.step) {
         const int64_t depth = least(ks.step, ks.to - k);
-        const bool finish = k + depth == K;
+        const bool finish = k + depth == K && !across;
         t.k = depth;
-        t.add = k > 0;
+        t.add = k > (across ? ks.from : 0);
         t.relu = finish && epilogue.activation == ActivationKind::Relu;
-        if (!in_place) packPanels(k, n, cols, depth, buffer);
+        const T* lines_of_b = panels ? panels + k * paddedColumns() + n * depth : buffer;
+        if (!direct && !panels) packPanels(k, n, cols, depth, buffer);
         for (int64_t j = 0; j < cols; j += NR) {
           const int width = static_cast<int>(least(NR, cols - j)), vectors = static_cast<int>(divUp(width, VN));
-          const MicroKernel<T>* kernels = kernelsOf(vectors);
           t.last = (width - 1) % VN + 1;
           t.bias = finish && epilogue.bias ? epilogue.bias + n + j : nullptr;
-          t.b = in_place ? b + k * b_row + n + j : buffer + j * depth;
-          t.b_step = in_place ? b_row : vectors * VN;
+          t.b = direct ? b + k * b_row + n : lines_of_b + j * depth;
+          t.b_step = direct ? b_row : vectors * VN;
+          const MicroKernel<T>* kernels = kernelsOf(vectors, packs);
+          if (packed) {
+            t.a = packed + (k - ks.from) * rows + cut.start(tile) * depth;
+            t.a_row = 1;
+          } else {
+            t.a = a + (m0 + cut.start(tile)) * a_row + k;
+            t.a_row = a_row;
+            t.a_col = 1;
+          }
+          const int64_t a_step = packed ? depth : a_row;
+          t.c = across ? held : c + (m0 + cut.start(tile)) * ldc + n + j;
           for (int64_t i = tile; i < tile_end; ++i) {
             const int lines = cut.lines(i);
-            if (packed) {
-              t.a = packed + (k - ks.from) * rows + cut.start(i) * depth;
-              t.a_row = 1;
-              t.a_col = lines;
-            } else {
-              t.a = a + (m0 + cut.start(i)) * a_row + k;
-              t.a_row = a_row;
-              t.a_col = 1;
-            }
+            if (packed) t.a_col = lines;
             if (listed.ofC()) {
               scattered(t, kernels[lines - 1], m0 + cut.start(i), lines, n + j, width);
-              continue;
+            } else {
+              kernels[lines - 1](t);
+              if (finish && epilogue.more()) finishTile(t.c, lines, width, rest);
             }
-            t.c = c + (m0 + cut.start(i)) * ldc + n + j;
-            kernels[lines - 1](t);
-            if (finish && epilogue.more()) finishTile(t.c, lines, width, rest);
+            t.a += lines * a_step;
+            t.c += lines * t.ldc;
+            if (packs && i == tile) {
+              t.b = buffer;
+              t.b_step = vectors * VN;
+              kernels = kernelsOf(vectors, false);
+            }
           }
         }
+      }
+      if (across) {
+        const int64_t m = cut.start(tile);
+        moveAcross(held, m0 + m, cut.start(tile_end) - m, n, cols, ks);
       }
       n += cols;
     }
   }
 
-  // Panels of B that are packed together: where B's rows are contiguous, longer runs of them are read at a time.
-  static constexpr int PanelsAtOnce = 4;
-  int panelsOf(int64_t tiles, int64_t depth) const {
-    return b_col == 1 && !readsPanelInPlace(tiles, depth) ? PanelsAtOnce : 1;
-  }
-  bool readsPanelInPlace(int64_t tiles, int64_t depth) const {
-    return !listed.ofB() && VN > 1 && b_col == 1 && (tiles <= 2 || spreads(b_row, depth));
+  // Rows [m, m + lines) x columns [n, n + cols) of C go where they lie: a row of the memory has `lines` of them.
+  void moveAcross(const T* held, int64_t m, int64_t lines, int64_t n, int64_t cols, const Depths& ks) const {
+    constexpr int W = VN < 8 ? VN : 8;
+    T* const to = c + n * ldc + m;
+    alignas(64) T block[W * W];
+    for (int64_t i = 0; i < lines; i += W)
+      for (int64_t j = 0; j < cols; j += W) {
+        T* const corner = to + j * ldc + i;
+        if (i + W <= lines && j + W <= cols) {
+          T* const to_block = ks.from == 0 ? corner : block;
+          Block<T, W>::transpose(held + i * NR + j, NR, to_block, ks.from == 0 ? ldc : W);
+          if (ks.from > 0)
+            for (int64_t y = 0; y < W; ++y)
+              for (int64_t x = 0; x < W; x += VN < W ? VN : W)
+                (Vec<T>::load(corner + y * ldc + x) + Vec<T>::load(block + y * W + x)).store(corner + y * ldc + x);
+          continue;
+        }
+        for (int64_t y = 0; y < least(W, cols - j); ++y)
+          for (int64_t x = 0; x < least(W, lines - i); ++x) {
+            const T own = held[(i + x) * NR + j + y];
+            corner[y * ldc + x] = ks.from == 0 ? own : corner[y * ldc + x] + own;
+          }
+      }
+    if (ks.to < K) return;
+    if (epilogue.bias)
+      for (int64_t j = 0; j < cols; ++j)
+        eachVector<T>(lines, [&](int64_t i, int lanes) {
+          T* p = to + j * ldc + i;
+          store(load(p, lanes) + load(epilogue.bias + m + i, lanes), p, lanes);
+        });
+    finishTile(to, cols, lines);
   }
 
   // A tile of a C with listed rows or columns: made aside, then scattered. It has no epilogue.
@@ -354,11 +446,25 @@ struct Gemm {
   }
 
   void packPanels(int64_t k, int64_t n, int64_t cols, int64_t depth, T* out) const {
-    if (!listed.ofB()) return packWide(b + k * b_row + n * b_col, cols, depth, out);
+    if (b_col == 1 && !listed.ofB() && cols > NR && cols % NR == 0) {
+      const T* from = b + k * b_row + n;
+      for (int64_t i = 0; i < depth; ++i)
+        for (int64_t j = 0; j < cols; j += NR) {
+          const T* in = from + i * b_row + j;
+          T* to = out + j * depth + i * NR;
+          GYRUS_UNROLL
+          for (int v = 0; v < NR; v += VN) Vec<T>::load(in + v).store(to + v);
+        }
+      return;
+    }
     for (int64_t j = 0; j < cols; j += NR) {
       const int width = static_cast<int>(least(NR, cols - j)), padded = static_cast<int>(divUp(width, VN)) * VN;
-      gatherPanel(k, n + j, width, depth, out + j * depth, padded);
-      padPanel(out + j * depth, width, padded, depth);
+      T* panel = out + j * depth;
+      if (listed.ofB())
+        gatherPanel(k, n + j, width, depth, panel, padded);
+      else
+        packPanel(b + k * b_row + (n + j) * b_col, b_col, b_row, width, depth, panel, padded);
+      padPanel(panel, width, padded, depth);
     }
   }
 
@@ -402,25 +508,6 @@ struct Gemm {
     for (int64_t i = 0; i < depth; ++i) {
       const T* line = b + rowOf(i);
       for (int j = 0; j < width; ++j) out[i * padded + j] = line[colOf(j)];
-    }
-  }
-
-  // cols columns of B as panels one after the other, each depth lines; the last is padded to whole vectors.
-  void packWide(const T* from, int64_t cols, int64_t depth, T* out) const {
-    if (b_col == 1 && cols > NR && cols % NR == 0) {
-      for (int64_t k = 0; k < depth; ++k)
-        for (int64_t j = 0; j < cols; j += NR) {
-          const T* in = from + k * b_row + j;
-          T* to = out + j * depth + k * NR;
-          GYRUS_UNROLL
-          for (int v = 0; v < NR; v += VN) Vec<T>::load(in + v).store(to + v);
-        }
-      return;
-    }
-    for (int64_t j = 0; j < cols; j += NR) {
-      const int width = static_cast<int>(least(NR, cols - j)), padded = static_cast<int>(divUp(width, VN)) * VN;
-      packPanel(from + j * b_col, b_col, b_row, width, depth, out + j * depth, padded);
-      padPanel(out + j * depth, width, padded, depth);
     }
   }
 

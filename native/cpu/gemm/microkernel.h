@@ -31,6 +31,7 @@ struct TileArgs {
   int64_t a_row, a_col;
   const T* b;  // [k][at least NV vectors], rows b_step apart, packed or not
   int64_t b_step;
+  T* packed;  // of a packing kernel: B's lines, one after the other, for the tiles that follow
   T* c;
   int64_t ldc;
   int last;       // lanes of the last vector that exist in C, 1..N
@@ -81,7 +82,9 @@ GYRUS_INLINE void storeTile(Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
   }
 }
 
-template <class T, int MR, int NV>
+// Packing: B is read where it lies and left packed. Its lines may come from far and none predicts the next, so they are
+// asked for some steps ahead.
+template <class T, int MR, int NV, bool Packing>
 void microKernel(const TileArgs<T>& t) {
   using V = Vec<T>;
   V acc[MR][NV];
@@ -96,10 +99,18 @@ void microKernel(const TileArgs<T>& t) {
   GYRUS_UNROLL
   for (int g = 0; g < bases; ++g) a[g] = t.a + 3 * g * row;
   const T* b = t.b;
+  T* packed = t.packed;
+  constexpr int ahead = 16;
   for (int64_t k = t.k; k > 0; --k) {
     V bv[NV];
     GYRUS_UNROLL
     for (int j = 0; j < NV; ++j) bv[j] = V::load(b + j * V::N);
+    if constexpr (Packing) {
+      GYRUS_UNROLL
+      for (int j = 0; j < NV; ++j) bv[j].store(packed + j * V::N);
+      packed += NV * V::N;
+      if (k > ahead) __builtin_prefetch(b + ahead * step);
+    }
     GYRUS_UNROLL
     for (int i = 0; i < MR; ++i) {
       const V av = V::broadcast(a[i / 3][i % 3 * row]);
@@ -118,25 +129,27 @@ void microKernel(const TileArgs<T>& t) {
 }
 
 // Fills table[m - 1] with the kernel of m rows, m = 1..MR.
-template <class T, int MR, int NV>
+template <class T, int MR, int NV, bool Packing>
 struct KernelsOf {
   static void fill(MicroKernel<T>* table) {
-    table[MR - 1] = microKernel<T, MR, NV>;
-    if constexpr (MR > 1) KernelsOf<T, MR - 1, NV>::fill(table);
+    table[MR - 1] = microKernel<T, MR, NV, Packing>;
+    if constexpr (MR > 1) KernelsOf<T, MR - 1, NV, Packing>::fill(table);
   }
 };
 
-// kernel[v - 1][m - 1]: v vectors wide, m rows high.
+// kernel[v - 1][m - 1]: v vectors wide, m rows high; packing: the same.
 template <class T>
 struct KernelSet {
   MicroKernel<T> kernel[Tile<T>::NV][Tile<T>::MR];
+  MicroKernel<T> packing[Tile<T>::NV][Tile<T>::MR];
 
   KernelSet() { fill<Tile<T>::NV>(); }
 
  private:
   template <int NV>
   void fill() {
-    KernelsOf<T, Tile<T>::MR, NV>::fill(kernel[NV - 1]);
+    KernelsOf<T, Tile<T>::MR, NV, false>::fill(kernel[NV - 1]);
+    KernelsOf<T, Tile<T>::MR, NV, true>::fill(packing[NV - 1]);
     if constexpr (NV > 1) fill<NV - 1>();
   }
 };

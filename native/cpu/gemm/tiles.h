@@ -26,10 +26,13 @@ struct Tile {
   // Depth of a block: a packed panel of B is KC * NR numbers, 25 KiB with AVX2 and 50 with AVX-512; four lie on the
   // stack.
   static constexpr int KC = 400;
-  // Packed rows of A that one piece of work walks for each panel of B, in bytes: they stream from L3.
-  static constexpr int BlockBytes = 1024 * 1024;
+  // Packed rows of A that one piece of work walks for each panel of B, in bytes: they stream from L3, and from L2 where
+  // more groups of rows don't mean that B is packed more often.
+  static constexpr int64_t BlockBytes = 1024 * 1024, SharingBlockBytes = 384 * 1024;
   // Numbers of A that are packed at a time, if a block of K has no more: half a MiB of f32, an L2.
   static constexpr int64_t PackedNumbers = 1 << 17;
+  // Numbers of B that are packed at a time, for all rows: 4 MiB of f32, which an L3 holds.
+  static constexpr int64_t SharedNumbers = 1 << 20;
   // Rows whose packed form exists at a time; bounds the scratch memory to RowsAtOnce * KC numbers.
   static constexpr int RowsAtOnce = 4096 / MR * MR;
 };
