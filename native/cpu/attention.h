@@ -102,15 +102,10 @@ inline void packRows(const T* from, int64_t stride, int64_t rows, int64_t cols, 
     eachVector<T>(cols, [&](int64_t c, int lanes) { load(from + r * stride + c, lanes).store(to + r * ld + c); });
 }
 
-// exp(x) for x <= 88: a score less its row's maximum or logarithmic sum. What would be denormal is 0. By Horner: many
-// rows are under way at a time, so the number of steps counts and not how they depend on each other.
+// exp(x) for x <= 88: a score less its row's maximum or logarithmic sum. What would be denormal is 0.
 GYRUS_INLINE VecF expScore(VecF x) {
-  static constexpr float q[] = {1.0f / 120, 1.0f / 24, 1.0f / 6, 1.0f / 2, 1, 1};
-  const Reduced d = reduceByLn2(max(constant(-87.0f), x));  // the operand order hands NaN on
-  VecF y = fma(constant(1.0f / 5040), d.r, constant(1.0f / 720));
-  GYRUS_UNROLL
-  for (const float c : q) y = fma(y, d.r, constant(c));
-  return select(x < constant(-87.0f), VecF::zero(), y * powerOfTwo(d.n));
+  const VecF y = expOfNormal(max(constant(-87.0f), x));  // the operand order hands NaN on
+  return select(x < constant(-87.0f), VecF::zero(), y);
 }
 GYRUS_INLINE VecD expScore(VecD x) { return exp(x); }
 

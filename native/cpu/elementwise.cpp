@@ -8,72 +8,72 @@ namespace {
 
 // y <- x for one kind of T -> T
 template <class T>
-void unaryBlock(UnaryKind kind, double alpha, double beta, T* y, const T* x, int64_t n) {
+void unaryPiece(UnaryKind kind, double alpha, double beta, const Piece<2>& p) {
   using V = Vec<T>;
   const V zero = V::zero(), one = V::broadcast(T(1)), a = V::broadcast(T(alpha)), b = V::broadcast(T(beta));
   switch (kind) {
     case UnaryKind::Neg:
-      return mapVec(y, x, n, [](V v) { return neg(v); });
+      return mapVec<T>(p, [](V v) { return neg(v); });
     case UnaryKind::Abs:
-      return mapVec(y, x, n, [](V v) { return abs(v); });
+      return mapVec<T>(p, [](V v) { return abs(v); });
     case UnaryKind::Sign:
-      return mapVec(y, x, n, [=](V v) { return select(v > zero, one, select(v < zero, neg(one), v)); });
+      return mapVec<T>(p, [=](V v) { return select(v > zero, one, select(v < zero, neg(one), v)); });
     case UnaryKind::Exp:
-      return mapVec(y, x, n, [](V v) { return exp(v); });
+      return mapVec<T>(p, [](V v) { return exp(v); });
     case UnaryKind::Expm1:
-      return mapVec(y, x, n, [](V v) { return expm1(v); });
+      return mapVec<T>(p, [](V v) { return expm1(v); });
     case UnaryKind::Log:
-      return mapVec(y, x, n, [](V v) { return log(v); });
+      return mapVec<T>(p, [](V v) { return log(v); });
     case UnaryKind::Log1p:
-      return mapVec(y, x, n, [](V v) { return log1p(v); });
+      return mapVec<T>(p, [](V v) { return log1p(v); });
     case UnaryKind::Sqrt:
-      return mapVec(y, x, n, [](V v) { return sqrt(v); });
+      return mapVec<T>(p, [](V v) { return sqrt(v); });
     case UnaryKind::Rsqrt:
-      return mapVec(y, x, n, [=](V v) { return one / sqrt(v); });
+      return mapVec<T>(p, [=](V v) { return one / sqrt(v); });
     case UnaryKind::Square:
-      return mapVec(y, x, n, [](V v) { return v * v; });
+      return mapVec<T>(p, [](V v) { return v * v; });
     case UnaryKind::Reciprocal:
-      return mapVec(y, x, n, [=](V v) { return one / v; });
+      return mapVec<T>(p, [=](V v) { return one / v; });
     case UnaryKind::Sin:
-      return mapVec(y, x, n, [](V v) { return sin(v); });
+      return mapVec<T>(p, [](V v) { return sin(v); });
     case UnaryKind::Cos:
-      return mapVec(y, x, n, [](V v) { return cos(v); });
+      return mapVec<T>(p, [](V v) { return cos(v); });
     case UnaryKind::Tanh:
-      return mapVec(y, x, n, [](V v) { return tanh(v); });
+      return mapVec<T>(p, [](V v) { return tanh(v); });
     case UnaryKind::Sigmoid:
-      return mapVec(y, x, n, [](V v) { return sigmoid(v); });
+      return mapVec<T>(p, [](V v) { return sigmoid(v); });
     case UnaryKind::Softplus:
-      return mapVec(y, x, n, [=](V v) { return log1p(exp(neg(abs(v)))) + max(zero, v); });
+      return mapVec<T>(p, [=](V v) { return log1p(exp(neg(abs(v)))) + max(zero, v); });
     case UnaryKind::Relu:
-      return mapVec(y, x, n, [=](V v) { return max(zero, v); });
+      return mapVec<T>(p, [=](V v) { return max(zero, v); });
     case UnaryKind::LeakyRelu:
-      return mapVec(y, x, n, [=](V v) { return select(v < zero, a * v, v); });
+      return mapVec<T>(p, [=](V v) { return select(v < zero, a * v, v); });
     case UnaryKind::Elu:
-      return mapVec(y, x, n, [=](V v) { return select(v < zero, a * expm1(v), v); });
+      return mapVec<T>(p, [=](V v) { return select(v < zero, a * expm1(v), v); });
     case UnaryKind::Gelu:
-      return mapVec(y, x, n, [](V v) { return v * normalCdf(v); });
+      return mapVec<T>(p, [](V v) { return v * normalCdf(v); });
     case UnaryKind::Silu:
-      return mapVec(y, x, n, [](V v) { return v * sigmoid(v); });
+      return mapVec<T>(p, [](V v) { return v * sigmoid(v); });
     case UnaryKind::Erf:
-      return mapVec(y, x, n, [](V v) { return erf(v); });
+      return mapVec<T>(p, [](V v) { return erf(v); });
     case UnaryKind::Floor:
-      return mapVec(y, x, n, [](V v) { return floor(v); });
+      return mapVec<T>(p, [](V v) { return floor(v); });
     case UnaryKind::Ceil:
-      return mapVec(y, x, n, [](V v) { return ceil(v); });
+      return mapVec<T>(p, [](V v) { return ceil(v); });
     case UnaryKind::Round:
-      return mapVec(y, x, n, [](V v) { return round(v); });
+      return mapVec<T>(p, [](V v) { return round(v); });
     case UnaryKind::Clamp:
-      return mapVec(y, x, n, [=](V v) {
+      return mapVec<T>(p, [=](V v) {
         const V low = select(v < a, a, v);
         return select(low > b, b, low);
       });
     case UnaryKind::Affine:
-      return mapVec(y, x, n, [=](V v) { return fma(a, v, b); });
+      return mapVec<T>(p, [=](V v) { return fma(a, v, b); });
     default:  // PowScalar
-      if (alpha == 2) return mapVec(y, x, n, [](V v) { return v * v; });
-      if (alpha == 3) return mapVec(y, x, n, [](V v) { return v * v * v; });
-      if (alpha == -1) return mapVec(y, x, n, [=](V v) { return one / v; });
-      return mapVec(y, x, n, [=](V v) { return pow(v, a); });
+      if (alpha == 2) return mapVec<T>(p, [](V v) { return v * v; });
+      if (alpha == 3) return mapVec<T>(p, [](V v) { return v * v * v; });
+      if (alpha == -1) return mapVec<T>(p, [=](V v) { return one / v; });
+      return mapVec<T>(p, [=](V v) { return pow(v, a); });
   }
 }
 
@@ -136,21 +136,22 @@ void unary(const Args& args) {
   const DType dtype = args.in[0].dtype;
   const View* const v[2] = {&args.out[0], &args.in[0]};
   const double alpha = p.alpha, beta = p.beta;
-  mapBlocks(v, [=](void* const* q, int64_t n) {
-    if (givesBool(kind)) {
+  if (givesBool(kind))
+    return mapBlocks(v, [=](void* const* q, int64_t n) {
       auto* y = static_cast<uint8_t*>(q[0]);
       if (dtype == DType::F32) return classify(kind, y, static_cast<const float*>(q[1]), n);
       if (dtype == DType::F64) return classify(kind, y, static_cast<const double*>(q[1]), n);
       if (dtype == DType::I32) return classifyInt(kind, y, static_cast<const int32_t*>(q[1]), n);
       return classifyInt(kind, y, static_cast<const uint8_t*>(q[1]), n);
-    }
-    if (dtype == DType::F32)
-      unaryBlock(kind, alpha, beta, static_cast<float*>(q[0]), static_cast<const float*>(q[1]), n);
-    else if (dtype == DType::F64)
-      unaryBlock(kind, alpha, beta, static_cast<double*>(q[0]), static_cast<const double*>(q[1]), n);
-    else
+    });
+  if (dtype == DType::I32)
+    return mapBlocks(v, [=](void* const* q, int64_t n) {
       unaryInt(kind, alpha, beta, static_cast<int32_t*>(q[0]), static_cast<const int32_t*>(q[1]), n);
-  });
+    });
+  if (dtype == DType::F32)
+    mapPieces<false, true>(v, [=](const Piece<2>& piece) { unaryPiece<float>(kind, alpha, beta, piece); });
+  else
+    mapPieces<false, false>(v, [=](const Piece<2>& piece) { unaryPiece<double>(kind, alpha, beta, piece); });
 }
 
 // y bool <- a, b
@@ -188,85 +189,86 @@ void compare(BinaryKind kind, uint8_t* y, const T* a, const T* b, int64_t n) {
 
 // y <- a, b for one kind of T, T -> T
 template <class T>
-void binaryBlock(BinaryKind kind, T* y, const T* a, const T* b, int64_t n) {
+void binaryPiece(BinaryKind kind, const Piece<3>& p) {
   using V = Vec<T>;
   const V zero = V::zero(), one = V::broadcast(T(1));
   switch (kind) {
     case BinaryKind::Add:
-      return mapVec(y, a, b, n, [](V u, V v) { return u + v; });
+      return mapVec<T>(p, [](V u, V v) { return u + v; });
     case BinaryKind::Sub:
-      return mapVec(y, a, b, n, [](V u, V v) { return u - v; });
+      return mapVec<T>(p, [](V u, V v) { return u - v; });
     case BinaryKind::Mul:
-      return mapVec(y, a, b, n, [](V u, V v) { return u * v; });
+      return mapVec<T>(p, [](V u, V v) { return u * v; });
     case BinaryKind::Div:
-      return mapVec(y, a, b, n, [](V u, V v) { return u / v; });
+      return mapVec<T>(p, [](V u, V v) { return u / v; });
     case BinaryKind::Pow:
-      return mapVec(y, a, b, n, [](V u, V v) { return pow(u, v); });
+      return mapVec<T>(p, [](V u, V v) { return pow(u, v); });
     case BinaryKind::Maximum:
-      return mapVec(y, a, b, n, [](V u, V v) { return maxNaN(u, v); });
+      return mapVec<T>(p, [](V u, V v) { return maxNaN(u, v); });
     case BinaryKind::Minimum:
-      return mapVec(y, a, b, n, [](V u, V v) { return minNaN(u, v); });
+      return mapVec<T>(p, [](V u, V v) { return minNaN(u, v); });
     case BinaryKind::ReluGrad:
-      return mapVec(y, a, b, n, [=](V g, V r) { return select(r > zero, g, zero); });
+      return mapVec<T>(p, [=](V g, V r) { return select(r > zero, g, zero); });
     case BinaryKind::TanhGrad:
-      return mapVec(y, a, b, n, [=](V g, V r) { return g * (one - r * r); });
+      return mapVec<T>(p, [=](V g, V r) { return g * (one - r * r); });
     case BinaryKind::SigmoidGrad:
-      return mapVec(y, a, b, n, [=](V g, V r) { return g * r * (one - r); });
+      return mapVec<T>(p, [=](V g, V r) { return g * r * (one - r); });
     case BinaryKind::GeluGrad: {
       const V half = V::broadcast(T(-0.5)), scale = V::broadcast(T(0.39894228040143267794));
-      return mapVec(y, a, b, n, [=](V g, V x) {
+      return mapVec<T>(p, [=](V g, V x) {
         const V density = scale * exp(half * x * x);
         return g * (normalCdf(x) + x * density);
       });
     }
     default:  // SiluGrad
-      return mapVec(y, a, b, n, [=](V g, V x) {
+      return mapVec<T>(p, [=](V g, V x) {
         const V s = sigmoid(x);
         return g * s * (one + x * (one - s));
       });
   }
 }
 
-void binaryInt(BinaryKind kind, int32_t* y, const int32_t* a, const int32_t* b, int64_t n) {
+void binaryInt(BinaryKind kind, const Piece<3>& p) {
   switch (kind) {
     case BinaryKind::Add:
-      return mapVec(y, a, b, n, [](VecI u, VecI v) { return u + v; });
+      return mapVec<int32_t>(p, [](VecI u, VecI v) { return u + v; });
     case BinaryKind::Sub:
-      return mapVec(y, a, b, n, [](VecI u, VecI v) { return u - v; });
+      return mapVec<int32_t>(p, [](VecI u, VecI v) { return u - v; });
     case BinaryKind::Mul:
-      return mapVec(y, a, b, n, [](VecI u, VecI v) { return u * v; });
+      return mapVec<int32_t>(p, [](VecI u, VecI v) { return u * v; });
     case BinaryKind::Maximum:
-      return mapVec(y, a, b, n, [](VecI u, VecI v) { return max(u, v); });
+      return mapVec<int32_t>(p, [](VecI u, VecI v) { return max(u, v); });
     default:  // Minimum
-      return mapVec(y, a, b, n, [](VecI u, VecI v) { return min(u, v); });
+      return mapVec<int32_t>(p, [](VecI u, VecI v) { return min(u, v); });
   }
 }
 
 bool isComparison(BinaryKind kind) { return kind >= BinaryKind::Equal && kind <= BinaryKind::LogicalXor; }
-
-template <class T, class F>
-void binaryAs(BinaryKind kind, void* const* q, int64_t n, F arithmetic) {
-  const T *a = static_cast<const T*>(q[1]), *b = static_cast<const T*>(q[2]);
-  if (isComparison(kind))
-    compare(kind, static_cast<uint8_t*>(q[0]), a, b, n);
-  else
-    arithmetic(kind, static_cast<T*>(q[0]), a, b, n);
-}
 
 // y <- a, b
 void binary(const Args& args) {
   const auto kind = static_cast<BinaryKind>(static_cast<int>(args.as<BinaryParams>().kind));
   const DType dtype = args.in[0].dtype;
   const View* const v[3] = {&args.out[0], &args.in[0], &args.in[1]};
-  mapBlocks(v, [=](void* const* q, int64_t n) {
+  if (isComparison(kind) || (dtype != DType::F32 && dtype != DType::F64 && dtype != DType::I32))
+    return mapBlocks(v, [=](void* const* q, int64_t n) {
+      auto* y = static_cast<uint8_t*>(q[0]);
+      if (dtype == DType::F32)
+        compare(kind, y, static_cast<const float*>(q[1]), static_cast<const float*>(q[2]), n);
+      else if (dtype == DType::F64)
+        compare(kind, y, static_cast<const double*>(q[1]), static_cast<const double*>(q[2]), n);
+      else if (dtype == DType::I32)
+        compare(kind, y, static_cast<const int32_t*>(q[1]), static_cast<const int32_t*>(q[2]), n);
+      else
+        compare(kind, y, static_cast<const uint8_t*>(q[1]), static_cast<const uint8_t*>(q[2]), n);
+    });
+  mapPieces<true, false>(v, [=](const Piece<3>& piece) {
     if (dtype == DType::F32)
-      binaryAs<float>(kind, q, n, binaryBlock<float>);
+      binaryPiece<float>(kind, piece);
     else if (dtype == DType::F64)
-      binaryAs<double>(kind, q, n, binaryBlock<double>);
-    else if (dtype == DType::I32)
-      binaryAs<int32_t>(kind, q, n, binaryInt);
+      binaryPiece<double>(kind, piece);
     else
-      compare(kind, static_cast<uint8_t*>(q[0]), static_cast<uint8_t*>(q[1]), static_cast<uint8_t*>(q[2]), n);
+      binaryInt(kind, piece);
   });
 }
 

@@ -1,8 +1,9 @@
 // Elementary functions on Vec<float>, and lane by lane through libm on Vec<double>. Largest error in units in the last
 // place, found by native/test/elementwise_test.cpp over the whole range, denormal results included:
-//   exp 2, expm1 3, log 2, log1p 3, tanh 4, sigmoid 4, erf 4, normalCdf 256 (in its far lower tail); sin, cos and pow
+//   exp 2, expm1 3, log 2, log1p 3, tanh 4, sigmoid 4, erf 4, normalCdf 256 (in its lower tail); sin, cos and pow
 //   are libm's.
-// All give what IEEE 754 asks for at NaN, infinities, zeros and where they over- or underflow.
+// All give what IEEE 754 asks for at NaN, infinities, zeros and where they over- or underflow. Where a rare range needs
+// more work it is behind a branch on the whole vector; a lane's bits never depend on its neighbours.
 #pragma once
 #include "cpu/vec.h"
 
@@ -42,10 +43,19 @@ GYRUS_INLINE VecF polynomial(VecF x, const float (&c)[n]) {
   return t[0];
 }
 
+// The same by Horner's scheme: the fewest instructions, where many vectors are under way to hide the latency.
+template <int n>
+GYRUS_INLINE VecF horner(VecF x, const float (&c)[n]) {
+  VecF y = constant(c[n - 1]);
+  for (int i = n - 2; i >= 0; --i) y = fma(y, x, constant(c[i]));
+  return y;
+}
+
 // x = n ln2 + r, |r| <= ln2/2, for |x| < 2^20. Adding 1.5 * 2^23 leaves n in the low bits of the sum.
 struct Reduced {
   VecF r;
-  VecI n;
+  VecI shifted;  // n in its low bits
+  GYRUS_INLINE VecI n() const { return shifted - VecI::broadcast(0x4b400000); }
 };
 GYRUS_INLINE Reduced reduceByLn2(VecF x) {
   const VecF magic = constant(12582912.0f);
@@ -54,35 +64,49 @@ GYRUS_INLINE Reduced reduceByLn2(VecF x) {
   // 355/512 has 9 bits, so n * 355/512 is exact with or without a fused multiply.
   VecF r = fma(n, constant(-0.693359375f), x);
   r = fma(n, constant(2.12194440e-4f), r);
-  return {r, asInt(shifted) - asInt(magic)};
+  return {r, asInt(shifted)};
 }
 
-// exp(r) = 1 + r + r^2 q(r): the Taylor series, whose rest is below 2^-27 here.
-GYRUS_INLINE VecF expTail(VecF r) {
-  static constexpr float q[] = {1.0f / 2, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720, 1.0f / 5040};
-  return polynomial(r, q);
+// exp(r) = 1 + r expSlope(r), |r| <= ln2/2, to 2^-28 (minimax).
+GYRUS_INLINE VecF expSlope(VecF r) {
+  static constexpr float q[] = {1.0f, 0.49999994f, 0.16666521f, 0.04166839f, 0.008368735f, 0.0013814559f};
+  return horner(r, q);
 }
 
 // 2^n for -126 <= n <= 127.
 GYRUS_INLINE VecF powerOfTwo(VecI n) { return asFloat(shiftLeft<23>(n + VecI::broadcast(127))); }
 
-GYRUS_INLINE VecF exp(VecF x) {
+// Where exp(x) and exp(-x) are normal numbers.
+GYRUS_INLINE Mask<float> expIsNormal(VecF x) { return abs(x) < constant(87.3f); }
+
+// What exp gives for -87.3 <= x <= 88.7.
+GYRUS_INLINE VecF expOfNormal(VecF x) {
+  const Reduced d = reduceByLn2(x);
+  const VecF y = fma(d.r, expSlope(d.r), constant(1.0f));
+  return asFloat(asInt(y) + shiftLeft<23>(d.shifted));  // the other bits of `shifted` are shifted out
+}
+GYRUS_INLINE VecF expOfAny(VecF x) {
   // The operand order hands NaN on. Beyond these bounds the result is 0 or infinity.
   const VecF bounded = max(constant(-105.0f), min(constant(89.0f), x));
   const Reduced d = reduceByLn2(bounded);
-  const VecF y = fma(d.r * d.r, expTail(d.r), d.r) + constant(1.0f);
+  const VecF y = fma(d.r, expSlope(d.r), constant(1.0f));
   // In two steps, so that denormal results are rounded once and 2^128 needs no special case.
-  const VecI half = shiftRight<1>(d.n);
-  return y * powerOfTwo(half) * powerOfTwo(d.n - half);
+  const VecI n = d.n(), half = shiftRight<1>(n);
+  return y * powerOfTwo(half) * powerOfTwo(n - half);
+}
+GYRUS_INLINE VecF exp(VecF x) {
+  if (expIsNormal(x).all()) [[likely]]
+    return expOfNormal(x);
+  return expOfAny(x);
 }
 
 // exp(x) - 1
 GYRUS_INLINE VecF expm1(VecF x) {
   const VecF bounded = max(constant(-30.0f), min(constant(89.0f), x));
   const Reduced d = reduceByLn2(bounded);
-  const VecF p = fma(d.r * d.r, expTail(d.r), d.r);
+  const VecF p = d.r * expSlope(d.r);
   // 2^n (1 + p) - 1 at half size, for n = 128.
-  const VecF t = powerOfTwo(d.n - VecI::broadcast(1));
+  const VecF t = powerOfTwo(d.n() - VecI::broadcast(1));
   const VecF y = constant(2.0f) * (fma(t, p, t - constant(0.5f)));
   return select(abs(x) < constant(0x1p-25f), x, y);
 }
@@ -117,17 +141,22 @@ GYRUS_INLINE VecF log1p(VecF x) {
   return select(abs(x) < constant(0x1p-25f), x, select(plain, y, y + lost / u));
 }
 
-// t / (t + 2) with t = exp(2 |x|) - 1, and x's sign.
+// t / (t + 2) with t = exp(2 x) - 1, and x's sign for the sake of -0. It is 1 from 9.02 on.
 GYRUS_INLINE VecF tanh(VecF x) {
   const VecI sign = asInt(x) & VecI::broadcast(INT32_MIN);
-  const VecF t = expm1(constant(2.0f) * min(constant(10.0f), abs(x)));
+  const VecF bounded = max(constant(-9.02f), min(constant(9.02f), x));
+  const Reduced d = reduceByLn2(bounded + bounded);
+  const VecF power = asFloat(shiftLeft<23>(d.shifted) + VecI::broadcast(127 << 23));
+  const VecF t = fma(power, d.r * expSlope(d.r), power - constant(1.0f));
   return asFloat(asInt(t / (t + constant(2.0f))) | sign);
 }
 
-// 1 / (1 + exp(-x)), by exp(-|x|) so that the small side keeps its digits.
+// 1 / (1 + exp(-x)), and exp(x) where exp(-x) overflows.
 GYRUS_INLINE VecF sigmoid(VecF x) {
-  const VecF e = exp(neg(abs(x))), one = constant(1.0f);
-  return select(x < VecF::zero(), e, one) / (one + e);
+  const VecF one = constant(1.0f);
+  if (expIsNormal(x).all()) [[likely]]
+    return one / (one + expOfNormal(neg(x)));
+  return select(x < constant(-87.0f), expOfAny(x), one / (one + expOfAny(neg(x))));
 }
 
 // erfc(z), z >= 0, with small relative error down to underflow: t exp(-z^2 + P(t - 1/2)), t = 1 / (1 + z/2). P
@@ -145,15 +174,24 @@ GYRUS_INLINE VecF erf(VecF x) {
   static constexpr float p[] = {1.12837923f,    -0.376126379f,    0.112837821f,    -0.0268654302f,
                                 0.00522103161f, -0.000848408032f, 0.000112659589f, -9.66704465e-06f};
   const VecI sign = asInt(x) & VecI::broadcast(INT32_MIN);
-  const VecF a = abs(x);
+  const VecF a = abs(x), inner = x * horner(x * x, p);
+  const Mask<float> near = a < constant(1.0f);
+  if (near.all()) return inner;
   const VecF outer = asFloat(asInt(constant(1.0f) - erfcPositive(a)) | sign);
-  return select(a < constant(1.0f), x * polynomial(x * x, p), outer);
+  return select(near, inner, outer);
 }
 
-// The standard normal distribution; the lower tail keeps its relative precision.
+// The standard normal distribution. |x| < 2.25: 1/2 and x times a polynomial in x^2 (minimax, to 2^-26); beyond, by
+// erfc, so that the lower tail keeps its relative precision.
 GYRUS_INLINE VecF normalCdf(VecF x) {
+  static constexpr float p[] = {0.3989422f,    -0.06648961f,   0.009971311f,  -0.0011844061f,
+                                0.0001133987f, -8.622977e-06f, 4.685977e-07f, -1.3266848e-08f};
+  const VecF inner = fma(x, horner(x * x, p), constant(0.5f));
+  const Mask<float> near = abs(x) < constant(2.25f);
+  if (near.all()) [[likely]]
+    return inner;
   const VecF tail = constant(0.5f) * erfcPositive(abs(x) * constant(0.707106781f));
-  return select(x < VecF::zero(), tail, constant(1.0f) - tail);
+  return select(near, inner, select(x < VecF::zero(), tail, constant(1.0f) - tail));
 }
 
 GYRUS_INLINE VecF sin(VecF x) {

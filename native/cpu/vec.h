@@ -79,6 +79,9 @@ GYRUS_INLINE Vec<T> minNaN(Vec<T> a, Vec<T> b) {
   return select(a != a, a, min(a, b));
 }
 
+// Asks for a line that will be read soon; any address will do.
+GYRUS_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+
 // Writes the first n lanes of a mask as bytes 0/1.
 template <class M>
 GYRUS_INLINE void storeBool(M m, uint8_t* p, int n) {
