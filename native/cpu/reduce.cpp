@@ -1,6 +1,8 @@
 // Reductions over trailing axes. f32 sums run in vectors over at most 64 terms a lane and are then joined in f64,
 // always in the same order: the cut into pieces depends on the shape alone. Two walks: along rows (the reduced axis is
 // contiguous, or packed) and down columns (the kept axis is contiguous).
+#include <type_traits>
+
 #include "cpu/families.h"
 #include "cpu/loops.h"
 
@@ -42,15 +44,6 @@ struct MinOp {
   static GYRUS_INLINE Vec<T> join(Vec<T> a, Vec<T> b) { return minNaN(a, b); }
   static GYRUS_INLINE double join(double a, double b) { return a != a ? a : b != b || b < a ? b : a; }
   static GYRUS_INLINE double lanes(Vec<T> v) { return isNaN(v).any() ? NAN : static_cast<double>(reduceMin(v)); }
-};
-
-template <class A, class B>
-struct Same {
-  static constexpr bool value = false;
-};
-template <class A>
-struct Same<A, A> {
-  static constexpr bool value = true;
 };
 
 constexpr int kTerms = 64;  // terms a vector lane adds before it is joined in f64
@@ -101,6 +94,61 @@ GYRUS_INLINE double reduceBlock(const T* p, int64_t n, Vec<T> center) {
   return Op::lanes(Op::join(Op::join(a0, a1), Op::join(a2, a3)));
 }
 
+template <class T>
+GYRUS_INLINE bool isLarge(int64_t count) {
+  return count * static_cast<int64_t>(sizeof(T)) >= kStreamFrom;
+}
+// Asks for as much as a row, some rows ahead, of an operand that no cache holds: rows are too short for the hardware to
+// see far.
+template <class T>
+GYRUS_INLINE void fetchAhead(const T* row, int64_t n) {
+  constexpr int64_t ahead = 2048;
+  const auto* p = reinterpret_cast<const char*>(row) + ahead;
+  for (int64_t b = 0; b < n * static_cast<int64_t>(sizeof(T)); b += 64) prefetch(p + b);
+}
+
+// What one row's total becomes.
+template <class T>
+struct Finish {
+  ReduceKind kind;
+  double n, correction;
+
+  GYRUS_INLINE T operator()(double total) const { return static_cast<T>(kind == ReduceKind::Mean ? total / n : total); }
+  GYRUS_INLINE T center(double total) const { return static_cast<T>(total / n); }
+  // The center was rounded to T: sum (x - c)^2 = sum (x - mean)^2 + n (mean - c)^2.
+  GYRUS_INLINE T variance(double total, double squares) const {
+    const double off = total / n - static_cast<double>(center(total)), sum = squares - n * off * off;
+    return static_cast<T>((sum < 0 ? 0 : sum) / (n > correction ? n - correction : 0.0));
+  }
+};
+
+// Rows of one block: a row is in L1 when it is read again for its variance, and nothing but the result is written.
+template <class T, class Op>
+void reduceShortRows(T* y, const T* x, int64_t K, int64_t stride, int64_t n, const Finish<T>& finish) {
+  using V = Vec<T>;
+  const bool ahead = isLarge<T>(K * n);
+  constexpr int64_t most = 8, near = 4096;  // rows whose variances are under way at a time, all in L1
+  const int64_t tile = maxOf(1, minOf(most, near / n));
+  parallelItems(K, n, [&](int64_t from, int64_t to) {
+    double total[most];
+    for (int64_t i = from; i < to; i += tile) {
+      const int64_t rows = minOf(tile, to - i);
+      const T* p = x + i * stride;
+      for (int64_t r = 0; r < rows; ++r) {
+        if (ahead) fetchAhead(p + r * stride, n);
+        total[r] = reduceBlock<T, Op>(p + r * stride, n, V::zero());
+      }
+      for (int64_t r = 0; r < rows; ++r)
+        if (finish.kind == ReduceKind::Variance) {
+          const V center = V::broadcast(finish.center(total[r]));
+          y[i + r] = finish.variance(total[r], reduceBlock<T, SquaresOp<T>>(p + r * stride, n, center));
+        } else {
+          y[i + r] = finish(total[r]);
+        }
+    }
+  });
+}
+
 // Reduced positions [from, to) below one kept element.
 template <class T, class Op>
 double reduceRow(const T* x, const Nest<1>& reduced, int64_t from, int64_t to, T center) {
@@ -142,33 +190,32 @@ void reduceColumns(const T* x, const Nest<1>& reduced, int64_t from, int64_t to,
   using V = Vec<T>;
   constexpr int N = V::N;
   for (int64_t j = 0; j < w; ++j) total[j] = Op::identity;
-  T part[kColumns];
+  T part[kColumns + N];  // whole vectors: the last one is read right after it was written
   int64_t at[kTerms];
   for (int64_t i = from; i < to; i += kTerms) {
     const int64_t rows = minOf(kTerms, to - i);
     for (int64_t r = 0; r < rows; ++r) at[r] = offsetOf(reduced, i + r);
-    // Rows stream through, four at a time; the sums of the columns stay in L1.
-    for (int64_t j = 0; j < w; ++j) part[j] = static_cast<T>(Op::identity);
+    // Rows stream through, eight at a time; the sums of the columns stay in L1.
+    for (int64_t j = 0; j < w + N; ++j) part[j] = static_cast<T>(Op::identity);
     const auto add = [&](int64_t r, auto count) {
       constexpr int R = decltype(count)::value;
-      const auto column = [&](int64_t j, int n) {
+      const auto column = [&](int64_t j, int n) GYRUS_INLINED {
         const bool whole = n == N;
         const V c = !Op::centered ? V::zero() : whole ? V::load(center + j) : V::loadN(center + j, n);
         V v[R];
         for (int k = 0; k < R; ++k)
           v[k] = Op::map(whole ? V::load(x + at[r + k] + j) : V::loadN(x + at[r + k] + j, n), c);
-        if constexpr (R == 4) v[0] = Op::join(Op::join(v[0], v[1]), Op::join(v[2], v[3]));
-        if (whole)
-          Op::join(V::load(part + j), v[0]).store(part + j);
-        else
-          Op::join(V::loadN(part + j, n), v[0]).storeN(part + j, n);
+        if constexpr (R == 8)
+          for (int k = 0; k < 4; ++k) v[k] = Op::join(v[k], v[k + 4]);
+        if constexpr (R == 8) v[0] = Op::join(Op::join(v[0], v[1]), Op::join(v[2], v[3]));
+        Op::join(V::load(part + j), v[0]).store(part + j);
       };
       int64_t j = 0;
       for (; j + N <= w; j += N) column(j, N);
       if (j < w) column(j, static_cast<int>(w - j));
     };
     int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) add(r, Rows<4>());
+    for (; r + 8 <= rows; r += 8) add(r, Rows<8>());
     for (; r < rows; ++r) add(r, Rows<1>());
     for (int64_t j = 0; j < w; ++j) total[j] = Op::join(total[j], static_cast<double>(part[j]));
   }
@@ -241,28 +288,29 @@ void reduceFloat(const Args& args, ReduceKind kind, double correction, const Nes
     reducePlain(y, x, kept, reduced, 1.0, [](double a, T v) { return a * static_cast<double>(v); });
     return;
   }
-  double* total = args.scratch->template array<double>(K);
-  if (kind == ReduceKind::Max)
-    reduceInto<T, MaxOp<T>>(args, x, kept, reduced, nullptr, total);
-  else if (kind == ReduceKind::Min)
-    reduceInto<T, MinOp<T>>(args, x, kept, reduced, nullptr, total);
-  else
-    reduceInto<T, SumOp<T>>(args, x, kept, reduced, nullptr, total);
-  if (kind == ReduceKind::Variance) {
+  const Finish<T> finish{kind, n, correction};
+  const auto by = [&](auto op) {
+    using Op = decltype(op);
+    if (kept.rank == 0 && reduced.rank == 0 && reduced.unit[0] == 1 && reduced.inner <= 4 * Vec<T>::N * kTerms)
+      return reduceShortRows<T, Op>(out, x, K, kept.unit[0], reduced.inner, finish);
+    double* total = args.scratch->template array<double>(K);
+    reduceInto<T, Op>(args, x, kept, reduced, nullptr, total);
+    if (kind != ReduceKind::Variance) {
+      for (int64_t i = 0; i < K; ++i) out[i] = finish(total[i]);
+      return;
+    }
     T* center = args.scratch->template array<T>(K);
     double* squares = args.scratch->template array<double>(K);
-    for (int64_t i = 0; i < K; ++i) center[i] = static_cast<T>(total[i] / n);
+    for (int64_t i = 0; i < K; ++i) center[i] = finish.center(total[i]);
     reduceInto<T, SquaresOp<T>>(args, x, kept, reduced, center, squares);
-    for (int64_t i = 0; i < K; ++i) {
-      // The center was rounded to T: sum (x - c)^2 = sum (x - mean)^2 + n (mean - c)^2.
-      const double off = total[i] / n - static_cast<double>(center[i]);
-      const double sum = squares[i] - n * off * off;
-      out[i] = static_cast<T>((sum < 0 ? 0 : sum) / (n > correction ? n - correction : 0.0));
-    }
-    return;
-  }
-  const double divisor = kind == ReduceKind::Mean ? n : 1;
-  for (int64_t i = 0; i < K; ++i) out[i] = static_cast<T>(total[i] / divisor);
+    for (int64_t i = 0; i < K; ++i) out[i] = finish.variance(total[i], squares[i]);
+  };
+  if (kind == ReduceKind::Max)
+    by(MaxOp<T>());
+  else if (kind == ReduceKind::Min)
+    by(MinOp<T>());
+  else
+    by(SumOp<T>());
 }
 
 void reduceInt(const Args& args, ReduceKind kind, const Nest<1>& kept, const Nest<1>& reduced) {
@@ -300,6 +348,12 @@ void reduce(const Args& args) {
     reducePlain(args.out[0], x.as<uint8_t>(), kept, reduced, 1, [](int a, uint8_t v) { return a & (v != 0); });
 }
 
+// Whether v comes before the extreme so far; NaN is the extreme, and the first one stays.
+template <class T>
+GYRUS_INLINE bool beats(T v, T extreme, bool smallest) {
+  return extreme == extreme && (v != v || (smallest ? v < extreme : v > extreme));
+}
+
 // Position of the first extreme among n elements.
 template <class T>
 int64_t extremeStrided(const T* p, int64_t n, int64_t stride, bool smallest) {
@@ -307,7 +361,7 @@ int64_t extremeStrided(const T* p, int64_t n, int64_t stride, bool smallest) {
   T extreme = p[0];
   for (int64_t i = 1; i < n && extreme == extreme; ++i) {
     const T v = p[i * stride];
-    if (v != v || (smallest ? v < extreme : v > extreme)) {
+    if (beats(v, extreme, smallest)) {
       extreme = v;
       best = i;
     }
@@ -315,35 +369,79 @@ int64_t extremeStrided(const T* p, int64_t n, int64_t stride, bool smallest) {
   return best;
 }
 
-// Of contiguous floats: blocks are compared by vectors with the extreme so far, and searched only where they beat it.
+// The extremes so far, lane by lane, with their positions as numbers of the same type; equal ones keep the first.
+template <class T, bool smallest>
+struct Extremes {
+  using V = Vec<T>;
+  V value, at;
+  GYRUS_INLINE void take(V v, V position) {
+    const Mask<T> beats = smallest ? v < value : v > value;
+    value = select(beats, v, value);
+    at = select(beats, position, at);
+  }
+  GYRUS_INLINE void join(const Extremes& o) {
+    const Mask<T> beats = smallest ? o.value < value : o.value > value;
+    const Mask<T> first = beats | ((o.value == value) & (o.at < at));
+    value = select(first, o.value, value);
+    at = select(first, o.at, at);
+  }
+  GYRUS_INLINE int64_t first() const {
+    const V extreme = V::broadcast(smallest ? reduceMin(value) : reduceMax(value));
+    return static_cast<int64_t>(reduceMin(select(value == extreme, at, V::broadcast(static_cast<T>(INFINITY)))));
+  }
+};
+
+template <class T>
+constexpr T kCounting[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                             16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+
+// Of n contiguous numbers, 2 N <= n <= 2^24 so that f32 counts them. A sum on the way tells whether there is a NaN.
+template <class T, bool smallest>
+GYRUS_INLINE int64_t extremeBlock(const T* p, int64_t n) {
+  using V = Vec<T>;
+  constexpr int N = V::N;
+  static_assert(2 * N <= 32);
+  const V lanes = V::load(kCounting<T>), step = V::broadcast(static_cast<T>(2 * N));
+  Extremes<T, smallest> a{V::load(p), lanes}, b{V::load(p + N), lanes};
+  V at = lanes, sum = a.value, other = b.value;
+  const auto both = [&](int64_t i) GYRUS_INLINED {
+    const V v = V::load(p + i), w = V::load(p + i + N);
+    sum = sum + v;
+    other = other + w;
+    a.take(v, at);
+    b.take(w, at);
+  };
+  int64_t i = 2 * N;
+  for (; i + 2 * N <= n; i += 2 * N) {
+    at = at + step;
+    both(i);
+  }
+  if (i < n) {  // the last 2 N: what was seen before does not beat itself
+    at = lanes + V::broadcast(static_cast<T>(n - 2 * N));
+    both(n - 2 * N);
+  }
+  if (isNaN(sum + other).any()) return extremeStrided(p, n, 1, smallest);
+  b.at = b.at + V::broadcast(static_cast<T>(N));
+  a.join(b);
+  return a.first();
+}
+
 template <class T>
 int64_t extremeAt(const T* p, int64_t n, int64_t stride, bool smallest) {
-  if constexpr (sizeof(T) * Vec<T>::N > sizeof(T) && !Same<T, int32_t>::value) {
-    using V = Vec<T>;
-    constexpr int64_t block = 4 * V::N;
-    if (stride != 1 || n < 2 * block) return extremeStrided(p, n, stride, smallest);
-    int64_t best = extremeStrided(p, block, 1, smallest);
-    int64_t i = block;
-    for (; i + block <= n && p[best] == p[best]; i += block) {
-      const V limit = V::broadcast(p[best]);
-      V top = V::load(p + i);
-      Mask<T> nan = isNaN(top);
-      for (int k = 1; k < 4; ++k) {
-        const V v = V::load(p + i + k * V::N);
-        nan = nan | isNaN(v);
-        top = smallest ? min(top, v) : max(top, v);
-      }
-      const Mask<T> beats = smallest ? top < limit : top > limit;
-      if ((beats | nan).any()) best = i + extremeStrided(p + i, block, 1, smallest);
-    }
-    if (i < n && p[best] == p[best]) {
-      const int64_t last = i + extremeStrided(p + i, n - i, 1, smallest);
-      const T v = p[last];
-      if (v != v || (smallest ? v < p[best] : v > p[best])) best = last;
+  if constexpr (std::is_same_v<T, int32_t>) {
+    return extremeStrided(p, n, stride, smallest);
+  } else {
+    if (stride != 1 || n < 2 * Vec<T>::N) return extremeStrided(p, n, stride, smallest);
+    constexpr int64_t block = 1 << 20;
+    int64_t best = -1;
+    for (int64_t i = 0; i < n; i += block) {
+      const int64_t m = minOf(block, n - i);
+      const int64_t at = i + (m < 2 * Vec<T>::N ? extremeStrided(p + i, m, 1, smallest)
+                              : smallest        ? extremeBlock<T, true>(p + i, m)
+                                                : extremeBlock<T, false>(p + i, m));
+      if (best < 0 || beats(p[at], p[best], smallest)) best = at;
     }
     return best;
-  } else {
-    return extremeStrided(p, n, stride, smallest);
   }
 }
 
@@ -358,8 +456,7 @@ int64_t extremeOfLong(const Args& args, const T* p, int64_t n, int64_t stride, b
   });
   int64_t first = best[0];
   for (int64_t c = 1; c < pieces; ++c) {
-    const T a = p[first * stride], b = p[best[c] * stride];
-    if (a == a && (b != b || (smallest ? b < a : b > a))) first = best[c];
+    if (beats(p[best[c] * stride], p[first * stride], smallest)) first = best[c];
   }
   return first;
 }
@@ -372,11 +469,15 @@ void argReduceAs(const Args& args, const Nest<2>& nest, int64_t n, int64_t strid
     y[0] = static_cast<int32_t>(extremeOfLong(args, x, n, stride, smallest));
     return;
   }
+  const bool ahead = stride == 1 && isLarge<T>(nest.count * n);
   parallelItems(nest.count, n, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
-      int64_t at[2];
-      nest.offsets(i / nest.inner, at);
-      const int64_t k = i % nest.inner;
+      int64_t at[2] = {}, k = i;
+      if (nest.rank > 0) {
+        nest.offsets(i / nest.inner, at);
+        k = i % nest.inner;
+      }
+      if (ahead) fetchAhead(x + at[1] + k * nest.unit[1], n);
       y[at[0] + k * nest.unit[0]] = static_cast<int32_t>(extremeAt(x + at[1] + k * nest.unit[1], n, stride, smallest));
     }
   });

@@ -34,6 +34,8 @@
 #define GYRUS_VEC_NEON (GYRUS_JOIN(GYRUS_ISA_ID_, GYRUS_ISA) == 4)
 
 #define GYRUS_INLINE inline __attribute__((always_inline))
+// For a lambda that is called in two places: its captured vectors stay in registers.
+#define GYRUS_INLINED __attribute__((always_inline))
 
 #if GYRUS_VEC_AVX2
 #if !defined(__AVX2__) || !defined(__FMA__)

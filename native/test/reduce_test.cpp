@@ -109,12 +109,19 @@ TEST_CASE("argReduce: first extreme, NaN first, layouts and dtypes") {
   for (const ArgKind kind : {ArgKind::ArgMax, ArgKind::ArgMin})
     for (const DType d : {DType::F32, DType::F64, DType::I32})
       for (const Layout layout : kLayouts)
-        for (const std::int64_t n : {1, 2, 17, 1003}) {
+        for (const std::int64_t n : {1, 2, 15, 17, 31, 32, 33, 47, 100, 1003}) {
           // Few distinct values: ties are common.
           Tensor x = zeros(d, {40, n}, layout);
           const Tensor r = randomTensor(DType::I32, {40, n}, 3, -5, 5);
           for (std::int64_t i = 0; i < x.size(); ++i) x.set(i, r.at(i));
-          if (d != DType::I32) x.set(n + n / 2, kNaN);
+          if (d != DType::I32) {
+            x.set(n + n / 2, kNaN);
+            for (std::int64_t i = 0; i < n; ++i) {
+              x.set(2 * n + i, -kInf);
+              x.set(3 * n + i, kInf);
+              x.set(4 * n + i, i % 2 == 0 ? -0.0 : 0.0);
+            }
+          }
           expectAgreement(Op::ArgReduce, {make(DType::I32, {40})}, {x}, {double(int(kind))});
         }
   const Tensor y = make(DType::I32, {});
