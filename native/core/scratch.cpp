@@ -34,6 +34,12 @@ void ScratchArena::grow(std::size_t bytes) {
   used_ = 0;
 }
 
+void* threadScratch(std::size_t bytes) {
+  thread_local ScratchArena own;
+  own.reset();
+  return own.take(bytes);
+}
+
 void* ScratchArena::take(std::size_t bytes) {
   if (bytes > kMost) throw Error(Code::OutOfMemory, "scratch: no memory for " + std::to_string(bytes) + " bytes");
   const std::size_t need = (bytes + kSlack + kAlign - 1) / kAlign * kAlign;

@@ -33,4 +33,8 @@ class ScratchArena final : public Scratch {
   std::size_t used_ = 0;  // of the last block
 };
 
+// Scratch of the calling thread, for one piece of work at a time: 64-byte aligned, of unspecified contents, good until
+// the next call. Not for the stack, of which some systems give a thread 128 KiB. Throws Error(OutOfMemory).
+void* threadScratch(std::size_t bytes);
+
 }  // namespace gyrus

@@ -1,5 +1,7 @@
 // Convolution, pooling, attention and norms on shapes drawn at random around the sizes of vectors and tiles, every
 // parameter of its own: what the hand-picked cases of the families leave out. The draws are the same in every run.
+#include <pthread.h>
+
 #include "kernel_support.h"
 
 using namespace gyrus;
@@ -148,4 +150,42 @@ TEST_CASE("drawn shapes: layer, batch and group norm with their gradients") {
     expectAgreement(Op::GroupNormGrad, {make(d, grouped), make(d, {G * each}), make(d, {G * each})},
                     {gg, gx, group[1], group[2], scale}, {1, groups}, {1e-4, 5e-4});
   }
+}
+
+// Some systems give a thread no more than this. Sanitizers put much of their own on the stack.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::size_t kStack = 512 << 10;
+#else
+constexpr std::size_t kStack = 128 << 10;
+#endif
+
+TEST_CASE("kernels: products and convolutions run on a small stack") {
+  const auto body = [](void*) -> void* {
+    for (const KernelTable* table : allTables())
+      for (const DType d : {DType::F32, DType::F64}) {
+        const Tensor a = randomTensor(d, {70, 500}, 1, -1, 1), b = randomTensor(d, {500, 150}, 2, -1, 1);
+        runKernel(*table, Op::Matmul, {make(d, {70, 150})}, {a, b}, {});
+        const Tensor x = randomTensor(d, {2, 6, 6, 40}, 3, -1, 1), w = randomTensor(d, {33, 3, 3, 40}, 4, -1, 1);
+        const Tensor y = make(d, {2, 6, 6, 33});
+        const std::vector<double> record = {1, 1, 1, 1, 1, 1, 1, 0, 0};
+        const auto with = [&](std::initializer_list<double> more) {
+          std::vector<double> r = record;
+          r.insert(r.end(), more);
+          return r;
+        };
+        runKernel(*table, Op::Conv2d, {y}, {x, w}, with({0, 0, 0, 0}));
+        runKernel(*table, Op::Conv2dGradInput, {make(d, {2, 6, 6, 40})}, {y, w}, with({0, 1}));
+        runKernel(*table, Op::Conv2dGradWeight, {make(d, {33, 3, 3, 40})}, {y, x}, with({0}));
+      }
+    return nullptr;
+  };
+  Threads scope(1);
+  pthread_attr_t attributes;
+  REQUIRE(pthread_attr_init(&attributes) == 0);
+  REQUIRE(pthread_attr_setstacksize(&attributes, kStack) == 0);
+  pthread_t thread;
+  const int started = pthread_create(&thread, &attributes, body, nullptr);
+  REQUIRE(started == 0);
+  CHECK(pthread_join(thread, nullptr) == 0);
+  pthread_attr_destroy(&attributes);
 }

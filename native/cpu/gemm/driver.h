@@ -12,6 +12,7 @@
 // transposed product.
 #pragma once
 #include "core/pool.h"
+#include "core/scratch.h"
 #include "cpu/activation.h"
 #include "cpu/gemm/dots.h"
 #include "cpu/gemm/microkernel.h"
@@ -333,7 +334,7 @@ struct Gemm {
     // The store of the micro-kernel has done relu.
     const ActivationKind rest =
         epilogue.activation == ActivationKind::Relu ? ActivationKind::None : epilogue.activation;
-    alignas(64) T buffer[PanelsAtOnce * (Shape::KC + 1) * NR];
+    T* const buffer = static_cast<T*>(threadScratch(sizeof(T) * PanelsAtOnce * (Shape::KC + 1) * NR));
     alignas(64) T held[InPlaceTiles * MR * NR];  // of C, on its way across
     TileArgs<T> t;
     t.ldc = across ? NR : ldc;

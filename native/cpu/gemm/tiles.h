@@ -23,8 +23,7 @@ struct Tile {
 
   static constexpr int VN = Vec<T>::N;
   static constexpr int NR = NV * VN;
-  // Depth of a block: a packed panel of B is KC * NR numbers, 25 KiB with AVX2 and 50 with AVX-512; four lie on the
-  // stack.
+  // Depth of a block: a packed panel of B is KC * NR numbers, 25 KiB with AVX2 and 50 with AVX-512; a thread has four.
   static constexpr int KC = 400;
   // Packed rows of A that one piece of work walks for each panel of B, in bytes: they stream from L3, and from L2 where
   // more groups of rows don't mean that B is packed more often.
