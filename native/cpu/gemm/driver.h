@@ -370,18 +370,25 @@ struct Gemm {
           }
           const int64_t a_step = packed ? depth : a_row;
           t.c = across ? held : c + (m0 + cut.start(tile)) * ldc + n + j;
-          for (int64_t i = tile; i < tile_end; ++i) {
+          // Tiles of the same height go to the micro-kernel together, unless something is done after each.
+          const bool alone = listed.ofC() || (finish && epilogue.more());
+          for (int64_t i = tile; i < tile_end; i += t.tiles) {
             const int lines = cut.lines(i);
+            const bool first = packs && i == tile;
+            t.tiles =
+                alone || first ? 1 : static_cast<int>((i < cut.higher ? least(cut.higher, tile_end) : tile_end) - i);
+            t.a_next = lines * a_step;
+            t.c_next = lines * t.ldc;
             if (packed) t.a_col = lines;
             if (listed.ofC()) {
               scattered(t, kernels[lines - 1], m0 + cut.start(i), lines, n + j, width);
             } else {
               kernels[lines - 1](t);
-              if (finish && epilogue.more()) finishTile(t.c, lines, width, rest);
+              if (alone) finishTile(t.c, lines, width, rest);
             }
-            t.a += lines * a_step;
-            t.c += lines * t.ldc;
-            if (packs && i == tile) {
+            t.a += t.tiles * t.a_next;
+            t.c += t.tiles * t.c_next;
+            if (first) {
               t.b = buffer;
               t.b_step = vectors * VN;
               kernels = kernelsOf(vectors, false);

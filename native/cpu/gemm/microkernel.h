@@ -34,6 +34,8 @@ struct TileArgs {
   T* packed;  // of a packing kernel: B's lines, one after the other, for the tiles that follow
   T* c;
   int64_t ldc;
+  int tiles;  // one below the other, this far apart in A and in C
+  int64_t a_next, c_next;
   int last;       // lanes of the last vector that exist in C, 1..N
   bool add;       // not the first block of K: C holds a partial sum
   const T* bias;  // of this tile's first column; null but in the last block of K
@@ -45,13 +47,12 @@ using MicroKernel = void (*)(const TileArgs<T>&);
 
 // The way of a tile from its registers to C. Each choice is made once for the tile, not for every vector.
 template <bool Partial, class T, int MR, int NV>
-GYRUS_INLINE void storeTile(Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
+GYRUS_INLINE void storeTile(Vec<T> (&acc)[MR][NV], const TileArgs<T>& t, T* c) {
   using V = Vec<T>;
   const int last = t.last;
   const auto read = [last](const T* p, int j) {
     return Partial && j == NV - 1 ? V::loadN(p + j * V::N, last) : V::load(p + j * V::N);
   };
-  T* const c = t.c;
   const int64_t ldc = t.ldc;
   if (t.add) {
     GYRUS_UNROLL
@@ -87,45 +88,52 @@ GYRUS_INLINE void storeTile(Vec<T> (&acc)[MR][NV], const TileArgs<T>& t) {
 template <class T, int MR, int NV, bool Packing>
 void microKernel(const TileArgs<T>& t) {
   using V = Vec<T>;
-  V acc[MR][NV];
-  GYRUS_UNROLL
-  for (int i = 0; i < MR; ++i) GYRUS_UNROLL
-  for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
-
   // Three rows to a pointer: base, base + row and base + 2 row are all one addressing mode away.
   constexpr int bases = (MR + 2) / 3;
-  const int64_t row = t.a_row, col = t.a_col, step = t.b_step;
-  const T* a[bases];
-  GYRUS_UNROLL
-  for (int g = 0; g < bases; ++g) a[g] = t.a + 3 * g * row;
-  const T* b = t.b;
-  T* packed = t.packed;
   constexpr int ahead = 16;
-  for (int64_t k = t.k; k > 0; --k) {
-    V bv[NV];
+  const int64_t row = t.a_row, col = t.a_col, step = t.b_step;
+  const T* tile = t.a;
+  T* c = t.c;
+  for (int i = t.tiles;;) {
+    V acc[MR][NV];
     GYRUS_UNROLL
-    for (int j = 0; j < NV; ++j) bv[j] = V::load(b + j * V::N);
-    if constexpr (Packing) {
-      GYRUS_UNROLL
-      for (int j = 0; j < NV; ++j) bv[j].store(packed + j * V::N);
-      packed += NV * V::N;
-      if (k > ahead) __builtin_prefetch(b + ahead * step);
-    }
-    GYRUS_UNROLL
-    for (int i = 0; i < MR; ++i) {
-      const V av = V::broadcast(a[i / 3][i % 3 * row]);
-      GYRUS_UNROLL
-      for (int j = 0; j < NV; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
-    }
-    GYRUS_UNROLL
-    for (int g = 0; g < bases; ++g) a[g] += col;
-    b += step;
-  }
+    for (int i = 0; i < MR; ++i) GYRUS_UNROLL
+    for (int j = 0; j < NV; ++j) acc[i][j] = V::zero();
 
-  if (t.last == V::N)
-    storeTile<false>(acc, t);
-  else
-    storeTile<true>(acc, t);
+    const T* a[bases];
+    GYRUS_UNROLL
+    for (int g = 0; g < bases; ++g) a[g] = tile + 3 * g * row;
+    const T* b = t.b;
+    T* packed = t.packed;
+    for (int64_t k = t.k; k > 0; --k) {
+      V bv[NV];
+      GYRUS_UNROLL
+      for (int j = 0; j < NV; ++j) bv[j] = V::load(b + j * V::N);
+      if constexpr (Packing) {
+        GYRUS_UNROLL
+        for (int j = 0; j < NV; ++j) bv[j].store(packed + j * V::N);
+        packed += NV * V::N;
+        if (k > ahead) __builtin_prefetch(b + ahead * step);
+      }
+      GYRUS_UNROLL
+      for (int i = 0; i < MR; ++i) {
+        const V av = V::broadcast(a[i / 3][i % 3 * row]);
+        GYRUS_UNROLL
+        for (int j = 0; j < NV; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
+      }
+      GYRUS_UNROLL
+      for (int g = 0; g < bases; ++g) a[g] += col;
+      b += step;
+    }
+
+    if (t.last == V::N)
+      storeTile<false>(acc, t, c);
+    else
+      storeTile<true>(acc, t, c);
+    if (--i == 0) return;
+    tile += t.a_next;
+    c += t.c_next;
+  }
 }
 
 // Fills table[m - 1] with the kernel of m rows, m = 1..MR.
