@@ -93,9 +93,11 @@ struct Gemm {
   bool turns() const {
     if (VN == 1 || listed.any()) return false;
     const bool narrow = N < NR && a_row == 1 && M >= 4 * N;
-    // A^T B: short lines are slower to pack than wide ones, so the shorter operand gets them.
+    // A^T B: short lines are slower to pack than wide ones, so the shorter operand gets them. A B^T: the shorter one is
+    // packed. Both where it outweighs a C that has to be transposed.
     const bool tall = a_row == 1 && a_col != 1 && b_col == 1 && M > N && (M - N) * K > 2 * M * N;
-    const bool flat = M > Shape::FewLines && b_row == 1 && b_col != 1 && N >= 2 * M && M * K <= Shape::SharedNumbers;
+    const bool flat = b_row == 1 && b_col != 1 && M > Shape::FewLines && N >= 2 * M && (N - M) * K > M * N &&
+                      M * K <= Shape::SharedNumbers;
     return narrow || tall || flat;
   }
   Gemm turned() const { return {N, M, K, b, b_col, b_row, a, a_col, a_row, c, ldc, epilogue, {}, true}; }
