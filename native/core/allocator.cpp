@@ -20,7 +20,16 @@ constexpr std::size_t kAlign = 64;
 constexpr std::size_t kSlack = 64;
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kMapped = std::size_t{1} << 20;  // from here on blocks are mapped, not malloc'ed
+// Address translation is a good part of what large operands cost, most of all in a virtual machine, so all but small
+// blocks lie in huge pages: from kCarved on as parts of a slab, from kMapped on mapped one by one.
+constexpr std::size_t kCarved = std::size_t{32} << 10;
+constexpr std::size_t kMapped = std::size_t{2} << 20;
+constexpr std::size_t kSlab = std::size_t{8} << 20;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSlabs = false;  // between blocks of their own the sanitizer notices what goes beyond an end
+#else
+constexpr bool kSlabs = true;
+#endif
 constexpr std::size_t kCacheFloor = std::size_t{1} << 30;
 
 std::atomic<std::size_t> processReserved{0};
@@ -51,6 +60,22 @@ std::size_t readLimit() {
   throw Error(Code::OutOfMemory, "alloc: no memory for " + std::to_string(bytes) + " bytes: " + why);
 }
 
+// `bytes` that begin at a huge page, or null.
+char* mapHuge(std::size_t bytes) {
+  void* mapped = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  // The surplus of the mapping is given back.
+  const auto address = reinterpret_cast<std::uintptr_t>(mapped);
+  const auto aligned = roundUp(address, kHugePage);
+  if (aligned > address) munmap(mapped, aligned - address);
+  const std::size_t behind = address + kHugePage - aligned;
+  if (behind > 0) munmap(reinterpret_cast<void*>(aligned + bytes), behind);
+#ifdef MADV_HUGEPAGE
+  madvise(reinterpret_cast<void*>(aligned), bytes, MADV_HUGEPAGE);
+#endif
+  return reinterpret_cast<char*>(aligned);
+}
+
 }  // namespace
 
 std::size_t memoryLimit() {
@@ -79,32 +104,42 @@ std::size_t Allocator::classIndex(std::size_t capacity) {
 }
 
 bool Allocator::fromSystem(Block* block) {
-  if (block->capacity < kMapped) {
-    block->held = block->capacity + kSlack;
-    block->base = std::aligned_alloc(kAlign, block->held);
-    block->data = static_cast<char*>(block->base);
+  if (block->capacity >= kMapped) {
+    block->held = roundUp(block->capacity + kSlack, kPage);
+    block->base = block->data = mapHuge(block->held);
     return block->base != nullptr;
   }
-  // A huge page needs a 2 MiB-aligned start; the surplus of the mapping is given back.
-  const std::size_t held = roundUp(block->capacity + kSlack, kPage);
-  void* mapped = mmap(nullptr, held + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) return false;
-  const auto address = reinterpret_cast<std::uintptr_t>(mapped);
-  const auto aligned = roundUp(address, kHugePage);
-  if (aligned > address) munmap(mapped, aligned - address);
-  const std::size_t behind = address + kHugePage - aligned;
-  if (behind > 0) munmap(reinterpret_cast<void*>(aligned + held), behind);
-#ifdef MADV_HUGEPAGE
-  madvise(reinterpret_cast<void*>(aligned), held, MADV_HUGEPAGE);
-#endif
-  block->base = reinterpret_cast<void*>(aligned);
+  if (kSlabs && block->capacity >= kCarved && carve(block)) return true;
+  block->held = block->capacity + kSlack;
+  block->base = std::aligned_alloc(kAlign, block->held);
   block->data = static_cast<char*>(block->base);
-  block->held = held;
+  return block->base != nullptr;
+}
+
+bool Allocator::carve(Block* block) {
+  const std::size_t need = block->capacity + kSlack;
+  if (!slab_ || slab_->used + need > kSlab) {
+    auto slab = std::make_unique<Slab>();
+    slab->base = mapHuge(kSlab);
+    if (!slab->base) return false;
+    slab_ = slab.release();  // the one before goes with its last block
+  }
+  block->slab = slab_;
+  block->data = slab_->base + slab_->used;
+  block->held = need;
+  slab_->used += need;
+  ++slab_->blocks;
   return true;
 }
 
 void Allocator::toSystem(Block* block) {
-  if (block->capacity < kMapped) {
+  if (Slab* slab = block->slab) {
+    if (--slab->blocks == 0) {
+      munmap(slab->base, kSlab);
+      if (slab == slab_) slab_ = nullptr;
+      delete slab;
+    }
+  } else if (block->capacity < kMapped) {
     std::free(block->base);
   } else {
     munmap(block->base, block->held);

@@ -8,13 +8,21 @@
 
 namespace gyrus {
 
+// Memory in huge pages that blocks are carved from; goes back to the system with the last of them.
+struct Slab {
+  char* base = nullptr;
+  std::size_t used = 0;
+  std::size_t blocks = 0;
+};
+
 struct Block {
   char* data = nullptr;
   std::size_t bytes = 0;     // asked for
   std::size_t capacity = 0;  // size class; at least 64 readable bytes follow it
   std::uint32_t references = 0;
   std::uint32_t owner = 0;  // the recording that allocated it, 0 for none
-  void* base = nullptr;     // what the system handed out
+  void* base = nullptr;     // what the system handed out, unless it is part of a slab
+  Slab* slab = nullptr;
   std::size_t held = 0;     // bytes of it
   std::uint32_t index = 0;  // of the size class
 };
@@ -49,11 +57,13 @@ class Allocator {
   static constexpr std::size_t kClasses = 4 + 4 * 56;  // up to 2^64 bytes
 
   bool fromSystem(Block* block);
+  bool carve(Block* block);
   void toSystem(Block* block);
   void count(std::size_t bytes);
 
   std::function<void()> beforeTrim_;
   std::vector<Block*> cache_[kClasses];
+  Slab* slab_ = nullptr;  // that the next blocks are carved from
   std::size_t inUse_ = 0, peak_ = 0, reserved_ = 0, cached_ = 0, alive_ = 0;
 };
 

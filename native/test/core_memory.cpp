@@ -50,6 +50,34 @@ TEST_CASE("allocator: aligned, slack behind, reused, counted") {
   CHECK(a.peakBytes() == (5u << 20) + 1);
 }
 
+TEST_CASE("allocator: middle-sized blocks share huge pages, keep off each other and go back") {
+  Allocator a;
+  std::vector<Block*> blocks;
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 300; ++i) {
+      blocks.push_back(a.allocate(32768 + static_cast<std::size_t>(i) * 1999));
+      Block& b = *blocks.back();
+      CHECK(reinterpret_cast<std::uintptr_t>(b.data) % 64 == 0);
+      std::memset(b.data, i % 251, b.bytes + 64);
+    }
+    for (int i = 0; i < 300; ++i) {
+      const Block& b = *blocks[static_cast<std::size_t>(i)];
+      CHECK(std::all_of(b.data, b.data + b.bytes, [&](char c) { return c == static_cast<char>(i % 251); }));
+    }
+    // Every second one first: what is left still holds the slabs.
+    for (std::size_t i = 0; i < blocks.size(); i += 2) a.release(blocks[i]);
+    a.trim();
+    CHECK(a.bytesReserved() > 0);
+    for (std::size_t i = 1; i < blocks.size(); i += 2) {
+      CHECK(blocks[i]->data[0] == static_cast<char>(i % 251));
+      a.release(blocks[i]);
+    }
+    a.trim();
+    CHECK(a.bytesReserved() == 0);
+    blocks.clear();
+  }
+}
+
 TEST_CASE("allocator: absurd sizes are refused by name") {
   Allocator a;
   std::string what;
