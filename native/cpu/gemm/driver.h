@@ -103,11 +103,11 @@ struct Gemm {
   Gemm turned() const { return {N, M, K, b, b_col, b_row, a, a_col, a_row, c, ldc, epilogue, {}, true}; }
 
   // A is broadcast from where it lies when it is contiguous along K, as long as a group of few rows, which stay in the
-  // caches from panel to panel, doesn't mean that B is packed again and again. Not where the rows of a tile fall on the
-  // same lines of L1.
+  // caches from panel to panel, doesn't mean that B is packed again and again. Rows that fall on the same lines of L1
+  // are better packed, but not those of a large operand of which few columns are made.
   bool readsInPlace() const {
     if (a_col != 1) return false;
-    const bool crowded = a_row * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
+    const bool crowded = !across && a_row * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
     if (N <= (crowded ? 2 : 8) * NR || M <= InPlaceTiles * MR) return true;
     return sharable() && !readsPanels(divUp(M, MR)) && !crowded;
   }
