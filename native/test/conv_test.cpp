@@ -120,21 +120,110 @@ TEST_CASE("conv: groups and depthwise") {
     }
 }
 
-TEST_CASE("conv2d: bias, affine, residual and relu in the store") {
-  const Case k{2, 6, 6, 70, 21, 3, 3};
+namespace {
+
+Case depthwise(std::int64_t N, std::int64_t H, std::int64_t W, std::int64_t C, std::int64_t KH, std::int64_t KW,
+               std::int64_t stride = 1, std::int64_t pad = 1, std::int64_t dilation = 1, std::int64_t strideW = 0) {
+  return {N, H, W, C, C, KH, KW, stride, pad, dilation, C, strideW};
+}
+
+}  // namespace
+
+TEST_CASE("conv: depthwise kernels, strides, paddings and dilations") {
+  for (const DType d : kFloats) {
+    for (const std::int64_t kernel : {1, 2, 3, 4, 5})
+      for (const std::int64_t stride : {1, 2, 3})
+        for (const std::int64_t pad : {0, 1, 2})
+          for (const std::int64_t dilation : {1, 2})
+            expectConv(depthwise(2, 9, 8, 19, kernel, kernel, stride, pad, dilation), d);
+    expectConv(depthwise(1, 12, 17, 9, 7, 3, 1, 1), d);
+    expectConv(depthwise(2, 12, 17, 9, 7, 3, 2, 3, 2), d);
+    expectConv(depthwise(2, 5, 23, 9, 1, 7, 1, 3), d);
+    expectConv(depthwise(2, 7, 9, 6, 2, 4, 2, 1, 1, 3), d);
+    expectConv(depthwise(1, 4, 4, 5, 7, 7, 1, 3), d);        // larger than the image
+    expectConv(depthwise(1, 9, 40, 2, 3, 37, 1, 18), d);     // every pixel sees other taps
+    expectConv(depthwise(2, 5, 5, 3, 3, 3, 5, 0), d);        // pixels that no tap reaches
+    expectConv(depthwise(2, 6, 7, 5, 1, 1, 1, 2, 1, 3), d);  // pixels that reach none
+  }
+}
+
+TEST_CASE("conv: depthwise channels around the vectors") {
   for (const DType d : kFloats)
-    for (int flags = 0; flags < 16; ++flags) {
-      const bool bias = flags & 1, affine = flags & 2, residual = flags & 4, relu = flags & 8;
-      std::vector<Tensor> in = {randomTensor(d, k.x(), 1, -1, 1), randomTensor(d, k.w(), 2, -1, 1, Layout::Padded)};
-      if (bias) in.push_back(randomTensor(d, {k.F}, 3));
-      if (affine) {
-        in.push_back(randomTensor(d, {k.F}, 4, 0.5, 1.5, Layout::Spread));
-        in.push_back(randomTensor(d, {k.F}, 5));
+    for (const std::int64_t C : {1, 3, 7, 8, 9, 15, 16, 17, 24, 31, 33, 48, 70})
+      for (const std::int64_t stride : {1, 2}) expectConv(depthwise(2, 6, 15, C, 3, 3, stride), d);
+}
+
+TEST_CASE("conv: depthwise sizes that several pieces of work share") {
+  expectConv(depthwise(5, 32, 32, 64, 3, 3), DType::F32);
+  expectConv(depthwise(5, 31, 33, 70, 3, 3, 2), DType::F32);
+  expectConv(depthwise(3, 24, 25, 40, 5, 5, 1, 2), DType::F64);
+}
+
+TEST_CASE("conv: depthwise with nothing to do, and every layout") {
+  for (const DType d : kFloats) {
+    expectConv(depthwise(0, 5, 5, 9, 3, 3), d);
+    expectConv(depthwise(2, 1, 1, 9, 3, 3, 1, 0), d);
+    expectConv(depthwise(2, 0, 5, 9, 3, 3), d);
+    expectConv(depthwise(2, 5, 5, 9, 0, 3), d);
+    for (const Layout weights : kLayouts)
+      for (const Layout activations : kLayouts) expectConv(depthwise(2, 5, 6, 11, 3, 3), d, weights, activations);
+  }
+}
+
+TEST_CASE("conv: depthwise NaN and infinity stay where the kernel reaches") {
+  for (const DType d : kFloats)
+    for (const std::int64_t pad : {0, 1, 2}) {
+      const Case k = depthwise(2, 6, 7, 11, 3, 3, 1, pad);
+      // At the corners and edges, next to the margin.
+      Tensor x = randomTensor(d, k.x(), 1, -1, 1), g = randomTensor(d, k.y(), 3, -1, 1);
+      for (const Tensor* t : {&x, &g}) {
+        Tensor to = *t;
+        const std::int64_t C = k.C, W = to.view.shape[2];
+        to.set(0, NAN);
+        to.set((W - 1) * C + 1, INFINITY);
+        to.set(2 * W * C + 9, -INFINITY);
+        to.set(to.size() - 1, NAN);
       }
-      if (residual) in.push_back(randomTensor(d, k.y(), 6, -1, 1, Layout::Padded));
-      expectAgreement(Op::Conv2d, {make(d, k.y())}, in,
-                      with(k.record(), {double(bias), double(affine), double(residual), double(relu)}), tolerance(d));
+      const Tensor w = randomTensor(d, k.w(), 2, 0.5, 1);
+      expectAgreement(Op::Conv2d, {make(d, k.y())}, {x, w}, with(k.record(), {0, 0, 0, 1}), tolerance(d));
+      expectAgreement(Op::Conv2dGradInput, {make(d, k.x())}, {g, w}, with(k.record(), {0, 1}), tolerance(d));
+      expectAgreement(Op::Conv2dGradWeight, {make(d, k.w())}, {randomTensor(d, k.y(), 4, 0.5, 1), x},
+                      with(k.record(), {0}), tolerance(d));
     }
+}
+
+TEST_CASE("conv: depthwise lists, scores and the bias gradient") {
+  for (const DType d : kFloats) {
+    const Case k = depthwise(3, 6, 7, 11, 3, 3);
+    const Tensor x = randomTensor(d, k.x(), 1, -1, 1), g = randomTensor(d, k.y(), 2, -1, 1);
+    const Tensor rows = of(DType::I32, {11}, {12, 0, 3, 2, 8, 7, 6, 11, 9, 1, 4}), column = of(DType::I32, {1}, {2});
+    const Tensor w = randomTensor(d, {13, 3, 3, 4}, 3, -1, 1, Layout::Padded), bias = randomTensor(d, {13}, 4);
+    const std::vector<double> listed = k.record(1, 1);
+    expectAgreement(Op::Conv2d, {make(d, k.y())}, {x, w, rows, column, bias}, with(listed, {1, 0, 0, 1}), tolerance(d));
+    expectAgreement(Op::Conv2dGradInput, {make(d, k.x())}, {g, w, rows, column}, with(listed, {0, 1}), tolerance(d));
+    expectAgreement(Op::Conv2dGradWeight, {make(d, {13, 3, 3, 4}), make(d, {13})}, {g, x, rows, column},
+                    with(listed, {1}), tolerance(d));
+    const Tensor labels = randomTensor(DType::I32, {k.N}, 5, 0, 4), stats = randomTensor(DType::F32, {8, k.C}, 6, 0, 1);
+    expectAgreement(Op::Conv2dGradInput, {make(d, k.x()), stats}, {g, randomTensor(d, k.w(), 7, -1, 1), x, labels},
+                    with(k.record(), {1, 7}), {1e-4, 1e-3});
+  }
+}
+
+TEST_CASE("conv2d: bias, affine, residual and relu in the store") {
+  for (const Case& k : {Case{2, 6, 6, 70, 21, 3, 3}, depthwise(2, 6, 9, 21, 3, 3), depthwise(2, 9, 8, 21, 3, 3, 2)})
+    for (const DType d : kFloats)
+      for (int flags = 0; flags < 16; ++flags) {
+        const bool bias = flags & 1, affine = flags & 2, residual = flags & 4, relu = flags & 8;
+        std::vector<Tensor> in = {randomTensor(d, k.x(), 1, -1, 1), randomTensor(d, k.w(), 2, -1, 1, Layout::Padded)};
+        if (bias) in.push_back(randomTensor(d, {k.F}, 3));
+        if (affine) {
+          in.push_back(randomTensor(d, {k.F}, 4, 0.5, 1.5, Layout::Spread));
+          in.push_back(randomTensor(d, {k.F}, 5));
+        }
+        if (residual) in.push_back(randomTensor(d, k.y(), 6, -1, 1, Layout::Padded));
+        expectAgreement(Op::Conv2d, {make(d, k.y())}, in,
+                        with(k.record(), {double(bias), double(affine), double(residual), double(relu)}), tolerance(d));
+      }
 }
 
 TEST_CASE("conv2dGradWeight: the bias gradient") {

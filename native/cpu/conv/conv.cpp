@@ -1,5 +1,6 @@
 // The convolution ops: views and records turned into calls of the drivers.
 #include "cpu/columns.h"
+#include "cpu/conv/depthwise.h"
 #include "cpu/conv/gradweight.h"
 #include "cpu/conv/implicit.h"
 #include "cpu/families.h"
@@ -17,6 +18,16 @@ struct Geometry {
         pad{static_cast<int64_t>(p.padTop), static_cast<int64_t>(p.padLeft)},
         dilation{static_cast<int64_t>(p.dilationH), static_cast<int64_t>(p.dilationW)},
         groups(static_cast<int64_t>(p.groups)) {}
+
+  // Axis a of pixels (0: rows, 1: columns), y <- x and dx <- g.
+  ConvAxis forward(int a, const View& y, const View& x, const View& w) const {
+    return ConvAxis::forward(y.shape[a + 1], x.shape[a + 1], w.shape[a + 1], stride[a], pad[a], dilation[a]);
+  }
+  ConvAxis gradient(int a, const View& dx, const View& g, const View& w) const {
+    return ConvAxis::gradient(dx.shape[a + 1], g.shape[a + 1], w.shape[a + 1], stride[a], pad[a], dilation[a]);
+  }
+  // Each channel sees only itself. One channel alone has no lanes to fill: its taps are what there is to go over.
+  bool depthwise(int64_t K, int64_t N) const { return K == 1 && N == 1 && groups > 1; }
 };
 
 // A list of channels, contiguous, every entry checked.
@@ -74,24 +85,18 @@ void conv2d(const Args& args) {
     ld_residual = r.ld;
   }
   const int64_t N = F / s.groups, K = xv.shape[3] / s.groups;
-  const ImplicitGemm<T> gemm{
-      ConvAxis::forward(yv.shape[1], xv.shape[1], w.shape[1], s.stride[0], s.pad[0], s.dilation[0]),
-      ConvAxis::forward(yv.shape[2], xv.shape[2], w.shape[2], s.stride[1], s.pad[1], s.dilation[1]),
-      yv.shape[0],
-      s.groups,
-      K,
-      N,
-      x.data,
-      x.ld,
-      yv.as<T>(),
-      F,
-      scale,
-      shift,
-      residual,
-      ld_residual,
-      p.activation != 0};
+  const ConvAxis vertical = s.forward(0, yv, xv, w), horizontal = s.forward(1, yv, xv, w);
   const ConvWeights<T> weights{w.as<T>(),  w.stride[0], w.stride[3], w.stride[1], w.stride[2],
                                w.shape[1], w.shape[2],  lists.out,   lists.in};
+  if (s.depthwise(K, N)) {
+    const Depthwise<T> depthwise{vertical, horizontal, yv.shape[0], F,           x.data,           x.ld, yv.as<T>(), F,
+                                 scale,    shift,      residual,    ld_residual, p.activation != 0};
+    depthwise.run(args, [&](int64_t c, int64_t i, int64_t j) { return weights.at(c, 0, i, j); });
+    return;
+  }
+  const ImplicitGemm<T> gemm{vertical, horizontal, yv.shape[0], s.groups,    K,
+                             N,        x.data,     x.ld,        yv.as<T>(),  F,
+                             scale,    shift,      residual,    ld_residual, p.activation != 0};
   gemm.run(
       args,
       [&](int64_t group, int64_t n0, int cols, T* out, int width) {
@@ -109,36 +114,35 @@ void conv2dGradInput(const Args& args) {
   const Lists lists("conv2dGradInput", args, p.shape, w);
   const Rows<T> g = readRows<T>(args, gv);
   const int64_t C = dx.shape[3], N = C / s.groups, K = gv.shape[3] / s.groups;
-  const ImplicitGemm<T> gemm{
-      ConvAxis::gradient(dx.shape[1], gv.shape[1], w.shape[1], s.stride[0], s.pad[0], s.dilation[0]),
-      ConvAxis::gradient(dx.shape[2], gv.shape[2], w.shape[2], s.stride[1], s.pad[1], s.dilation[1]),
-      dx.shape[0],
-      s.groups,
-      K,
-      N,
-      g.data,
-      g.ld,
-      dx.as<T>(),
-      C,
-      nullptr,
-      nullptr,
-      nullptr,
-      0,
-      false};
+  const ConvAxis vertical = s.gradient(0, dx, gv, w), horizontal = s.gradient(1, dx, gv, w);
   // The taps backwards: from the last one on, with strides against the view's.
   const int64_t last = (w.shape[1] - 1) * w.stride[1] + (w.shape[2] - 1) * w.stride[2];
   const ConvWeights<T> weights{w.as<T>() + last, w.stride[3], w.stride[0], -w.stride[1], -w.stride[2],
                                w.shape[1],       w.shape[2],  lists.in,    lists.out};
-  const auto pack = [&](int64_t group, int64_t n0, int cols, T* out, int width) {
-    weights.pack(n0, cols, group * K, K, out, width);
+  // done(first, count): these images have been stored; false when it wasn't called.
+  const auto run = [&](auto&& done) {
+    if (s.depthwise(K, N)) {
+      const Depthwise<T> depthwise{vertical, horizontal, dx.shape[0], C,       g.data, g.ld, dx.as<T>(),
+                                   C,        nullptr,    nullptr,     nullptr, 0,      false};
+      depthwise.run(args, [&](int64_t c, int64_t i, int64_t j) { return weights.at(0, c, i, j); });
+      return false;
+    }
+    const ImplicitGemm<T> gemm{vertical,   horizontal, dx.shape[0], s.groups, K,       N, g.data, g.ld,
+                               dx.as<T>(), C,          nullptr,     nullptr,  nullptr, 0, false};
+    return gemm.run(
+        args,
+        [&](int64_t group, int64_t n0, int cols, T* out, int width) {
+          weights.pack(n0, cols, group * K, K, out, width);
+        },
+        done);
   };
   if (p.score == 0) {
-    gemm.run(args, pack, [](int64_t, int64_t) {});
+    run([](int64_t, int64_t) {});
     return;
   }
   const SampleGate<T> gate("conv2dGradInput", args, args.out[1], args.in[lists.next], dx, args.in[lists.next + 1],
                            p.scale, dx.shape[1] * dx.shape[2]);
-  const bool hot = gemm.run(args, pack, [&](int64_t first, int64_t count) { gate.samples(first, first + count); });
+  const bool hot = run([&](int64_t first, int64_t count) { gate.samples(first, first + count); });
   if (!hot) gate.allSamples();
   gate.finish();
 }
@@ -152,25 +156,35 @@ void conv2dGradWeight(const Args& args) {
   const Lists lists("conv2dGradWeight", args, p.shape, dw);
   const Rows<T> g = readRows<T>(args, gv), x = readRows<T>(args, xv);
   const int64_t F = gv.shape[3], N = F / s.groups, C = xv.shape[3] / s.groups, columns = dw.shape[2];
-  const WeightGradient<T> gradient{{gv.shape[1], xv.shape[1], dw.shape[1], s.stride[0], s.pad[0], s.dilation[0]},
-                                   {gv.shape[2], xv.shape[2], dw.shape[2], s.stride[1], s.pad[1], s.dilation[1]},
-                                   xv.shape[0],
-                                   s.groups,
-                                   C,
-                                   N,
-                                   x.data,
-                                   x.ld,
-                                   g.data,
-                                   g.ld};
   const int64_t row = dw.shape[1] * columns * dw.shape[3];
   T* out = dw.as<T>();
   const bool listed = lists.out || lists.in;
   T* compact = listed ? take<T>(args, F * dw.shape[1] * columns * C) : out;
   const int64_t c_step = listed ? C : dw.shape[3], f_step = listed ? dw.shape[1] * columns * C : row;
-  gradient.run(args, [&](int64_t group, int64_t tap, int64_t c, int64_t n, int lanes, const T* sums) {
-    T* to = compact + (group * N + n) * f_step + tap * c_step + c;
+  // Tap of channel c of a group's x and of channels f ... of g.
+  const auto set = [&](int64_t f, int64_t tap, int64_t c, int lanes, const T* sums) {
+    T* to = compact + f * f_step + tap * c_step + c;
     for (int i = 0; i < lanes; ++i) to[i * f_step] = sums[i];
-  });
+  };
+  if (s.depthwise(C, N)) {
+    const DepthwiseWeightGradient<T> gradient{
+        s.forward(0, gv, xv, dw), s.forward(1, gv, xv, dw), xv.shape[0], F, x.data, x.ld, g.data, g.ld};
+    gradient.run(args, [&](int64_t tap, int64_t c, int lanes, const T* sums) { set(c, tap, 0, lanes, sums); });
+  } else {
+    const WeightGradient<T> gradient{{gv.shape[1], xv.shape[1], dw.shape[1], s.stride[0], s.pad[0], s.dilation[0]},
+                                     {gv.shape[2], xv.shape[2], dw.shape[2], s.stride[1], s.pad[1], s.dilation[1]},
+                                     xv.shape[0],
+                                     s.groups,
+                                     C,
+                                     N,
+                                     x.data,
+                                     x.ld,
+                                     g.data,
+                                     g.ld};
+    gradient.run(args, [&](int64_t group, int64_t tap, int64_t c, int64_t n, int lanes, const T* sums) {
+      set(group * N + n, tap, c, lanes, sums);
+    });
+  }
   if (listed) {
     memset(out, 0, static_cast<size_t>(dw.size()) * sizeof(T));
     parallelRange(dw.shape[1] * columns, F * C, [&](int64_t from, int64_t to) {

@@ -23,6 +23,10 @@ struct ConvWeights {
   int64_t rows, columns;  // of the kernel
   const int32_t *row_list, *col_list;
 
+  T at(int64_t n, int64_t k, int64_t i, int64_t j) const {
+    return w[(row_list ? row_list[n] : n) * row + (col_list ? col_list[k] : k) * col + i * tap_row + j * tap_column];
+  }
+
   // Panel of n0 .. n0 + cols: out[((i * columns + j) * K + k) * width + n].
   void pack(int64_t n0, int cols, int64_t k0, int64_t K, T* out, int width) const {
     for (int64_t i = 0; i < rows; ++i)

@@ -9,6 +9,16 @@
 
 namespace gyrus::cpu::GYRUS_ISA {
 
+// What the store applies: scale and shift from channel c on, residual from r on; each may be null.
+template <class T>
+GYRUS_INLINE Vec<T> finished(Vec<T> v, int lanes, const T* scale, const T* shift, int64_t c, const T* residual,
+                             int64_t r, bool relu) {
+  if (scale) v = v * load(scale + c, lanes);
+  if (shift) v = v + load(shift + c, lanes);
+  if (residual) v = v + load(residual + r, lanes);
+  return relu ? max(Vec<T>::zero(), v) : v;  // the second operand where one is NaN: NaN passes
+}
+
 template <class T>
 struct ConvTileArgs {
   const Segment* segments;
@@ -83,12 +93,8 @@ GYRUS_INLINE void convTile(const ConvTileArgs<T>& t, const int64_t* source, cons
       V v = acc[i][j];
       T* p = y + j * V::N;
       if (t.add) v = load(p, lanes) + v;
-      if (t.finish) {
-        if (t.scale) v = v * load(t.scale + j * V::N, lanes);
-        if (t.shift) v = v + load(t.shift + j * V::N, lanes);
-        if (t.residual) v = v + load(t.residual + pixel[i] * t.ld_residual + j * V::N, lanes);
-        if (t.relu) v = max(V::zero(), v);  // the second operand where one is NaN: NaN passes
-      }
+      if (t.finish)
+        v = finished(v, lanes, t.scale, t.shift, j * V::N, t.residual, pixel[i] * t.ld_residual + j * V::N, t.relu);
       store(v, p, lanes);
     }
   }
