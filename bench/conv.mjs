@@ -1,6 +1,6 @@
 /**
  * Suite `conv`: the convolutions of ResNet-20/32, WRN-16-4 and VGG-11 on 32x32 images, forward and both gradients, GFLOP/s (taps that
- * fall outside the image are counted, as everywhere). Ours is `conv2d` of the public interface and its gradients, many calls captured
+ * fall outside the image are counted, as everywhere), and depthwise layers as of MobileNet, which no bar is about. Ours is `conv2d` of the public interface and its gradients, many calls captured
  * and replayed. oneDNN gets its weights in the format it asks for, and its images in NHWC
  * too (`onednn`) or in the blocked format it asks for (`onednn-blocked`); PyTorch is the better of NHWC and NCHW.
  */
@@ -42,6 +42,16 @@ const SHAPES = [
   [2, 512, 512, 3, 1],
 ];
 
+/** Depthwise: image size, channels, kernel, stride; batches of 32. */
+const DEPTHWISE = [
+  [32, 64, 3, 1],
+  [32, 64, 3, 2],
+  [16, 128, 3, 1],
+  [16, 128, 3, 2],
+  [8, 256, 5, 1],
+];
+const isDepthwise = ({ case: name }) => name.startsWith('depthwise');
+
 function* cases(quick) {
   for (const batch of quick ? [64] : [64, 128]) {
     for (const [size, inputs, outputs, kernel, stride] of SHAPES) {
@@ -51,18 +61,25 @@ function* cases(quick) {
         // The images need no gradient: nothing asks for that of the first layer.
         if (inputs === 3 && direction === 'bwd_data') continue;
         const name = `${shape}, batch ${batch}, ${pass}`;
-        yield { name, batch, size, inputs, outputs, kernel, stride, direction };
+        yield { name, batch, size, inputs, outputs, kernel, stride, direction, groups: 1 };
       }
+    }
+  }
+  for (const [size, channels, kernel, stride] of quick ? [] : DEPTHWISE) {
+    const shape = `depthwise ${kernel}x${kernel}${stride > 1 ? `/${stride}` : ''} ${size}x${size} ${channels}`;
+    for (const [pass, direction] of Object.entries(PASSES)) {
+      const of = { batch: 32, size, inputs: channels, outputs: channels, kernel, stride, direction };
+      yield { name: `${shape}, batch 32, ${pass}`, ...of, groups: channels };
     }
   }
 }
 
 /** Ours, and what frees its memory. */
-function ours({ batch, size, inputs, outputs, kernel, stride, direction }, flop) {
-  const options = { stride, padding: kernel >> 1 };
+function ours({ batch, size, inputs, outputs, kernel, stride, direction, groups }, flop) {
+  const options = { stride, padding: kernel >> 1, groups };
   const low = -1;
   const x = uniform([batch, size, size, inputs], { low, requiresGrad: direction === 'bwd_data' });
-  const w = uniform([outputs, kernel, kernel, inputs], { low, requiresGrad: direction === 'bwd_weights' });
+  const w = uniform([outputs, kernel, kernel, inputs / groups], { low, requiresGrad: direction === 'bwd_weights' });
   if (direction === 'fwd') {
     const forward = replayed((input) => conv2d(input, w, null, options), x, flop);
     return { measure: forward.measure, dispose: () => [forward, x, w].forEach((held) => held.dispose()) };
@@ -78,12 +95,12 @@ export async function run({ seconds, rounds, threads, quick, wants }) {
   const entries = [];
   for (const shape of cases(quick)) {
     if (!wants(shape.name)) continue;
-    const { name, batch, size, inputs, outputs, kernel, stride, direction } = shape;
-    const flop = 2 * batch * Math.ceil(size / stride) ** 2 * outputs * inputs * kernel ** 2;
+    const { name, batch, size, inputs, outputs, kernel, stride, direction, groups } = shape;
+    const flop = (2 * batch * Math.ceil(size / stride) ** 2 * outputs * inputs * kernel ** 2) / groups;
     const mine = ours(shape, flop);
-    const window = [batch, size, size, inputs, outputs, kernel, kernel, stride, kernel >> 1, 1].join(' ');
+    const window = [batch, size, size, inputs, outputs, kernel, kernel, stride, kernel >> 1, groups].join(' ');
     const onednn = (count, layout) => nativeEngine('onednn', count, `conv ${direction} ${window} ${layout}`, seconds);
-    const variant = { direction, n: batch, h: size, c: inputs, k: outputs, r: kernel, stride };
+    const variant = { direction, n: batch, h: size, c: inputs, k: outputs, r: kernel, stride, groups };
     const variants = [true, false].map((channels_last) => ({ ...variant, channels_last }));
     for (const count of threads) {
       const engines = {
@@ -104,7 +121,7 @@ export async function run({ seconds, rounds, threads, quick, wants }) {
 export function bars(entries) {
   const counts = [...new Set(entries.map(({ threads }) => threads))];
   return counts.flatMap((count) => {
-    const mine = entries.filter(({ engine, threads }) => engine === OURS && threads === count);
+    const mine = entries.filter((entry) => entry.engine === OURS && entry.threads === count && !isDepthwise(entry));
     const against = (peer) =>
       mine
         .filter(({ ratio_to }) => ratio_to[peer] !== undefined)
