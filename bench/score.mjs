@@ -5,6 +5,7 @@
 import * as gyrus from '../dist/index.js';
 import { bar, compare, OURS, worstBar } from './format.mjs';
 import { rate, replayed } from './measure.mjs';
+import { makeStep } from './mlp.mjs';
 import { streamEngine } from './ops.mjs';
 import { torchEngine } from './torch.mjs';
 
@@ -20,8 +21,7 @@ const SCORES = [
   { name: 'taylor-abs-sum', arrays: 2 },
   { name: 'l2-taylor', arrays: 2 },
 ];
-const LAYERS = [784, 512, 256, 10];
-const BATCH = 128;
+const TASK = { sizes: [784, 512, 256, 10], batch: 128, optimizer: 'sgd' };
 const STEP = 'step of 784-512-256-10, batch 128, SGD momentum, with class-taylor';
 
 /** The native score of the rows of w (with gradient g): what scoreUnits enqueues. */
@@ -29,41 +29,6 @@ function unitScore(name, w, g) {
   const kind = ['l1', 'l2', 'taylor-weight', 'taylor-abs-sum', 'taylor-sum-abs', 'l2-taylor'].indexOf(name);
   const shape = name === 'l2-taylor' ? [2, w.shape[0]] : [w.shape[0]];
   return gyrus.enqueue('unitScore', w.device, [{ shape, dtype: w.dtype }], g ? [w, g] : [w], [kind])[0];
-}
-
-/** A captured training step; `scored`: class-taylor of both hidden widths is collected. */
-function makeStep(scored) {
-  gyrus.manualSeed(0);
-  const [inputs, ...rest] = LAYERS;
-  const hidden = rest.slice(0, -1).map((size) => new gyrus.nn.Width(size));
-  const axes = [inputs, ...hidden, rest.at(-1)];
-  const layers = rest.map((_, i) => new gyrus.nn.Linear(axes[i], axes[i + 1], { activation: i < 2 ? 'relu' : 'none' }));
-  const net = new gyrus.nn.Sequential(...layers);
-  const gates = scored ? hidden.map((width) => gyrus.plasticity.GateCollector.attach(width, 10)) : [];
-  for (const gate of gates) gate.active = true;
-  const mover = new gyrus.optim.SGD(net.parameters(), { lr: 0.01, momentum: 0.9 });
-  const x = gyrus.uniform([BATCH, inputs]);
-  const y = gyrus.tensor(Int32Array.from({ length: BATCH }, (_, i) => i % 10));
-  const step = gyrus.capture((input, labels) => {
-    for (const gate of gates) gate.setLabels(labels);
-    mover.zeroGrad();
-    const loss = gyrus.crossEntropy(net.forward(input), labels);
-    loss.backward();
-    mover.step();
-    return loss.detach();
-  });
-  step(x, y);
-  return {
-    run: () => step(x, y),
-    dispose: () => {
-      step.dispose();
-      for (const gate of gates) gate.dispose();
-      mover.dispose();
-      net.dispose();
-      x.dispose();
-      y.dispose();
-    },
-  };
 }
 
 async function weightScores({ seconds, rounds, threads, quick, wants }) {
@@ -94,7 +59,7 @@ async function weightScores({ seconds, rounds, threads, quick, wants }) {
 
 async function steps({ seconds, rounds, threads, wants }) {
   if (!wants(STEP)) return [];
-  const [scored, plain] = [makeStep(true), makeStep(false)];
+  const [scored, plain] = [makeStep({ ...TASK, scored: true }), makeStep(TASK)];
   const entries = [];
   for (const count of threads) {
     const engines = {
