@@ -2,7 +2,7 @@
 #include <type_traits>
 
 #include "cpu/families.h"
-#include "cpu/rows.h"
+#include "cpu/row_tile.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 namespace {
@@ -45,39 +45,37 @@ void layerNorm(const Args& args) {
   const T* gamma = p.affine != 0 ? readLine<T>(args, args.in[1]) : nullptr;
   const T* beta = p.affine != 0 ? readLine<T>(args, args.in[2]) : nullptr;
   const int64_t C = x.cols;
-  const auto rows = [&](int64_t r, auto count) {
-    constexpr int K = decltype(count)::value, W = 4 / K;
-    V sum[K][W], squares[K][W], middle[K], scale[K];
-    for (int k = 0; k < K; ++k)
-      for (int w = 0; w < W; ++w) sum[k][w] = squares[k][w] = V::zero();
-    eachChain<T, W>(C, [&](int64_t c, int lanes, int w) {
-      for (int k = 0; k < K; ++k) sum[k][w] = sum[k][w] + load(x.row(r + k) + c, lanes);
-    });
-    for (int k = 0; k < K; ++k) {
-      const T mean = total<T, W>(sum[k]) / static_cast<T>(C);
-      means.data[r + k] = mean;
-      middle[k] = V::broadcast(mean);
-    }
-    eachChain<T, W>(C, [&](int64_t c, int lanes, int w) {
-      for (int k = 0; k < K; ++k) {
-        const V d = inLine(load(x.row(r + k) + c, lanes) - middle[k], lanes, T(0));
-        squares[k][w] = fma(d, d, squares[k][w]);
+  parallelRange(x.rows, C * 3, [&](int64_t from, int64_t to) {
+    eachTile(from, to, C, [&](int64_t r0, int64_t rows) {
+      T *mean = means.data + r0, *rstd = rstds.data + r0;
+      for (int64_t r = 0; r < rows; ++r) {
+        const T* in = x.row(r0 + r);
+        mean[r] =
+            sumOfLine<T>(C, [&](int64_t c, int lanes, V sum) GYRUS_INLINED { return sum + load(in + c, lanes); }) /
+            static_cast<T>(C);
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        const T* in = x.row(r0 + r);
+        const V middle = V::broadcast(mean[r]);
+        const T squares = sumOfLine<T>(C, [&](int64_t c, int lanes, V sum) GYRUS_INLINED {
+          const V d = inLine(load(in + c, lanes) - middle, lanes, T(0));
+          return fma(d, d, sum);
+        });
+        rstd[r] = 1 / rootOf(squares / static_cast<T>(C) + static_cast<T>(p.eps));
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        const T* in = x.row(r0 + r);
+        const T* next = x.row(least(r0 + r + rows, x.rows - 1));
+        T* out = y.row(r0 + r);
+        const V middle = V::broadcast(mean[r]), scale = V::broadcast(rstd[r]);
+        eachVector<T>(C, [&](int64_t c, int lanes) GYRUS_INLINED {
+          __builtin_prefetch(next + c);
+          const V v = (load(in + c, lanes) - middle) * scale;
+          store(gamma ? fma(v, load(gamma + c, lanes), load(beta + c, lanes)) : v, out + c, lanes);
+        });
       }
     });
-    for (int k = 0; k < K; ++k) {
-      const T rstd = 1 / rootOf(total<T, W>(squares[k]) / static_cast<T>(C) + static_cast<T>(p.eps));
-      scale[k] = V::broadcast(rstd);
-      rstds.data[r + k] = rstd;
-    }
-    eachVector<T>(C, [&](int64_t c, int lanes) {
-      const V a = gamma ? load(gamma + c, lanes) : V::zero(), b = beta ? load(beta + c, lanes) : V::zero();
-      for (int k = 0; k < K; ++k) {
-        const V v = (load(x.row(r + k) + c, lanes) - middle[k]) * scale[k];
-        store(gamma ? fma(v, a, b) : v, y.row(r + k) + c, lanes);
-      }
-    });
-  };
-  parallelRange(x.rows, C * 3, [&](int64_t from, int64_t to) { eachRows<T>(from, to, C, rows); });
+  });
   y.flush();
   means.flush();
   rstds.flush();

@@ -2,7 +2,7 @@
 // off before exp, so that logits of any size are safe.
 #include "cpu/families.h"
 #include "cpu/math.h"
-#include "cpu/rows.h"
+#include "cpu/row_tile.h"
 #include "kernels/labels.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
@@ -17,9 +17,18 @@ GYRUS_INLINE double logOf(double x) { return ::log(x); }
 // Largest of z(c, lanes), NaN left out: it comes back through exp.
 template <class T, class Z>
 GYRUS_INLINE T largest(int64_t C, Z&& z) {
-  Vec<T> top = Vec<T>::broadcast(-kInfinity<T>);
-  eachVector<T>(C, [&](int64_t c, int lanes) { top = max(inLine(z(c, lanes), lanes, -kInfinity<T>), top); });
-  return reduceMax(top);
+  constexpr int N = Vec<T>::N;
+  Vec<T> top = Vec<T>::broadcast(-kInfinity<T>), other = top;
+  int64_t c = 0;
+  for (; c + 2 * N <= C; c += 2 * N) {
+    top = max(z(c, N), top);
+    other = max(z(c + N, N), other);
+  }
+  for (; c < C; c += N) {
+    const int lanes = static_cast<int>(least(N, C - c));
+    top = max(inLine(z(c, lanes), lanes, -kInfinity<T>), top);
+  }
+  return reduceMax(max(top, other));
 }
 
 // y <- x, over the last axis
@@ -28,23 +37,40 @@ void softmax(const Args& args) {
   using V = Vec<T>;
   const bool logarithm = args.as<SoftmaxParams>().log != 0;
   const Rows<T> y = writeRows<T>(args, args.out[0]), x = readRows<T>(args, args.in[0]);
-  parallelRange(y.rows, y.cols * 8, [&](int64_t from, int64_t to) {
-    for (int64_t r = from; r < to; ++r) {
-      const T* in = x.row(r);
-      T* out = y.row(r);
-      const V top = V::broadcast(largest<T>(y.cols, [&](int64_t c, int lanes) { return load(in + c, lanes); }));
-      V sum = V::zero();
-      eachVector<T>(y.cols, [&](int64_t c, int lanes) {
-        const V e = exp(load(in + c, lanes) - top);
-        if (!logarithm) store(e, out + c, lanes);
-        sum = sum + inLine(e, lanes, T(0));
-      });
-      const T total = reduceAdd(sum);
-      const V scale = V::broadcast(T(1) / total), shift = V::broadcast(logOf(total));
-      eachVector<T>(y.cols, [&](int64_t c, int lanes) {
-        store(logarithm ? load(in + c, lanes) - top - shift : load(out + c, lanes) * scale, out + c, lanes);
-      });
-    }
+  const int64_t C = y.cols;
+  parallelRange(y.rows, C * 8, [&](int64_t from, int64_t to) {
+    eachTile(from, to, C, [&](int64_t r0, int64_t rows) {
+      T top[kTileOfRows], sum[kTileOfRows];
+      for (int64_t r = 0; r < rows; ++r) {
+        const T* in = x.row(r0 + r);
+        top[r] = largest<T>(C, [&](int64_t c, int lanes) GYRUS_INLINED { return load(in + c, lanes); });
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        const T* in = x.row(r0 + r);
+        const T* next = x.row(least(r0 + r + rows, x.rows - 1));
+        T* out = y.row(r0 + r);
+        const V shift = V::broadcast(top[r]);
+        sum[r] = sumOfLine<T>(C, [&](int64_t c, int lanes, V sums) GYRUS_INLINED {
+          __builtin_prefetch(next + c);
+          const V e = exp(load(in + c, lanes) - shift);
+          if (!logarithm) store(e, out + c, lanes);
+          return sums + inLine(e, lanes, T(0));
+        });
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        const T* in = x.row(r0 + r);
+        T* out = y.row(r0 + r);
+        if (logarithm) {
+          const V shift = V::broadcast(top[r]), rest = V::broadcast(logOf(sum[r]));
+          eachVector<T>(C, [&](int64_t c, int lanes)
+                               GYRUS_INLINED { store(load(in + c, lanes) - shift - rest, out + c, lanes); });
+        } else {
+          const V scale = V::broadcast(T(1) / sum[r]);
+          eachVector<T>(
+              C, [&](int64_t c, int lanes) GYRUS_INLINED { store(load(out + c, lanes) * scale, out + c, lanes); });
+        }
+      }
+    });
   });
   y.flush();
 }
