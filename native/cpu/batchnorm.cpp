@@ -6,6 +6,7 @@
 // Variances: each block of rows is read from memory once for its mean and again from cache for the deviations from
 // that mean; the blocks are merged in double in a fixed order. No cancellation, and the cut depends on shapes alone.
 #include "cpu/families.h"
+#include "cpu/loops.h"
 #include "cpu/rows.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
@@ -170,17 +171,22 @@ void applyRows(const Fold& f, Operand<T> y, Operand<T> x, Operand<T> residual, c
         const bool folded = width != f.C;
         T* to = y.row(r0);
         const T *from = x.row(r0), *side = add ? residual.row(r0) : nullptr;
+        const bool streams = f.R * f.C * static_cast<int64_t>(sizeof(T)) >= kStreamFrom &&
+                             reinterpret_cast<uintptr_t>(to) % sizeof(V) == 0 && (folded ? y.step : y.ld) % V::N == 0;
         for (int64_t r = 0; r < rows; ++r) {
           eachVector<T>(width, [&](int64_t c, int lanes) {
             V v = fma(load(from + c, lanes) - load(mean + c, lanes), load(scale + c, lanes), load(beta + c, lanes));
             if constexpr (add) v = v + load(side + c, lanes);
             if constexpr (relu) v = max(V::zero(), v);  // the second operand where one is NaN: NaN passes
+            if constexpr (sizeof(T) == sizeof(float))
+              if (streams && lanes == V::N) return v.stream(to + c);
             store(v, to + c, lanes);
           });
           to += folded ? y.step : y.ld;
           from += folded ? x.step : x.ld;
           if constexpr (add) side += folded ? residual.step : residual.ld;
         }
+        if (streams) fence();
       },
       reversed);
 }
