@@ -3,6 +3,7 @@
 #include "cpu/math.h"
 #include "cpu/product.h"
 #include "cpu/slots.h"
+#include "cpu/transpose.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 
@@ -42,46 +43,23 @@ GYRUS_INLINE int64_t padded(int64_t n) {
   return divUp(n, Vec<T>::N) * Vec<T>::N;
 }
 
-#if GYRUS_VEC_AVX2
-// Eight rows of eight columns, turned: to[c * ld + r] = factor * from[r * stride + c].
-GYRUS_INLINE void turnTile(const float* from, int64_t stride, VecF factor, float* to, int64_t ld) {
-  __m256 r[8], s[8];
-  GYRUS_UNROLL
-  for (int i = 0; i < 8; ++i) r[i] = _mm256_mul_ps(_mm256_loadu_ps(from + i * stride), factor.v);
-  GYRUS_UNROLL
-  for (int i = 0; i < 8; i += 2) {
-    s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-    s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-  }
-  GYRUS_UNROLL
-  for (int i = 0; i < 8; i += 4) {
-    r[i] = _mm256_shuffle_ps(s[i], s[i + 2], 0x44);
-    r[i + 1] = _mm256_shuffle_ps(s[i], s[i + 2], 0xee);
-    r[i + 2] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0x44);
-    r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xee);
-  }
-  GYRUS_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    _mm256_storeu_ps(to + i * ld, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    _mm256_storeu_ps(to + (i + 4) * ld, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-  }
-}
-#endif
-
 // to [cols, ld] = factor * from^T, from [rows, cols]; columns rows..ld - 1 become 0.
 template <class T>
 inline void packTransposed(const T* from, int64_t stride, int64_t rows, int64_t cols, T factor, T* to, int64_t ld) {
   for (int64_t c = 0; c < cols; ++c)
     for (int64_t r = rows; r < ld; ++r) to[c * ld + r] = 0;
   int64_t r = 0;
-#if GYRUS_VEC_AVX2
-  if constexpr (sizeof(T) == 4)
+#if GYRUS_VEC_AVX2 || GYRUS_VEC_AVX512
+  if constexpr (sizeof(T) == 4) {
+    const auto scaled = [f = _mm256_set1_ps(factor)](__m256 v) GYRUS_INLINED { return _mm256_mul_ps(v, f); };
     for (; r + 8 <= rows; r += 8) {
       int64_t c = 0;
-      for (; c + 8 <= cols; c += 8) turnTile(from + r * stride + c, stride, constant(factor), to + c * ld + r, ld);
+      for (; c + 8 <= cols; c += 8)
+        Block<float, 8>::transpose(from + r * stride + c, stride, to + c * ld + r, ld, scaled);
       for (; c < cols; ++c)
         for (int64_t i = r; i < r + 8; ++i) to[c * ld + i] = from[i * stride + c] * factor;
     }
+  }
 #endif
   for (; r < rows; ++r)
     for (int64_t j = 0; j < cols; ++j) to[j * ld + r] = from[r * stride + j] * factor;

@@ -2,6 +2,7 @@
 #include "cpu/convert.h"
 #include "cpu/families.h"
 #include "cpu/loops.h"
+#include "cpu/transpose.h"
 #include "kernels/indices.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
@@ -56,45 +57,38 @@ void arange(const Args& args) {
   });
 }
 
-constexpr int64_t kTile = 64;
+// Transposes go by tiles of x's rows and y's rows: the runs that are written are the longer ones.
+constexpr int64_t kTileRows = 128, kTileColumns = 32;
 
-// block [64, 64] <- x [b, a] of rows xs apart, transposed.
+constexpr bool kTurnsInRegisters = GYRUS_VEC_AVX2 || GYRUS_VEC_AVX512;
+
+// y [a, b] of rows ys apart <- x [b, a] of rows xs apart, in registers where there is a way.
 template <class U>
-void gatherTile(U* block, const char* x, int64_t xs, int64_t a, int64_t b) {
+void turnTile(char* y, int64_t ys, const char* x, int64_t xs, int64_t a, int64_t b) {
   int64_t j = 0;
 #if GYRUS_VEC_AVX2 || GYRUS_VEC_AVX512
-  if constexpr (sizeof(U) == 4)
-    for (; j + 8 <= b; j += 8) {
-      int64_t i = 0;
-      for (; i + 8 <= a; i += 8) {
-        __m256 r[8], t[8];
-        for (int k = 0; k < 8; ++k) r[k] = _mm256_loadu_ps(reinterpret_cast<const float*>(x + ((j + k) * xs + i) * 4));
-        for (int k = 0; k < 8; k += 2) {
-          t[k] = _mm256_unpacklo_ps(r[k], r[k + 1]);
-          t[k + 1] = _mm256_unpackhi_ps(r[k], r[k + 1]);
-        }
-        for (int k = 0; k < 8; k += 4) {
-          r[k] = _mm256_shuffle_ps(t[k], t[k + 2], 0x44);
-          r[k + 1] = _mm256_shuffle_ps(t[k], t[k + 2], 0xee);
-          r[k + 2] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0x44);
-          r[k + 3] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0xee);
-        }
-        for (int k = 0; k < 4; ++k) {
-          _mm256_storeu_ps(reinterpret_cast<float*>(block + (i + k) * kTile + j),
-                           _mm256_permute2f128_ps(r[k], r[k + 4], 0x20));
-          _mm256_storeu_ps(reinterpret_cast<float*>(block + (i + k + 4) * kTile + j),
-                           _mm256_permute2f128_ps(r[k], r[k + 4], 0x31));
-        }
-      }
-      for (; i < a; ++i)
-        for (int64_t k = j; k < j + 8; ++k) block[i * kTile + k] = loadBits<U>(x, k * xs + i);
+  if constexpr (sizeof(U) == 4) {
+    const auto* from = reinterpret_cast<const float*>(x);
+    auto* to = reinterpret_cast<float*>(y);
+    // Whole lines of x are read and of y written, in squares of 16.
+    const int64_t whole = a / 8 * 8;
+    for (; j + 8 <= b; j += 16) {
+      const int64_t wide = minOf(16, (b - j) / 8 * 8);
+      for (int64_t i = 0; i < whole; i += 16)
+        for (int64_t jj = j; jj < j + wide; jj += 8)
+          for (int64_t ii = i; ii < minOf(i + 16, whole); ii += 8)
+            Block<float, 8>::transpose(from + jj * xs + ii, xs, to + ii * ys + jj, ys);
+      for (int64_t i = whole; i < a; ++i)
+        for (int64_t k = j; k < j + wide; ++k) storeBits<U>(y, i * ys + k, loadBits<U>(x, k * xs + i));
     }
+    j = b / 8 * 8;
+  }
 #endif
   for (; j < b; ++j)
-    for (int64_t i = 0; i < a; ++i) block[i * kTile + j] = loadBits<U>(x, j * xs + i);
+    for (int64_t i = 0; i < a; ++i) storeBits<U>(y, i * ys + j, loadBits<U>(x, j * xs + i));
 }
 
-// y [a, b] <- x [b, a]: x's rows are read a few lines at a time into a block in L1, and leave it as runs of y's rows.
+// The same; by a block in L1 from which y's rows go past the caches, or where numbers do not go by registers.
 template <class U>
 void transposeTile(char* y, int64_t ys, const char* x, int64_t xs, int64_t a, int64_t b, bool streams) {
   constexpr auto size = static_cast<int64_t>(sizeof(U));
@@ -102,13 +96,14 @@ void transposeTile(char* y, int64_t ys, const char* x, int64_t xs, int64_t a, in
     for (int64_t i = 0; i < a; ++i) moveAs<U>(y + i * ys * size, 1, x + i * size, xs, b);
     return;
   }
-  alignas(64) U block[kTile * kTile];
-  gatherTile<U>(block, x, xs, a, b);
+  if (kTurnsInRegisters && size == 4 && !streams) return turnTile<U>(y, ys, x, xs, a, b);
+  alignas(64) U block[kTileRows * kTileColumns];
+  turnTile<U>(reinterpret_cast<char*>(block), kTileRows, x, xs, a, b);
   for (int64_t i = 0; i < a; ++i)
     if (streams)
-      streamCopy(y + i * ys * size, block + i * kTile, b * size);
+      streamCopy(y + i * ys * size, block + i * kTileRows, b * size);
     else
-      ::memcpy(y + i * ys * size, block + i * kTile, static_cast<size_t>(b * size));
+      ::memcpy(y + i * ys * size, block + i * kTileRows, static_cast<size_t>(b * size));
 }
 
 // A copy in which axis `down` is contiguous in x and the innermost axis in y.
@@ -124,25 +119,26 @@ void transpose(const View& y, const View& x, const Nest<2>& nest, int down) {
     ++outer.rank;
     count *= nest.shape[d];
   }
-  const int64_t rows = nest.shape[down], cols = nest.inner, bands = ceilDiv(rows, kTile);
+  const int64_t rows = nest.shape[down], cols = nest.inner;
+  const int64_t bands = ceilDiv(rows, kTileColumns), blocks = ceilDiv(cols, kTileRows), tiles = bands * blocks;
   const int64_t ys = nest.stride[0][down], xs = nest.unit[1];
-  const bool streams = nest.count * static_cast<int64_t>(size) >= kStreamFrom && cols >= kTile;
-  parallelItems(count * bands, kTile * cols, [&](int64_t from, int64_t to) {
+  const bool streams = nest.count * static_cast<int64_t>(size) >= kStreamFrom && cols >= 64;
+  const bool flat = bands <= blocks;  // x's rows are the shorter ones: tiles follow each other along them
+  parallelItems(count * tiles, kTileColumns * kTileRows, [&](int64_t from, int64_t to) {
     for (int64_t c = from; c < to; ++c) {
       int64_t at[2];
-      outer.offsets(c / bands, at);
-      const int64_t i = c % bands * kTile, a = minOf(kTile, rows - i);
-      for (int64_t j = 0; j < cols; j += kTile) {
-        const int64_t b = minOf(kTile, cols - j);
-        char* yp = byteAt(y, at[0] + i * ys + j);
-        const char* xp = byteAt(x, at[1] + i + j * xs);
-        if (size == 1)
-          transposeTile<uint8_t>(yp, ys, xp, xs, a, b, streams);
-        else if (size == 4)
-          transposeTile<uint32_t>(yp, ys, xp, xs, a, b, streams);
-        else
-          transposeTile<uint64_t>(yp, ys, xp, xs, a, b, streams);
-      }
+      outer.offsets(c / tiles, at);
+      const int64_t t = c % tiles, band = flat ? t % bands : t / blocks, block = flat ? t / bands : t % blocks;
+      const int64_t i = band * kTileColumns, a = minOf(kTileColumns, rows - i);
+      const int64_t j = block * kTileRows, b = minOf(kTileRows, cols - j);
+      char* yp = byteAt(y, at[0] + i * ys + j);
+      const char* xp = byteAt(x, at[1] + i + j * xs);
+      if (size == 1)
+        transposeTile<uint8_t>(yp, ys, xp, xs, a, b, streams);
+      else if (size == 4)
+        transposeTile<uint32_t>(yp, ys, xp, xs, a, b, streams);
+      else
+        transposeTile<uint64_t>(yp, ys, xp, xs, a, b, streams);
     }
     if (streams) fence();
   });
