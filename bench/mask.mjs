@@ -39,7 +39,7 @@ function layerOf({ n, kernel }, strategy, active) {
   const forward = {
     full: (x) => apply(x),
     prefix: (x) => apply(x),
-    indexed: (x) => apply(x, kernel ? { outputs: list } : { rows: list }),
+    indexed: (x) => apply(x, { outputs: list }),
     'dense-mask': (x) => mul(apply(x), zeroOrOne),
   }[strategy];
   return { forward, parameters, dispose: () => [...parameters, w, b, list, zeroOrOne].forEach((t) => t.dispose()) };

@@ -17,7 +17,7 @@ void windows(const Checker& c, int at, bool dilation) {
 }
 
 struct Lists {
-  bool out, in;
+  bool outputs, inputs;
   std::int64_t groups;
 };
 
@@ -26,7 +26,7 @@ Lists shapeParams(Checker& c) {
   const double groups = c.range(6, "groups", 1, kMost);
   if (groups != static_cast<double>(static_cast<std::int64_t>(groups)))
     c.fail(Code::Config, "groups: expected a whole number, got " + std::to_string(groups));
-  return {c.flag(7, "outIndex"), c.flag(8, "inIndex"), static_cast<std::int64_t>(groups)};
+  return {c.flag(7, "outputs"), c.flag(8, "inputs"), static_cast<std::int64_t>(groups)};
 }
 
 // x [N, H, W, C] and y [N, OH, OW, F] go with w [F, KH, KW, C/groups] and the lists from input `next` on.
@@ -45,9 +45,9 @@ void convolution(const Checker& c, const View& x, const char* xName, const View&
                             describeShape(x) + " and " + describeShape(y));
   for (int d : {1, 2})
     if (static_cast<double>(w.shape[d]) > kMost) c.fail(Code::Shape, "w: kernel too large: " + describeShape(w));
-  if (lists.out) c.tensor(c.in(next++), "out list", DType::I32, {outputs});
-  if (lists.in) c.tensor(c.in(next++), "in list", DType::I32, {inputs / lists.groups});
-  if ((!lists.out && w.shape[0] != outputs) || (!lists.in && w.shape[3] != inputs / lists.groups))
+  if (lists.outputs) c.tensor(c.in(next++), "outputs", DType::I32, {outputs});
+  if (lists.inputs) c.tensor(c.in(next++), "inputs", DType::I32, {inputs / lists.groups});
+  if ((!lists.outputs && w.shape[0] != outputs) || (!lists.inputs && w.shape[3] != inputs / lists.groups))
     c.fail(Code::Shape, "weights " + describeShape(w) + " don't fit " + describeShape(x) + " -> " + describeShape(y) +
                             " in " + std::to_string(lists.groups) + " groups");
 }
@@ -58,7 +58,7 @@ void conv2d(Checker& c) {
   const bool bias = c.flag(9, "bias"), affine = c.flag(10, "affine"), residual = c.flag(11, "residual");
   c.kind(12, 2, "activation");
   c.outputs(1);
-  c.inputs(2 + lists.out + lists.in + bias + 2 * affine + residual);
+  c.inputs(2 + lists.outputs + lists.inputs + bias + 2 * affine + residual);
   const View &y = c.out(0), &w = c.in(1);
   int next = 2;
   convolution(c, c.in(0), "x", y, "y", w, lists, next);
@@ -79,7 +79,7 @@ void conv2dGradInput(Checker& c) {
   const bool score = c.flag(9, "score");
   c.finite(10, "scale");
   c.outputs(score ? 2 : 1);
-  c.inputs(2 + lists.out + lists.in + 2 * score);
+  c.inputs(2 + lists.outputs + lists.inputs + 2 * score);
   const View& dx = c.out(0);
   int next = 2;
   convolution(c, dx, "dx", c.in(0), "g", c.in(1), lists, next);
@@ -101,7 +101,7 @@ void conv2dGradWeight(Checker& c) {
   const Lists lists = shapeParams(c);
   const bool bias = c.flag(9, "bias");
   c.outputs(bias ? 2 : 1);
-  c.inputs(2 + lists.out + lists.in);
+  c.inputs(2 + lists.outputs + lists.inputs);
   const View& dw = c.out(0);
   int next = 2;
   convolution(c, c.in(1), "x", c.in(0), "g", dw, lists, next);

@@ -39,19 +39,19 @@ void linear(Checker& c) {
   c.numbers(5);
   const bool bias = c.flag(0, "bias");
   c.kind(1, kActivationKindCount, "activation");
-  const bool residual = c.flag(2, "residual"), rows = c.flag(3, "rows"), cols = c.flag(4, "cols");
+  const bool residual = c.flag(2, "residual"), outputs = c.flag(3, "outputs"), inputs = c.flag(4, "inputs");
   c.outputs(1);
-  c.inputs(2 + bias + residual + rows + cols);
+  c.inputs(2 + bias + residual + outputs + inputs);
   const View &y = c.out(0), &x = c.in(0), &w = c.in(1);
   c.floating(y, "y");
   c.rank(x, "x", 2);
   c.rank(w, "w", 2);
   const int lists = 2 + bias + residual;
-  const std::int64_t n = listed(c, rows ? &c.in(lists) : nullptr, "rows", w.shape[0]);
-  const std::int64_t k = listed(c, cols ? &c.in(lists + rows) : nullptr, "cols", w.shape[1]);
+  const std::int64_t n = listed(c, outputs ? &c.in(lists) : nullptr, "outputs", w.shape[0]);
+  const std::int64_t k = listed(c, inputs ? &c.in(lists + outputs) : nullptr, "inputs", w.shape[1]);
   if (x.shape[1] != k)
     c.fail(Code::Shape, "inner dimensions differ: " + describeShape(x) + " x " + describeShape(w) + "^T" +
-                            (cols ? " of which " + std::to_string(k) + " columns are listed" : ""));
+                            (inputs ? " of which " + std::to_string(k) + " columns are listed" : ""));
   c.dtype(x, "x", y.dtype);
   c.dtype(w, "w", y.dtype);
   c.shape(y, "y", {x.shape[0], n});
@@ -67,18 +67,18 @@ void linearGradInput(Checker& c) {
   const bool score = c.flag(0, "score");
   c.finite(1, "scale");
   c.outputs(score ? 2 : 1);
-  const bool rows = c.flag(2, "rows"), cols = c.flag(3, "cols");
+  const bool outputs = c.flag(2, "outputs"), inputs = c.flag(3, "inputs");
   const int lists = score ? 4 : 2;
-  c.inputs(lists + rows + cols);
+  c.inputs(lists + outputs + inputs);
   const View &dx = c.out(0), &g = c.in(0), &w = c.in(1);
   c.floating(dx, "dx");
   c.rank(g, "g", 2);
   c.rank(w, "w", 2);
-  const std::int64_t n = listed(c, rows ? &c.in(lists) : nullptr, "rows", w.shape[0]);
-  const std::int64_t k = listed(c, cols ? &c.in(lists + rows) : nullptr, "cols", w.shape[1]);
+  const std::int64_t n = listed(c, outputs ? &c.in(lists) : nullptr, "outputs", w.shape[0]);
+  const std::int64_t k = listed(c, inputs ? &c.in(lists + outputs) : nullptr, "inputs", w.shape[1]);
   if (g.shape[1] != n)
     c.fail(Code::Shape, "inner dimensions differ: " + describeShape(g) + " x " + describeShape(w) +
-                            (rows ? " of which " + std::to_string(n) + " rows are listed" : ""));
+                            (outputs ? " of which " + std::to_string(n) + " rows are listed" : ""));
   c.dtype(g, "g", dx.dtype);
   c.dtype(w, "w", dx.dtype);
   const std::int64_t m = g.shape[0];
@@ -97,9 +97,9 @@ void linearGradInput(Checker& c) {
 void linearGradWeight(Checker& c) {
   c.numbers(3);
   const bool bias = c.flag(0, "bias");
-  const bool rows = c.flag(1, "rows"), cols = c.flag(2, "cols");
+  const bool outputs = c.flag(1, "outputs"), inputs = c.flag(2, "inputs");
   c.outputs(bias ? 2 : 1);
-  c.inputs(2 + rows + cols);
+  c.inputs(2 + outputs + inputs);
   const View &dw = c.out(0), &g = c.in(0), &x = c.in(1);
   c.floating(dw, "dw");
   c.rank(g, "g", 2);
@@ -108,8 +108,8 @@ void linearGradWeight(Checker& c) {
   c.dtype(g, "g", dw.dtype);
   c.dtype(x, "x", dw.dtype);
   c.rank(dw, "dw", 2);
-  const std::int64_t n = listed(c, rows ? &c.in(2) : nullptr, "rows", dw.shape[0]);
-  const std::int64_t k = listed(c, cols ? &c.in(2 + rows) : nullptr, "cols", dw.shape[1]);
+  const std::int64_t n = listed(c, outputs ? &c.in(2) : nullptr, "outputs", dw.shape[0]);
+  const std::int64_t k = listed(c, inputs ? &c.in(2 + outputs) : nullptr, "inputs", dw.shape[1]);
   if (g.shape[1] != n || x.shape[1] != k)
     c.fail(Code::Shape, "dw: expected g [" + std::to_string(g.shape[0]) + "," + std::to_string(n) + "] and x [..," +
                             std::to_string(k) + "], got " + describeShape(g) + " and " + describeShape(x));

@@ -8,7 +8,7 @@ namespace gyrus {
 // Throws Error(Shape): "gather: index 7 is outside 0..4".
 [[noreturn]] void throwIndexOutOfRange(const char* op, std::int64_t index, std::int64_t size);
 
-// Throws Error(Shape): "linear: rows: expected strictly ascending indices, got one that is not at 3".
+// Throws Error(Shape): "linear: outputs: expected strictly ascending indices, got one that is not at 3".
 [[noreturn]] void throwNotAscending(const char* op, const char* what, std::int64_t at);
 
 // Throws Error(Config): "categorical: weights of row 3 must be finite, non-negative and not all zero".

@@ -75,41 +75,43 @@ struct ArgReduceParams {
 // out c T [batch..., M, N] contiguous <- in a [batch..., M, K], b [batch..., K, N]; equal ranks 2..8, batch axes equal
 // (stride 0 broadcasts). Any strides: a transpose costs nothing. K = 0 gives zeros.
 struct MatmulParams {};
-// The three ops of a dense layer take lists of active neurons, i32, strictly ascending: `rows` [n] of the N rows of w,
-// `cols` [k] of its K columns. Activations hold the listed neurons only; without a list n = N, k = K. An index out of
-// range or out of order is a sticky error.
+// The three ops of a dense layer take lists of active neurons, i32, strictly ascending: `outputs` [n] of the N rows of
+// w, `inputs` [k] of its K columns. Activations hold the listed neurons only; without a list n = N, k = K. An index out
+// of range or out of order is a sticky error.
 //
-// out y T [M, n] contiguous <- in x [M, k], w [N, K], then as flagged bias [N], residual [M, n], rows, cols;
+// out y T [M, n] contiguous <- in x [M, k], w [N, K], then as flagged bias [N], residual [M, n], outputs,
+// inputs;
 //   y = act(x w^T + bias) + residual
 struct LinearParams {
-  double bias, activation, residual, rows, cols;
+  double bias, activation, residual, outputs, inputs;
 };
 // out dx T [M, k] contiguous (+ inout stats f32 [C + 4, k] when score != 0) <- in g [M, n], w [N, K], then as flagged
-// a [M, k] and labels i32 [M] when score != 0, rows, cols;  dx = g w. The score epilogue adds, for c = labels[m]:
+// a [M, k] and labels i32 [M] when score != 0, outputs, inputs;  dx = g w. The score epilogue adds, for c = labels[m]:
 //   stats[c][k] += |a*dx|;  stats[C][k] += |a|;  stats[C+1][k] += a;  stats[C+2][k] += (a == 0);
 //   stats[C+3][k] += (a*dx)^2
 // `scale` multiplies dx in both scores (the batch size undoes the mean of the loss). Fixed order over m.
 struct LinearGradInputParams {
-  double score, scale, rows, cols;
+  double score, scale, outputs, inputs;
 };
-// out dw T [N, K] contiguous (+ db [N] when bias != 0) <- in g [M, n], x [M, k], then as flagged rows, cols;
+// out dw T [N, K] contiguous (+ db [N] when bias != 0) <- in g [M, n], x [M, k], then as flagged outputs, inputs;
 //   dw = g^T x, db = column sums of g; zero where nothing is listed
 struct LinearGradWeightParams {
-  double bias, rows, cols;
+  double bias, outputs, inputs;
 };
 
 // ---- convolution and pooling (NHWC) ----------------------------------------------------------------------
 // How a window slides: output position (oh, ow) and tap (kh, kw) meet input position (oh*strideH - padTop +
 // kh*dilationH, ow*strideW - padLeft + kw*dilationW); outside of the input there are zeros. The output's extents are
 // its shape's, so padding below and on the right is whatever they ask for. Channels of x and of y fall into `groups`
-// equal parts; a part of y sees the part of x of the same number. outIndex, inIndex != 0: lists i32 [F] and [C /
-// groups] say which rows and channels of w the channels of y and x are (and which entries of bias, scale and shift,
-// which then have w's extent); without them F and C / groups are w's. An index out of range is a sticky error.
+// equal parts; a part of y sees the part of x of the same number. outputs, inputs != 0: lists i32 [F] and [C /
+// groups], strictly ascending, say which rows and channels of w the channels of y and x are (and which entries of bias,
+// scale and shift, which then have w's extent); without them F and C / groups are w's. An index out of range or out of
+// order is a sticky error.
 struct Conv2dShapeParams {
-  double strideH, strideW, padTop, padLeft, dilationH, dilationW, groups, outIndex, inIndex;
+  double strideH, strideW, padTop, padLeft, dilationH, dilationW, groups, outputs, inputs;
 };
 // out y T [N, OH, OW, F] contiguous <- in x [N, H, W, C], w [F, KH, KW, C/groups], then, in this order and as flagged:
-// out list, in list, bias [F], scale [F] and shift [F] (affine != 0), residual (shape of y)
+// outputs, inputs, bias [F], scale [F] and shift [F] (affine != 0), residual (shape of y)
 //   y = act((conv(x, w) + bias) * scale + shift + residual), act none or relu
 struct Conv2dParams {
   Conv2dShapeParams shape;
@@ -122,8 +124,7 @@ struct Conv2dGradInputParams {
   double score, scale;
 };
 // out dw T [F, KH, KW, C/groups] contiguous (+ db [F] when bias != 0) <- in g [N, OH, OW, F], x [N, H, W, C], (lists)
-// With lists dw and db have the extents of the whole weight, and entries that aren't listed become 0; one that is
-// listed twice gets the last of the two.
+// With lists dw and db have the extents of the whole weight, and entries that aren't listed become 0.
 struct Conv2dGradWeightParams {
   Conv2dShapeParams shape;
   double bias;

@@ -23,9 +23,9 @@ struct Case {
   Shape x() const { return {N, H, W, C}; }
   Shape y() const { return {N, out(H, KH, stride, pad, dilation), out(W, KW, across(), pad, dilation), F}; }
   Shape w() const { return {F, KH, KW, C / groups}; }
-  std::vector<double> record(double outIndex = 0, double inIndex = 0) const {
+  std::vector<double> record(double outputs = 0, double inputs = 0) const {
     return {double(stride),   double(across()), double(pad), double(pad), double(dilation),
-            double(dilation), double(groups),   outIndex,    inIndex};
+            double(dilation), double(groups),   outputs,     inputs};
   }
 };
 
@@ -196,7 +196,7 @@ TEST_CASE("conv: depthwise lists, scores and the bias gradient") {
   for (const DType d : kFloats) {
     const Case k = depthwise(3, 6, 7, 11, 3, 3);
     const Tensor x = randomTensor(d, k.x(), 1, -1, 1), g = randomTensor(d, k.y(), 2, -1, 1);
-    const Tensor rows = of(DType::I32, {11}, {12, 0, 3, 2, 8, 7, 6, 11, 9, 1, 4}), column = of(DType::I32, {1}, {2});
+    const Tensor rows = of(DType::I32, {11}, {0, 1, 2, 3, 4, 6, 7, 8, 9, 11, 12}), column = of(DType::I32, {1}, {2});
     const Tensor w = randomTensor(d, {13, 3, 3, 4}, 3, -1, 1, Layout::Padded), bias = randomTensor(d, {13}, 4);
     const std::vector<double> listed = k.record(1, 1);
     expectAgreement(Op::Conv2d, {make(d, k.y())}, {x, w, rows, column, bias}, with(listed, {1, 0, 0, 1}), tolerance(d));
@@ -238,10 +238,12 @@ TEST_CASE("conv2dGradWeight: the bias gradient") {
 
 TEST_CASE("conv: lists of channels are gathered and scattered") {
   const Case k{2, 6, 6, 3, 4, 3, 3};  // of weights [7, 3, 3, 5]
-  const Tensor rows = of(DType::I32, {4}, {6, 0, 3, 2}), columns = of(DType::I32, {3}, {4, 1, 0}, Layout::Spread);
   for (const DType d : kFloats)
-    for (int flags = 1; flags < 4; ++flags) {
-      const bool out = flags & 1, in = flags & 2;
+    for (const int flags : {1, 2, 3, 5, 6, 7}) {
+      const bool out = flags & 1, in = flags & 2, neighbours = flags & 4;
+      const Tensor rows = neighbours ? of(DType::I32, {4}, {2, 3, 4, 5}) : of(DType::I32, {4}, {0, 2, 3, 6});
+      const Tensor columns =
+          neighbours ? of(DType::I32, {3}, {2, 3, 4}, Layout::Spread) : of(DType::I32, {3}, {0, 1, 4}, Layout::Spread);
       const Shape w = {out ? 7 : 4, 3, 3, in ? 5 : 3};
       const auto lists = [&](std::vector<Tensor> first) {
         if (out) first.push_back(rows);
@@ -261,18 +263,21 @@ TEST_CASE("conv: lists of channels are gathered and scattered") {
     }
 }
 
-TEST_CASE("conv: an index out of range is named") {
+TEST_CASE("conv: a list with an index out of range or out of order is refused, and which it is") {
   const Case k{1, 4, 4, 3, 2, 3, 3};
   const Tensor x = randomTensor(DType::F32, k.x(), 1), w = randomTensor(DType::F32, {5, 3, 3, 3}, 2);
-  for (const KernelTable* table : allTables()) {
-    std::string message;
+  const auto messageOf = [&](const KernelTable* table, double second) -> std::string {
     try {
-      runKernel(*table, Op::Conv2d, {make(DType::F32, k.y())}, {x, w, of(DType::I32, {2}, {1, 5})},
+      runKernel(*table, Op::Conv2d, {make(DType::F32, k.y())}, {x, w, of(DType::I32, {2}, {1, second})},
                 with(k.record(1, 0), {0, 0, 0, 0}));
     } catch (const Error& e) {
-      message = e.what();
+      return e.what();
     }
-    CHECK(message == "conv2d: index 5 is outside 0..4");
+    return "";
+  };
+  for (const KernelTable* table : allTables()) {
+    CHECK(messageOf(table, 5) == "conv2d: index 5 is outside 0..4");
+    CHECK(messageOf(table, 1) == "conv2d: outputs: expected strictly ascending indices, got one that is not at 1");
   }
 }
 

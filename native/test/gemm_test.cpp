@@ -166,53 +166,64 @@ TEST_CASE("linearGradInput: the score epilogue equals gateStats, bit for bit") {
 
 namespace {
 
-// Every other index and then some: ascending, n of `size`.
-Tensor list(std::int64_t n, std::int64_t size, Layout layout = Layout::Contiguous) {
+// n of `size` indices, ascending: evenly spread, the last ones, or some and some after a gap.
+enum class Kind { Even, Run, Gaps };
+Tensor list(std::int64_t n, std::int64_t size, Kind kind, Layout layout = Layout::Contiguous) {
   Tensor t = make(DType::I32, {n}, layout);
-  for (std::int64_t i = 0; i < n; ++i) t.set(i, static_cast<double>(i * size / n));
+  std::int64_t gaps = size - n;
+  for (std::int64_t i = 0, at = 0; i < n; ++i, ++at) {
+    if (kind == Kind::Gaps && i * 7 % 5 > 2)
+      for (; gaps > size / 8; --gaps) ++at;
+    if (kind == Kind::Gaps && i % 3 == 0 && gaps > 0) ++at, --gaps;
+    t.set(i, static_cast<double>(kind == Kind::Even ? i * size / n : kind == Kind::Run ? size - n + i : at));
+  }
   return t;
 }
 
 }  // namespace
 
-TEST_CASE("dense layer: lists of active neurons, rows or columns or both") {
+TEST_CASE("dense layer: lists of active neurons, outputs or inputs or both") {
   struct Case {
     std::int64_t M, N, K, n, k;
   };
-  const Case cases[] = {{19, 37, 45, 20, 31}, {5, 40, 33, 16, 8},  {130, 48, 70, 33, 70}, {1, 9, 12, 0, 5},
-                        {0, 8, 8, 3, 3},      {130, 40, 8, 20, 6}, {3, 9, 5, 4, 0},       {7, 600, 450, 590, 401}};
+  const Case cases[] = {{19, 37, 45, 20, 31}, {5, 40, 33, 16, 8},      {130, 48, 70, 33, 70},
+                        {1, 9, 12, 0, 5},     {0, 8, 8, 3, 3},         {130, 40, 8, 20, 6},
+                        {3, 9, 5, 4, 0},      {7, 600, 450, 590, 401}, {410, 60, 90, 23, 50}};
   for (const DType d : kFloats)
     for (const Case& c : cases)
-      for (const double rows : {0.0, 1.0})
-        for (const double cols : {0.0, 1.0}) {
-          const std::int64_t n = rows != 0 ? c.n : c.N, k = cols != 0 ? c.k : c.K;
-          const Tensor w = randomTensor(d, {c.N, c.K}, 1, -1, 1, Layout::Padded);
-          const Tensor x = randomTensor(d, {c.M, k}, 2, -1, 1), g = randomTensor(d, {c.M, n}, 3, -1, 1);
-          const Tensor bias = randomTensor(d, {c.N}, 4, -1, 1), residual = randomTensor(d, {c.M, n}, 5, -1, 1);
-          std::vector<Tensor> lists;
-          if (rows != 0) lists.push_back(list(n, c.N, Layout::Spread));
-          if (cols != 0) lists.push_back(list(k, c.K));
-          const auto with = [&](std::vector<Tensor> in) {
-            in.insert(in.end(), lists.begin(), lists.end());
-            return in;
-          };
-          expectAgreement(Op::Linear, {make(d, {c.M, n})}, with({x, w, bias, residual}), {1, 1, 1, rows, cols},
-                          tolerance(d));
-          expectAgreement(Op::Linear, {make(d, {c.M, n})}, with({x, w}), {0, 4, 0, rows, cols}, tolerance(d));
-          expectAgreement(Op::LinearGradInput, {make(d, {c.M, k})}, with({g, w}), {0, 1, rows, cols}, tolerance(d));
-          expectAgreement(Op::LinearGradWeight, {make(d, {c.N, c.K}), make(d, {c.N})}, with({g, x}), {1, rows, cols},
-                          tolerance(d));
-        }
+      for (int flags = 0; flags < 16; ++flags) {
+        const double outputs = flags & 1, inputs = flags >> 1 & 1;
+        const Kind kind = flags & 4 ? Kind::Run : flags & 8 ? Kind::Gaps : Kind::Even;
+        if (flags >= 12) continue;
+        const std::int64_t n = outputs != 0 ? c.n : c.N, k = inputs != 0 ? c.k : c.K;
+        const Tensor w = randomTensor(d, {c.N, c.K}, 1, -1, 1, Layout::Padded);
+        const Tensor x = randomTensor(d, {c.M, k}, 2, -1, 1), g = randomTensor(d, {c.M, n}, 3, -1, 1);
+        const Tensor bias = randomTensor(d, {c.N}, 4, -1, 1), residual = randomTensor(d, {c.M, n}, 5, -1, 1);
+        std::vector<Tensor> lists;
+        if (outputs != 0) lists.push_back(list(n, c.N, kind, Layout::Spread));
+        if (inputs != 0) lists.push_back(list(k, c.K, kind));
+        const auto with = [&](std::vector<Tensor> in) {
+          in.insert(in.end(), lists.begin(), lists.end());
+          return in;
+        };
+        expectAgreement(Op::Linear, {make(d, {c.M, n})}, with({x, w, bias, residual}), {1, 1, 1, outputs, inputs},
+                        tolerance(d));
+        expectAgreement(Op::Linear, {make(d, {c.M, n})}, with({x, w}), {0, 4, 0, outputs, inputs}, tolerance(d));
+        expectAgreement(Op::LinearGradInput, {make(d, {c.M, k})}, with({g, w}), {0, 1, outputs, inputs}, tolerance(d));
+        expectAgreement(Op::LinearGradWeight, {make(d, {c.N, c.K}), make(d, {c.N})}, with({g, x}), {1, outputs, inputs},
+                        tolerance(d));
+      }
 }
 
 TEST_CASE("dense layer: lists out of range or out of order are refused") {
   const Tensor x = randomTensor(DType::F32, {2, 4}, 1), w = randomTensor(DType::F32, {5, 4}, 2);
   for (const double bad : {5.0, -1.0, 1.0}) {
-    Tensor rows = list(2, 5);
-    rows.set(0, 1);
-    rows.set(1, bad);
+    Tensor outputs = list(2, 5, Kind::Even);
+    outputs.set(0, 1);
+    outputs.set(1, bad);
     for (const KernelTable* table : allTables())
-      CHECK_THROWS_AS(runKernel(*table, Op::Linear, {make(DType::F32, {2, 2})}, {x, w, rows}, {0, 0, 0, 1, 0}), Error);
+      CHECK_THROWS_AS(runKernel(*table, Op::Linear, {make(DType::F32, {2, 2})}, {x, w, outputs}, {0, 0, 0, 1, 0}),
+                      Error);
   }
 }
 

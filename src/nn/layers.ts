@@ -98,9 +98,9 @@ export class Linear extends Module implements Producer, Consumer {
     const input = this.#input;
     // Units of several columns are looked at by whoever knows how they lie in x.
     const { spans } = this.weight.array;
-    const [rows, cols] = [heardOf('Linear', this.#output, spans[0]), heardOf('Linear', input, spans[1])];
-    const gate = spans[1] === 1 && input instanceof Width && !input.gated && !cols ? input.gate : undefined;
-    return ops.linear(x, this.weight.value, this.bias?.value, { activation: this.activation, gate, rows, cols });
+    const [outputs, inputs] = [heardOf('Linear', this.#output, spans[0]), heardOf('Linear', input, spans[1])];
+    const gate = spans[1] === 1 && input instanceof Width && !input.gated && !inputs ? input.gate : undefined;
+    return ops.linear(x, this.weight.value, this.bias?.value, { activation: this.activation, gate, outputs, inputs });
   }
 }
 

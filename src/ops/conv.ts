@@ -6,8 +6,9 @@
 import { ConfigError, DTypeError, ShapeError, shown } from '../device/index.js';
 import { describe, type DType, expectDType, sameShape, type Shape, type Tensor } from '../tensor/index.js';
 import { mul, reluGrad } from './binary.js';
-import { defineOp, enqueue, expectOptions, expectTensor } from './define.js';
+import { defineOp, enqueue, expectList, expectOptions, expectTensor } from './define.js';
 import { type Gate, working } from './gate.js';
+import { indexSelect } from './indexing.js';
 import { expand } from './movement.js';
 import { sum } from './reduce.js';
 
@@ -24,8 +25,8 @@ interface Windows {
 
 /** Lists of channels of the weight, i32: they are inputs behind the two tensors. */
 interface Listed {
-  out: boolean;
-  in: boolean;
+  outputs: boolean;
+  inputs: boolean;
 }
 
 interface ConvParams extends Windows {
@@ -42,12 +43,12 @@ interface ConvParams extends Windows {
 const floats: readonly DType[] = ['f32', 'f64'];
 
 function shapeRecord({ stride, pad, dilation, groups }: Windows, listed: Listed): number[] {
-  return [...stride, ...pad, ...dilation, groups, Number(listed.out), Number(listed.in)];
+  return [...stride, ...pad, ...dilation, groups, Number(listed.outputs), Number(listed.inputs)];
 }
 
 /** The lists among an op's inputs, which follow its two tensors. */
 function listsOf(inputs: readonly Tensor[], listed: Listed): Tensor[] {
-  return inputs.slice(2, 2 + Number(listed.out) + Number(listed.in));
+  return inputs.slice(2, 2 + Number(listed.outputs) + Number(listed.inputs));
 }
 
 type Run<P> = (inputs: readonly Tensor[], params: P) => Tensor[];
@@ -62,7 +63,7 @@ const conv2dOp: Run<ConvParams> = defineOp<ConvParams>({
   forward: (inputs, params) => {
     const [x, w] = inputs;
     const { size, listed, bias, affine, residual, relu } = params;
-    const outputs = listed.out ? inputs[2].shape[0] : w.shape[0];
+    const outputs = listed.outputs ? inputs[2].shape[0] : w.shape[0];
     const record = [...shapeRecord(params, listed), Number(bias), Number(affine), Number(residual), Number(relu)];
     return enqueue('conv2d', x.device, [{ shape: [x.shape[0], ...size, outputs], dtype: x.dtype }], inputs, record);
   },
@@ -97,7 +98,7 @@ const conv2dOp: Run<ConvParams> = defineOp<ConvParams>({
   },
   saves: {
     inputs: (needs, { listed, bias, affine, gate }) => {
-      const lists = Number(listed.out) + Number(listed.in);
+      const lists = Number(listed.outputs) + Number(listed.inputs);
       const which: number[] = [];
       if (needs[1] || gate || affine || (bias && needs[2 + lists])) which.push(0);
       if (needs[0] || affine) which.push(1);
@@ -109,8 +110,8 @@ const conv2dOp: Run<ConvParams> = defineOp<ConvParams>({
   },
   flops: (inputs, { size, listed }) => {
     const [x, w] = inputs;
-    const reads = listed.in ? inputs[2 + Number(listed.out)].shape[0] : w.shape[3];
-    const outputs = listed.out ? inputs[2].shape[0] : w.shape[0];
+    const reads = listed.inputs ? inputs[2 + Number(listed.outputs)].shape[0] : w.shape[3];
+    const outputs = listed.outputs ? inputs[2].shape[0] : w.shape[0];
     return flopsOf([x.shape[0], ...size, outputs], [0, w.shape[1], w.shape[2], reads]);
   },
 });
@@ -162,7 +163,7 @@ const gradInputOp: Run<GradInputParams> = defineOp<GradInputParams>({
   saves: { inputs: 'all' },
   flops: (inputs, { listed, source, groups }) => {
     const [g, w] = inputs;
-    return flopsOf(g.shape, [0, w.shape[1], w.shape[2], listed.in ? source[3] / groups : w.shape[3]]);
+    return flopsOf(g.shape, [0, w.shape[1], w.shape[2], listed.inputs ? source[3] / groups : w.shape[3]]);
   },
 });
 
@@ -197,7 +198,7 @@ const gradWeightOp: Run<GradWeightParams> = defineOp<GradWeightParams>({
       const from = hb ? [x, hw, ...lists, hb] : [x, hw, ...lists];
       dg = conv2dOp(from, { ...plain(params, params.listed, size), bias: hb !== undefined })[0];
     } else if (needs[0] && hb) {
-      dg = expand(hb, shapes[0]);
+      dg = expand(params.listed.outputs ? indexSelect(hb, lists[0]) : hb, shapes[0]);
     }
     const back = { ...params, source: shapes[1], gate: undefined, activations: undefined };
     return [dg, needs[1] && hw ? gradInput(g, hw, lists, back) : undefined];
@@ -226,9 +227,12 @@ export interface Conv2dOptions {
   affine?: { scale: Tensor; shift: Tensor } | undefined;
   /** Added before the activation; of the result's shape. */
   residual?: Tensor | undefined;
-  /** i32: which output channels of the weight to use; the result has only these. Default: all. */
+  /**
+   * Active channels of the result: i32 [n], strictly ascending rows of w. The others are not computed; the result has n channels, bias
+   * and the gradients of w and bias stay as large as they are, zero where nothing is listed. Default: all.
+   */
   outputs?: Tensor | undefined;
-  /** i32: which input channels of the weight those of x are. Default: all. */
+  /** Active channels of x: i32 [k], strictly ascending channels of w; x has k of them per group. Default: all. */
   inputs?: Tensor | undefined;
   /** Scores of the neurons that x holds, accumulated when backward runs. */
   gate?: Gate | undefined;
@@ -282,18 +286,11 @@ export function slide(
   return { stride: s, dilation: d, pad: [axes[0].pad, axes[1].pad], size: [axes[0].size, axes[1].size] };
 }
 
-function expectList(what: string, list: Tensor | undefined): Tensor[] {
-  if (list === undefined) return [];
-  expectTensor('conv2d', list);
-  expectDType('conv2d', list.dtype, ['i32']);
-  if (list.rank !== 1) throw new ShapeError(`conv2d: expected ${what} as a vector, got ${describe(list.shape)}`);
-  return [list];
-}
-
 /**
  * Convolution (cross-correlation) of images: y [N, OH, OW, F] = act((x * w + bias) * scale + shift + residual), x [N, H, W, C],
  * w [F, KH, KW, C / groups], bias [F]. Dtypes: f32, f64.
- * @throws ShapeError, DTypeError; ConfigError for options that make no sense
+ * @throws ShapeError, DTypeError; ConfigError for options that make no sense; ShapeError when a value is read for a list with an index
+ * out of range or out of order
  */
 export function conv2d(x: Tensor, w: Tensor, bias?: Tensor | null, options: Conv2dOptions = {}): Tensor {
   expectOptions('conv2d', options);
@@ -308,10 +305,12 @@ export function conv2d(x: Tensor, w: Tensor, bias?: Tensor | null, options: Conv
     throw new ConfigError(`conv2d: expected a whole number of groups >= 1, got ${shown(groups)}`);
   }
   if (w.dtype !== x.dtype) throw new DTypeError(`conv2d: expected weights of dtype ${x.dtype}, got ${w.dtype}`);
-  const outList = expectList('output channels', options.outputs);
-  const inList = expectList('input channels', options.inputs);
-  const reads = (inList[0] ?? { shape: [w.shape[3]] }).shape[0];
-  const outputs = (outList[0] ?? w).shape[0];
+  const listed = [
+    expectList('conv2d', 'outputs', options.outputs, w.shape[0]),
+    expectList('conv2d', 'inputs', options.inputs, w.shape[3]),
+  ] as const;
+  const reads = listed[1] ? listed[1].shape[0] : w.shape[3];
+  const outputs = (listed[0] ?? w).shape[0];
   if (x.rank !== 4 || w.rank !== 4 || x.shape[3] !== reads * groups || outputs % groups !== 0) {
     throw new ShapeError(
       `conv2d: expected x [N,H,W,C] and weights [F,KH,KW,C/groups] in ${groups} groups, ` +
@@ -319,7 +318,7 @@ export function conv2d(x: Tensor, w: Tensor, bias?: Tensor | null, options: Conv
     );
   }
   const at = slide('conv2d', x.shape, [w.shape[1], w.shape[2]], options);
-  const inputs = [x, w, ...outList, ...inList];
+  const inputs = [x, w, ...listed.filter((list) => list !== undefined)];
   const perChannel = (what: string, t: Tensor): void => {
     expectTensor('conv2d', t);
     if (t.dtype !== x.dtype) throw new DTypeError(`conv2d: expected ${what} of dtype ${x.dtype}, got ${t.dtype}`);
@@ -330,7 +329,7 @@ export function conv2d(x: Tensor, w: Tensor, bias?: Tensor | null, options: Conv
   };
   if (bias !== undefined && bias !== null) perChannel('a bias', bias);
   if (affine) {
-    if (outList.length > 0) throw new ConfigError('conv2d: expected no affine together with a list of output channels');
+    if (listed[0]) throw new ConfigError('conv2d: expected no affine together with a list of outputs');
     perChannel('a scale', affine.scale);
     perChannel('a shift', affine.shift);
   }
@@ -348,7 +347,7 @@ export function conv2d(x: Tensor, w: Tensor, bias?: Tensor | null, options: Conv
   return conv2dOp(inputs, {
     ...at,
     groups,
-    listed: { out: outList.length > 0, in: inList.length > 0 },
+    listed: { outputs: listed[0] !== undefined, inputs: listed[1] !== undefined },
     bias: bias !== undefined && bias !== null,
     affine: affine !== undefined,
     residual: residual !== undefined,

@@ -5,7 +5,7 @@
 import { type ActivationKind, ConfigError, DTypeError, KIND_CODE, ShapeError } from '../device/index.js';
 import { describe, type DType, expectDType, gradEnabled, sizeOf, type Tensor } from '../tensor/index.js';
 import { add, reluGrad, sigmoidGrad, tanhGrad } from './binary.js';
-import { defineOp, enqueue, expectOptions, expectTensor } from './define.js';
+import { defineOp, enqueue, expectList, expectOptions, expectTensor } from './define.js';
 import { addScores, type Gate, working } from './gate.js';
 import { indexSelect } from './indexing.js';
 import { contiguous, expand, reshape } from './movement.js';
@@ -17,26 +17,29 @@ const floats: readonly DType[] = ['f32', 'f64'];
 interface Extras {
   bias: boolean;
   residual: boolean;
-  rows: boolean;
-  cols: boolean;
+  outputs: boolean;
+  inputs: boolean;
 }
-const NO_EXTRAS: Extras = { bias: false, residual: false, rows: false, cols: false };
+const NO_EXTRAS: Extras = { bias: false, residual: false, outputs: false, inputs: false };
 
+function listCount({ outputs, inputs }: Extras): number {
+  return Number(outputs) + Number(inputs);
+}
 /** The lists of active neurons, the last of an op's inputs. */
-function listsOf(inputs: readonly Tensor[], { rows, cols }: Extras): Tensor[] {
-  return inputs.slice(inputs.length - Number(rows) - Number(cols));
+function listsOf(tensors: readonly Tensor[], extras: Extras): Tensor[] {
+  return tensors.slice(tensors.length - listCount(extras));
 }
 /** Where those stand. */
-function listIndices(count: number, { rows, cols }: Extras): number[] {
-  const lists = Number(rows) + Number(cols);
+function listIndices(count: number, extras: Extras): number[] {
+  const lists = listCount(extras);
   return Array.from({ length: lists }, (_, i) => count - lists + i);
 }
 function inputsOf(first: number, extras: Extras): number {
   return first + Object.values(extras).filter(Boolean).length;
 }
 /** Extents [n, k] of the activations: those listed, or all of w [N, K]. */
-function activeOf(w: readonly number[], lists: readonly Tensor[], { rows, cols }: Extras): [number, number] {
-  return [rows ? lists[0].shape[0] : w[0], cols ? lists[lists.length - 1].shape[0] : w[1]];
+function activeOf(w: readonly number[], lists: readonly Tensor[], { outputs, inputs }: Extras): [number, number] {
+  return [outputs ? lists[0].shape[0] : w[0], inputs ? lists[lists.length - 1].shape[0] : w[1]];
 }
 
 interface LinearParams {
@@ -54,8 +57,9 @@ const linearOp: Run<LinearParams> = defineOp<LinearParams>({
   forward: (inputs, { activation, extras }) => {
     const [x, w] = inputs;
     const [n] = activeOf(w.shape, listsOf(inputs, extras), extras);
-    const { bias, residual, rows, cols } = extras;
-    const record = [Number(bias), KIND_CODE.activation[activation], Number(residual), Number(rows), Number(cols)];
+    const { bias, residual, ...lists } = extras;
+    const flags = [Number(lists.outputs), Number(lists.inputs)];
+    const record = [Number(bias), KIND_CODE.activation[activation], Number(residual), ...flags];
     return enqueue('linear', x.device, [{ shape: [x.shape[0], n], dtype: x.dtype }], inputs, record);
   },
   backward: ({ inputs, outputs: [y], shapes, needs, params }, [g]) => {
@@ -107,7 +111,7 @@ const linearGradInputOp: Run<GradInputParams> = defineOp<GradInputParams>({
     const lists = listsOf(inputs, extras);
     const [, k] = activeOf(w.shape, lists, extras);
     const fresh = [{ shape: [g.shape[0], k], dtype: g.dtype }];
-    const flags = [Number(extras.rows), Number(extras.cols)];
+    const flags = [Number(extras.outputs), Number(extras.inputs)];
     const gate = score && working('linearGradInput', score.gate, g.shape[0], score.samples, k);
     if (!gate || gate.positions > 1) {
       const [dx] = enqueue('linearGradInput', g.device, fresh, inputs, [0, 1, ...flags]);
@@ -153,7 +157,7 @@ const linearGradWeightOp: Run<GradWeightParams> = defineOp<GradWeightParams>({
     const [g] = inputs;
     const fresh = [{ shape, dtype: g.dtype }];
     if (bias) fresh.push({ shape: [shape[0]], dtype: g.dtype });
-    const record = [Number(bias), Number(extras.rows), Number(extras.cols)];
+    const record = [Number(bias), Number(extras.outputs), Number(extras.inputs)];
     return enqueue('linearGradWeight', g.device, fresh, inputs, record);
   },
   backward: ({ inputs, shapes, needs, params: { extras } }, [hw, hb]) => {
@@ -165,7 +169,7 @@ const linearGradWeightOp: Run<GradWeightParams> = defineOp<GradWeightParams>({
       if (hw) {
         const all = hb ? [x, hw, hb, ...lists] : [x, hw, ...lists];
         dg = linearOp(all, { activation: 'none', gate: undefined, extras: more })[0];
-      } else if (hb) dg = expand(extras.rows ? indexSelect(hb, lists[0]) : hb, shapes[0]);
+      } else if (hb) dg = expand(extras.outputs ? indexSelect(hb, lists[0]) : hb, shapes[0]);
     }
     return [dg, needs[1] && hw ? linearGradInput(g, hw, lists, extras) : undefined];
   },
@@ -195,27 +199,16 @@ export interface LinearOptions {
    * Active neurons of the result: i32 [n], strictly ascending rows of w. The others are not computed; the result has n columns,
    * bias and the gradients of w and bias stay as large as they are, zero where nothing is listed. Default: all.
    */
-  rows?: Tensor;
+  outputs?: Tensor;
   /** Active neurons of x: i32 [k], strictly ascending columns of w; x has k columns. Default: all. */
-  cols?: Tensor;
+  inputs?: Tensor;
   /** Scores of the neurons that x holds, accumulated when backward runs. */
   gate?: Gate;
 }
 
-/** Throws unless `list` is an index list for an axis of `size`. Its values are checked when the kernel runs. */
-function expectList(what: string, list: Tensor, size: number): void {
-  expectTensor('linear', list);
-  expectDType('linear', list.dtype, ['i32']);
-  if (list.rank !== 1 || list.shape[0] > size) {
-    throw new ShapeError(
-      `linear: expected ${what} to be a list of at most ${size} indices, got ${describe(list.shape)}`,
-    );
-  }
-}
-
 /**
- * Dense layer: y [..., n] = act(x [..., k] w^T + bias) + residual, w [N, K], bias [N]; n = N and k = K unless `rows` and `cols`
- * list the active neurons. Dtypes: f32, f64.
+ * Dense layer: y [..., n] = act(x [..., k] w^T + bias) + residual, w [N, K], bias [N]; n = N and k = K unless `outputs` and
+ * `inputs` list the active neurons. Dtypes: f32, f64.
  * @throws ShapeError, DTypeError; ConfigError for an unknown activation; ShapeError when a value is read for a list with an index
  * out of range or out of order
  */
@@ -224,35 +217,35 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor | null, options: Line
   expectTensor('linear', x);
   expectTensor('linear', w);
   expectDType('linear', x.dtype, floats);
-  const { activation = 'none', residual, rows, cols, gate } = options;
+  const { activation = 'none', residual, gate } = options;
   if (!Object.hasOwn(KIND_CODE.activation, activation)) {
     throw new ConfigError(
       `linear: expected activation ${Object.keys(KIND_CODE.activation).join(', ')}, got ${String(activation)}`,
     );
   }
   if (w.dtype !== x.dtype) throw new DTypeError(`linear: expected weights of dtype ${x.dtype}, got ${w.dtype}`);
-  if (w.rank === 2 && rows) expectList('rows', rows, w.shape[0]);
-  if (w.rank === 2 && cols) expectList('cols', cols, w.shape[1]);
-  const k = cols ? cols.shape[0] : w.shape[1];
+  const outputs = expectList('linear', 'outputs', options.outputs, w.shape[0]);
+  const inputs = expectList('linear', 'inputs', options.inputs, w.shape[1]);
+  const k = inputs ? inputs.shape[0] : w.shape[1];
   if (x.rank === 0 || w.rank !== 2 || x.shape[x.rank - 1] !== k) {
-    const listed = cols ? ` of which ${k} columns are listed` : '';
+    const listed = inputs ? ` of which ${k} columns are listed` : '';
     throw new ShapeError(
       `linear: expected x [...,K] and weights [N,K], got ${describe(x.shape)} and ${describe(w.shape)}${listed}`,
     );
   }
-  const n = rows ? rows.shape[0] : w.shape[0];
+  const n = outputs ? outputs.shape[0] : w.shape[0];
   const lead = x.shape.slice(0, -1);
   const out = [...lead, n];
   const flat = (t: Tensor, columns: number): Tensor => (x.rank === 2 ? t : reshape(t, [sizeOf(lead), columns]));
-  const inputs = [flat(x, k), w];
-  const extras = { ...NO_EXTRAS, rows: rows !== undefined, cols: cols !== undefined };
+  const operands = [flat(x, k), w];
+  const extras = { ...NO_EXTRAS, outputs: outputs !== undefined, inputs: inputs !== undefined };
   if (bias !== undefined && bias !== null) {
     expectTensor('linear', bias);
     if (bias.dtype !== x.dtype) throw new DTypeError(`linear: expected a bias of dtype ${x.dtype}, got ${bias.dtype}`);
     if (bias.rank !== 1 || bias.shape[0] !== w.shape[0]) {
       throw new ShapeError(`linear: expected a bias of shape [${w.shape[0]}], got ${describe(bias.shape)}`);
     }
-    inputs.push(bias);
+    operands.push(bias);
     extras.bias = true;
   }
   if (residual !== undefined) {
@@ -263,20 +256,20 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor | null, options: Line
       throw new ShapeError(`linear: expected a residual of shape ${describe(out)}, got ${describe(residual.shape)}`);
   }
   const samples = x.rank > 1 ? x.shape[0] : 1;
-  const lists = [rows, cols].filter((list) => list !== undefined);
+  const lists = [outputs, inputs].filter((list) => list !== undefined);
   const shaped = (y: Tensor): Tensor => (x.rank === 2 ? y : reshape(y, out));
   // The gradient of gelu and silu needs what goes into them, that of the others what comes out: a result that is fused with
   // more than that is for when no gradient is asked for.
-  const differentiable = gradEnabled() && [...inputs, ...(residual ? [residual] : [])].some((t) => t.requiresGrad);
+  const differentiable = gradEnabled() && [...operands, ...(residual ? [residual] : [])].some((t) => t.requiresGrad);
   const curved = activation === 'gelu' || activation === 'silu';
   if (differentiable && (curved || (residual && activation !== 'none'))) {
-    const [z] = linearOp([...inputs, ...lists], { activation: curved ? 'none' : activation, gate, extras, samples });
+    const [z] = linearOp([...operands, ...lists], { activation: curved ? 'none' : activation, gate, extras, samples });
     const y = shaped(activation === 'gelu' ? gelu(z) : activation === 'silu' ? silu(z) : z);
     return residual ? add(y, residual) : y;
   }
   if (residual) {
-    inputs.push(contiguous(flat(residual, n)));
+    operands.push(contiguous(flat(residual, n)));
     extras.residual = true;
   }
-  return shaped(linearOp([...inputs, ...lists], { activation, gate, extras, samples })[0]);
+  return shaped(linearOp([...operands, ...lists], { activation, gate, extras, samples })[0]);
 }

@@ -82,6 +82,7 @@ for (const [name, op] of Object.entries(ops)) {
     'enqueueLike',
     'isPlain',
     'enqueueUnary',
+    'expectList',
     'expectTensor',
     'expectNumber',
     'expectOptions',

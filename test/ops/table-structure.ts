@@ -296,16 +296,17 @@ row({
       list(Array.from({ length: 30 }, (_, i) => i + 3)),
     ],
   ],
-  run: ([x, w, b, rows, cols]) => ops.linear(x, w, b, { activation: 'tanh', rows, cols }),
-  reference: ([x, w, b, rows, cols]) => dense([x, listed(listed(w, rows, 0), cols, 1), listed(b, rows, 0)], Math.tanh),
+  run: ([x, w, b, outputs, inputs]) => ops.linear(x, w, b, { activation: 'tanh', outputs, inputs }),
+  reference: ([x, w, b, outputs, inputs]) =>
+    dense([x, listed(listed(w, outputs, 0), inputs, 1), listed(b, outputs, 0)], Math.tanh),
   differentiable: [0, 1, 2],
   tolerance: 1e-4,
 });
 row({
-  name: 'linear with a list of rows',
+  name: 'linear with a list of outputs',
   samples: [[of([6, 4]), of([5, 4], 'sliced'), of([5]), list([1, 4])]],
-  run: ([x, w, b, rows]) => ops.linear(x, w, b, { rows }),
-  reference: ([x, w, b, rows]) => dense([x, listed(w, rows, 0), listed(b, rows, 0)], (v) => v),
+  run: ([x, w, b, outputs]) => ops.linear(x, w, b, { outputs }),
+  reference: ([x, w, b, outputs]) => dense([x, listed(w, outputs, 0), listed(b, outputs, 0)], (v) => v),
   differentiable: [0, 1, 2],
   tolerance: 1e-4,
 });

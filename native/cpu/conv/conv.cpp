@@ -5,8 +5,8 @@
 #include "cpu/conv/implicit.h"
 #include "cpu/families.h"
 #include "cpu/gate.h"
+#include "cpu/lists.h"
 #include "cpu/rows.h"
-#include "kernels/indices.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 namespace {
@@ -30,33 +30,15 @@ struct Geometry {
   bool depthwise(int64_t K, int64_t N) const { return K == 1 && N == 1 && groups > 1; }
 };
 
-// A list of channels, contiguous, every entry checked.
-const int32_t* readList(const char* op, const Args& args, const View& v, int64_t extent) {
-  const int64_t n = v.shape[0];
-  int32_t* list = take<int32_t>(args, n);
-  for (int64_t i = 0; i < n; ++i) {
-    list[i] = v.as<int32_t>()[i * v.stride[0]];
-    if (list[i] < 0 || list[i] >= extent) throwIndexOutOfRange(op, list[i], extent);
-  }
-  return list;
-}
-
+// The channels of w that take part. The entries of a list are found by it; where they are a run, w's pointer is moved.
 struct Lists {
-  const int32_t *out = nullptr, *in = nullptr;
   int next = 2;  // the input behind them
-  Lists(const char* op, const Args& args, const Conv2dShapeParams& p, const View& w) {
-    if (p.outIndex != 0) out = readList(op, args, args.in[next++], w.shape[0]);
-    if (p.inIndex != 0) in = readList(op, args, args.in[next++], w.shape[3]);
-  }
+  Active out, in;
+  Lists(const char* op, const Args& args, const Conv2dShapeParams& p, const View& w)
+      : out(readList(op, "outputs", args, p.outputs != 0 ? &args.in[next++] : nullptr, w.shape[0])),
+        in(readList(op, "inputs", args, p.inputs != 0 ? &args.in[next++] : nullptr, w.shape[3])) {}
+  int64_t offset(const View& w) const { return out.first * w.stride[0] + in.first * w.stride[3]; }
 };
-
-// One number per channel that comes out, from a view over the rows of w.
-template <class T>
-T* perChannel(const Args& args, const View& v, const int32_t* list, int64_t n) {
-  T* out = take<T>(args, n);
-  for (int64_t i = 0; i < n; ++i) out[i] = v.as<T>()[(list ? list[i] : i) * v.stride[0]];
-  return out;
-}
 
 // y <- x, w, (lists), (bias), (scale, shift), (residual)
 template <class T>
@@ -68,13 +50,16 @@ void conv2d(const Args& args) {
   const Rows<T> x = readRows<T>(args, xv);
   const int64_t F = yv.shape[3];
   int next = lists.next;
-  T *scale = nullptr, *shift = nullptr;
-  if (p.bias != 0) shift = perChannel<T>(args, args.in[next++], lists.out, F);
+  const T *scale = nullptr, *shift = nullptr;
+  if (p.bias != 0) shift = readActive<T>(args, args.in[next++], lists.out);
   if (p.affine != 0) {
-    scale = perChannel<T>(args, args.in[next++], lists.out, F);
-    T* after = perChannel<T>(args, args.in[next++], lists.out, F);
-    if (shift)
-      for (int64_t i = 0; i < F; ++i) after[i] += shift[i] * scale[i];
+    scale = readActive<T>(args, args.in[next++], lists.out);
+    const T* after = readActive<T>(args, args.in[next++], lists.out);
+    if (shift) {
+      T* both = take<T>(args, F);
+      for (int64_t i = 0; i < F; ++i) both[i] = after[i] + shift[i] * scale[i];
+      after = both;
+    }
     shift = after;
   }
   const T* residual = nullptr;
@@ -86,8 +71,15 @@ void conv2d(const Args& args) {
   }
   const int64_t N = F / s.groups, K = xv.shape[3] / s.groups;
   const ConvAxis vertical = s.forward(0, yv, xv, w), horizontal = s.forward(1, yv, xv, w);
-  const ConvWeights<T> weights{w.as<T>(),  w.stride[0], w.stride[3], w.stride[1], w.stride[2],
-                               w.shape[1], w.shape[2],  lists.out,   lists.in};
+  const ConvWeights<T> weights{w.as<T>() + lists.offset(w),
+                               w.stride[0],
+                               w.stride[3],
+                               w.stride[1],
+                               w.stride[2],
+                               w.shape[1],
+                               w.shape[2],
+                               lists.out.list,
+                               lists.in.list};
   if (s.depthwise(K, N)) {
     const Depthwise<T> depthwise{vertical, horizontal, yv.shape[0], F,           x.data,           x.ld, yv.as<T>(), F,
                                  scale,    shift,      residual,    ld_residual, p.activation != 0};
@@ -117,8 +109,15 @@ void conv2dGradInput(const Args& args) {
   const ConvAxis vertical = s.gradient(0, dx, gv, w), horizontal = s.gradient(1, dx, gv, w);
   // The taps backwards: from the last one on, with strides against the view's.
   const int64_t last = (w.shape[1] - 1) * w.stride[1] + (w.shape[2] - 1) * w.stride[2];
-  const ConvWeights<T> weights{w.as<T>() + last, w.stride[3], w.stride[0], -w.stride[1], -w.stride[2],
-                               w.shape[1],       w.shape[2],  lists.in,    lists.out};
+  const ConvWeights<T> weights{w.as<T>() + last + lists.offset(w),
+                               w.stride[3],
+                               w.stride[0],
+                               -w.stride[1],
+                               -w.stride[2],
+                               w.shape[1],
+                               w.shape[2],
+                               lists.in.list,
+                               lists.out.list};
   // done(first, count): these images have been stored; false when it wasn't called.
   const auto run = [&](auto&& done) {
     if (s.depthwise(K, N)) {
@@ -155,16 +154,22 @@ void conv2dGradWeight(const Args& args) {
   const View &dw = args.out[0], &gv = args.in[0], &xv = args.in[1];
   const Lists lists("conv2dGradWeight", args, p.shape, dw);
   const Rows<T> g = readRows<T>(args, gv), x = readRows<T>(args, xv);
-  const int64_t F = gv.shape[3], N = F / s.groups, C = xv.shape[3] / s.groups, columns = dw.shape[2];
-  const int64_t row = dw.shape[1] * columns * dw.shape[3];
+  const int64_t F = gv.shape[3], N = F / s.groups, C = xv.shape[3] / s.groups;
+  const int64_t row = dw.shape[1] * dw.shape[2] * dw.shape[3];
   T* out = dw.as<T>();
-  const bool listed = lists.out || lists.in;
-  T* compact = listed ? take<T>(args, F * dw.shape[1] * columns * C) : out;
-  const int64_t c_step = listed ? C : dw.shape[3], f_step = listed ? dw.shape[1] * columns * C : row;
+  if (F * C == 0 || !lists.in.all())
+    memset(out, 0, static_cast<size_t>(dw.size()) * sizeof(T));
+  else if (!lists.out.all())
+    clearInactive(out, lists.out, {nullptr, 0, row, row});
   // Tap of channel c of a group's x and of channels f ... of g.
   const auto set = [&](int64_t f, int64_t tap, int64_t c, int lanes, const T* sums) {
-    T* to = compact + f * f_step + tap * c_step + c;
-    for (int i = 0; i < lanes; ++i) to[i * f_step] = sums[i];
+    T* to = out + tap * dw.shape[3] + lists.in[c];
+    if (lists.out.list) {
+      for (int i = 0; i < lanes; ++i) to[lists.out.list[f + i] * row] = sums[i];
+    } else {
+      to += (lists.out.first + f) * row;
+      for (int i = 0; i < lanes; ++i) to[i * row] = sums[i];
+    }
   };
   if (s.depthwise(C, N)) {
     const DepthwiseWeightGradient<T> gradient{
@@ -185,27 +190,12 @@ void conv2dGradWeight(const Args& args) {
       set(group * N + n, tap, c, lanes, sums);
     });
   }
-  if (listed) {
-    memset(out, 0, static_cast<size_t>(dw.size()) * sizeof(T));
-    parallelRange(dw.shape[1] * columns, F * C, [&](int64_t from, int64_t to) {
-      for (int64_t f = 0; f < F; ++f)
-        for (int64_t tap = from; tap < to; ++tap) {
-          T* line = out + (lists.out ? lists.out[f] : f) * row + tap * dw.shape[3];
-          for (int64_t c = 0; c < C; ++c) line[lists.in ? lists.in[c] : c] = compact[f * f_step + tap * C + c];
-        }
-    });
-  }
   if (p.bias == 0) return;
   using V = Vec<T>;
-  const Rows<T> db = writeRows<T>(args, args.out[1]);
-  T *sum = lists.out ? take<T>(args, F) : db.data, *unused = take<T>(args, F);
+  T *sum = take<T>(args, F), *unused = take<T>(args, F);
   sumColumns<T>(args, g.rows, F, sum, unused,
                 [&](int64_t m, int64_t n, int lanes, V& total, V&) { total = total + load(g.row(m) + n, lanes); });
-  if (lists.out) {
-    for (int64_t f = 0; f < dw.shape[0]; ++f) db.data[f] = T(0);
-    for (int64_t f = 0; f < F; ++f) db.data[lists.out[f]] = sum[f];
-  }
-  db.flush();
+  writeActive(args, args.out[1], lists.out, sum);
 }
 
 }  // namespace

@@ -35,10 +35,8 @@ struct ConvWeights {
         if (!row_list && !col_list) {
           packPanel(from + n0 * row + k0 * col, row, col, cols, K, out, width);
         } else {
-          for (int64_t k = 0; k < K; ++k) {
-            const T* line = from + (col_list ? col_list[k0 + k] : k0 + k) * col;
-            for (int n = 0; n < cols; ++n) out[k * width + n] = line[(row_list ? row_list[n0 + n] : n0 + n) * row];
-          }
+          gatherPanel(from + (row_list ? 0 : n0 * row) + (col_list ? 0 : k0 * col), row, col,
+                      row_list ? row_list + n0 : nullptr, col_list ? col_list + k0 : nullptr, cols, K, out, width);
         }
         padPanel(out, cols, width, K);
         out += K * width;

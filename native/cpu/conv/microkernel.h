@@ -5,8 +5,6 @@
 #include "cpu/conv/tiles.h"
 #include "cpu/gemm/microkernel.h"
 
-#define GYRUS_LAMBDA_INLINE __attribute__((always_inline))
-
 namespace gyrus::cpu::GYRUS_ISA {
 
 // What the store applies: scale and shift from channel c on, residual from r on; each may be null.

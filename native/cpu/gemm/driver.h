@@ -19,20 +19,21 @@
 #include "cpu/gemm/pack.h"
 #include "cpu/gemm/tiles.h"
 #include "cpu/rows.h"
+#include "cpu/spread.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 
 // Lists of the lines that take part, null for all: rows and columns of B (b_rows [K], b_cols [N]), rows and columns of
-// C (c_rows [M], c_cols [N]), which are then scattered into. A is always compact.
+// C (c_rows [M], c_cols [N]), which are then scattered into. A is always compact. Rows of C that are not listed stay as
+// they are; between listed columns zeros are written, from the first to the last of ldc.
 struct Listed {
   const int32_t* b_rows = nullptr;
   const int32_t* b_cols = nullptr;
   const int32_t* c_rows = nullptr;
   const int32_t* c_cols = nullptr;
 
-  bool any() const { return ofB() || ofC(); }
+  bool any() const { return ofB() || c_rows || c_cols; }
   bool ofB() const { return b_rows || b_cols; }
-  bool ofC() const { return c_rows || c_cols; }
 };
 
 template <class T>
@@ -47,6 +48,7 @@ struct Gemm {
   Epilogue<T> epilogue = {};
   Listed listed = {};
   bool across = false;  // C(i, j) lies at c[j * ldc + i]; the epilogue is that of the memory's rows and columns
+  const Spread<T>* spread = nullptr;  // of c_cols
 
   using Shape = Tile<T>;
   static constexpr int MR = Shape::MR, NR = Shape::NR, VN = Shape::VN;
@@ -238,15 +240,13 @@ struct Gemm {
     });
   }
 
-  // K = 0: no product, but the bias and the activation.
+  // K = 0: no product, but the bias and the activation. C has no lists.
   void emptySum() const {
     for (int64_t m = 0; m < M; ++m)
       eachVector<T>(N, [&](int64_t n, int lanes) {
-        const int64_t at = listed.c_rows ? listed.c_rows[m] : m;
-        const Vec<T> v = epilogue.bias ? load(epilogue.bias + n, lanes) : Vec<T>::zero();
-        store(v, c + at * ldc + n, lanes);
+        store(epilogue.bias ? load(epilogue.bias + n, lanes) : Vec<T>::zero(), c + m * ldc + n, lanes);
       });
-    if (!listed.ofC()) finishTile(c, M, N);
+    finishTile(c, M, N);
   }
 
   // n lines cut into the fewest tiles of at most MR lines, as evenly as can be: no tile is so low that its few sums
@@ -341,6 +341,7 @@ struct Gemm {
     TileArgs<T> t;
     t.ldc = across ? NR : ldc;
     t.packed = buffer;
+    t.rows = nullptr;
     const bool reads = !panels && readsPanels(tile_end - tile);
     const int64_t wide = b_col == 1 && !reads && !panels && !across ? PanelsAtOnce * NR : NR;
     while (n < n_end) {
@@ -371,18 +372,19 @@ struct Gemm {
             t.a_col = 1;
           }
           const int64_t a_step = packed ? depth : a_row;
-          t.c = across ? held : c + (m0 + cut.start(tile)) * ldc + n + j;
+          t.c = across ? held : c + (listed.c_rows ? 0 : (m0 + cut.start(tile)) * ldc) + n + j;
+          if (listed.c_rows && !listed.c_cols) t.rows = listed.c_rows + m0 + cut.start(tile);
           // Tiles of the same height go to the micro-kernel together, unless something is done after each.
-          const bool alone = listed.ofC() || (finish && epilogue.more());
+          const bool alone = listed.c_cols || (finish && epilogue.more());
           for (int64_t i = tile; i < tile_end; i += t.tiles) {
             const int lines = cut.lines(i);
             const bool first = packs && i == tile;
             t.tiles =
                 alone || first ? 1 : static_cast<int>((i < cut.higher ? least(cut.higher, tile_end) : tile_end) - i);
             t.a_next = lines * a_step;
-            t.c_next = lines * t.ldc;
+            t.c_next = t.rows ? 0 : lines * t.ldc;
             if (packed) t.a_col = lines;
-            if (listed.ofC()) {
+            if (listed.c_cols) {
               scattered(t, kernels[lines - 1], m0 + cut.start(i), lines, n + j, width);
             } else {
               kernels[lines - 1](t);
@@ -390,6 +392,7 @@ struct Gemm {
             }
             t.a += t.tiles * t.a_next;
             t.c += t.tiles * t.c_next;
+            if (t.rows) t.rows += t.tiles * lines;
             if (first) {
               t.b = buffer;
               t.b_step = vectors * VN;
@@ -439,28 +442,28 @@ struct Gemm {
     finishTile(to, cols, lines);
   }
 
-  // A tile of a C with listed rows or columns: made aside, then scattered. It has no epilogue.
+  // A tile of a C with listed columns: made aside, then spread. It has no epilogue.
   void scattered(TileArgs<T> t, MicroKernel<T> kernel, int64_t m, int lines, int64_t n, int width) const {
+    const auto row = [&](int i) { return c + (listed.c_rows ? listed.c_rows[m + i] : m + i) * ldc; };
     alignas(64) T tile[MR * NR];
-    const auto each = [&](auto&& move) {
-      for (int i = 0; i < lines; ++i) {
-        T* row = c + (listed.c_rows ? listed.c_rows[m + i] : m + i) * ldc;
-        for (int j = 0; j < width; ++j) move(tile[i * NR + j], row[listed.c_cols ? listed.c_cols[n + j] : n + j]);
-      }
-    };
-    if (t.add) each([](T& own, T& theirs) { own = theirs; });
+    if (t.add)
+      for (int i = 0; i < lines; ++i)
+        for (int j = 0; j < width; ++j) tile[i * NR + j] = row(i)[listed.c_cols[n + j]];
     t.c = tile;
     t.ldc = NR;
+    t.last = VN;  // there is room, and its whole vectors are loaded again
     kernel(t);
-    each([](T& own, T& theirs) { theirs = own; });
+    for (int j = 0; j < width; j += VN) spread->store((n + j) / VN, lines, tile + j, NR, row);
   }
 
+  // Columns n.. of rows k.. of B as panels one after the other, each depth lines; the last is padded to whole vectors.
   void packPanels(int64_t k, int64_t n, int64_t cols, int64_t depth, T* out) const {
-    if (b_col == 1 && !listed.ofB() && cols > NR && cols % NR == 0) {
-      const T* from = b + k * b_row + n;
+    const int32_t* rows = listed.b_rows ? listed.b_rows + k : nullptr;
+    const T* from = b + (rows ? 0 : k * b_row) + (listed.b_cols ? 0 : n * b_col);
+    if (b_col == 1 && !listed.b_cols && cols > NR && cols % NR == 0) {
       for (int64_t i = 0; i < depth; ++i)
         for (int64_t j = 0; j < cols; j += NR) {
-          const T* in = from + i * b_row + j;
+          const T* in = from + (rows ? rows[i] : i) * b_row + j;
           T* to = out + j * depth + i * NR;
           GYRUS_UNROLL
           for (int v = 0; v < NR; v += VN) Vec<T>::load(in + v).store(to + v);
@@ -469,55 +472,13 @@ struct Gemm {
     }
     for (int64_t j = 0; j < cols; j += NR) {
       const int width = static_cast<int>(least(NR, cols - j)), padded = static_cast<int>(divUp(width, VN)) * VN;
-      T* panel = out + j * depth;
+      T* to = out + j * depth;
       if (listed.ofB())
-        gatherPanel(k, n + j, width, depth, panel, padded);
+        gatherPanel(listed.b_cols ? from : from + j * b_col, b_col, b_row,
+                    listed.b_cols ? listed.b_cols + n + j : nullptr, rows, width, depth, to, padded);
       else
-        packPanel(b + k * b_row + (n + j) * b_col, b_col, b_row, width, depth, panel, padded);
-      padPanel(panel, width, padded, depth);
-    }
-  }
-
-  // packPanel for a B with lists.
-  void gatherPanel(int64_t k, int64_t n, int width, int64_t depth, T* out, int padded) const {
-    const auto rowOf = [&](int64_t i) { return (listed.b_rows ? listed.b_rows[k + i] : k + i) * b_row; };
-    const auto colOf = [&](int j) { return (listed.b_cols ? listed.b_cols[n + j] : n + j) * b_col; };
-    if (b_col == 1 && !listed.b_cols) {
-      for (int64_t i = 0; i < depth; ++i)
-        eachVector<T>(width, [&](int64_t j, int lanes) {
-          store(load(b + rowOf(i) + n + j, lanes), out + i * padded + j, lanes);
-        });
-      return;
-    }
-    if (b_row == 1 && !listed.b_rows) {
-      const T* line[NR];
-      for (int j = 0; j < width; ++j) line[j] = b + colOf(j) + k;
-      int64_t i = 0;
-#if GYRUS_VEC_AVX2 || GYRUS_VEC_AVX512
-      if constexpr (sizeof(T) == 4) {
-        if (width == NR)
-          for (; i + 8 <= depth; i += 8)
-            for (int j = 0; j < NR; j += 8) {
-              const T* const at[8] = {line[j] + i,     line[j + 1] + i, line[j + 2] + i, line[j + 3] + i,
-                                      line[j + 4] + i, line[j + 5] + i, line[j + 6] + i, line[j + 7] + i};
-              Block<T, 8>::transpose(at, out + i * padded + j, padded);
-            }
-      }
-#endif
-      for (; i < depth; ++i)
-        for (int j = 0; j < width; ++j) out[i * padded + j] = line[j][i];
-      return;
-    }
-    if (b_row == 1) {  // a line of B at a time, so that it is read in order
-      for (int j = 0; j < width; ++j) {
-        const T* line = b + colOf(j);
-        for (int64_t i = 0; i < depth; ++i) out[i * padded + j] = line[rowOf(i)];
-      }
-      return;
-    }
-    for (int64_t i = 0; i < depth; ++i) {
-      const T* line = b + rowOf(i);
-      for (int j = 0; j < width; ++j) out[i * padded + j] = line[colOf(j)];
+        packPanel(from + j * b_col, b_col, b_row, width, depth, to, padded);
+      padPanel(to, width, padded, depth);
     }
   }
 

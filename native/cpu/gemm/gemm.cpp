@@ -83,15 +83,12 @@ void linear(const Args& args) {
             w.as<T>(),  w.stride[1], w.stride[0], y.as<T>(), y.shape[1]};
   Inputs more{args, 2};
   const View *bias = more.take(p.bias != 0), *residual = more.take(p.residual != 0);
-  const View *rows = more.take(p.rows != 0), *cols = more.take(p.cols != 0);
-  if (rows) g.listed.b_cols = readList("linear", "rows", args, *rows, w.shape[0]);
-  if (cols) g.listed.b_rows = readList("linear", "cols", args, *cols, w.shape[1]);
-  if (bias) g.epilogue.bias = readLine<T>(args, *bias);
-  if (bias && rows) {
-    T* listed = take<T>(args, g.N);
-    for (int64_t n = 0; n < g.N; ++n) listed[n] = g.epilogue.bias[g.listed.b_cols[n]];
-    g.epilogue.bias = listed;
-  }
+  const Active outputs = readList("linear", "outputs", args, more.take(p.outputs != 0), w.shape[0]);
+  const Active inputs = readList("linear", "inputs", args, more.take(p.inputs != 0), w.shape[1]);
+  g.b += outputs.first * g.b_col + inputs.first * g.b_row;
+  g.listed.b_cols = outputs.list;
+  g.listed.b_rows = inputs.list;
+  if (bias) g.epilogue.bias = readActive<T>(args, *bias, outputs);
   if (residual) g.epilogue.residual = residual->as<T>();
   g.epilogue.activation = static_cast<ActivationKind>(static_cast<int>(p.activation));
   g.run(take<T>(args, g.scratchSize()));
@@ -105,26 +102,13 @@ void linearGradInput(const Args& args) {
   Gemm<T> g{gv.shape[0], dx.shape[1], gv.shape[1], gv.as<T>(), gv.stride[0], gv.stride[1],
             w.as<T>(),   w.stride[0], w.stride[1], dx.as<T>(), dx.shape[1]};
   Inputs more{args, p.score != 0 ? 4 : 2};
-  const View *rows = more.take(p.rows != 0), *cols = more.take(p.cols != 0);
-  if (rows) g.listed.b_rows = readList("linearGradInput", "rows", args, *rows, w.shape[0]);
-  if (cols) g.listed.b_cols = readList("linearGradInput", "cols", args, *cols, w.shape[1]);
+  const Active outputs = readList("linearGradInput", "outputs", args, more.take(p.outputs != 0), w.shape[0]);
+  const Active inputs = readList("linearGradInput", "inputs", args, more.take(p.inputs != 0), w.shape[1]);
+  g.b += outputs.first * g.b_row + inputs.first * g.b_col;
+  g.listed.b_rows = outputs.list;
+  g.listed.b_cols = inputs.list;
   g.run(take<T>(args, g.scratchSize()));
   if (p.score != 0) accumulateGate<T>("linearGradInput", args, args.out[1], args.in[2], dx, args.in[3], p.scale);
-}
-
-// Zeros what a product with lists leaves out of C [rows, cols].
-template <class T>
-void clearOthers(const Gemm<T>& g, int64_t rows, int64_t cols) {
-  const int32_t* list = g.listed.c_rows;
-  parallelRange(rows, cols, [&](int64_t from, int64_t to) {
-    int64_t next = 0;
-    while (list && next < g.M && list[next] < from) ++next;
-    for (int64_t r = from; r < to; ++r) {
-      const bool active = !list || (next < g.M && list[next] == r);
-      if (list && active) ++next;
-      if (!active || g.listed.c_cols) memset(g.c + r * cols, 0, static_cast<size_t>(cols) * sizeof(T));
-    }
-  });
 }
 
 // dw [N, K] = g^T x (+ db [N] = column sums of g), g [M, n], x [M, k]
@@ -135,23 +119,26 @@ void linearGradWeight(const Args& args) {
   Gemm<T> g{gv.shape[1], x.shape[1],  gv.shape[0], gv.as<T>(), gv.stride[1], gv.stride[0],
             x.as<T>(),   x.stride[0], x.stride[1], dw.as<T>(), dw.shape[1]};
   Inputs more{args, 2};
-  const View *rows = more.take(p.rows != 0), *cols = more.take(p.cols != 0);
-  if (rows) g.listed.c_rows = readList("linearGradWeight", "rows", args, *rows, dw.shape[0]);
-  if (cols) g.listed.c_cols = readList("linearGradWeight", "cols", args, *cols, dw.shape[1]);
-  if (rows || cols) clearOthers(g, dw.shape[0], dw.shape[1]);
-  g.run(take<T>(args, g.scratchSize()));
+  const Active outputs = readList("linearGradWeight", "outputs", args, more.take(p.outputs != 0), dw.shape[0]);
+  const Active inputs = readList("linearGradWeight", "inputs", args, more.take(p.inputs != 0), dw.shape[1]);
+  if (g.K == 0) {
+    memset(g.c, 0, static_cast<size_t>(dw.size()) * sizeof(T));
+  } else {
+    if (!outputs.all() || !inputs.all()) clearInactive(g.c, outputs, inputs);
+    g.c += outputs.first * g.ldc + inputs.first;
+    g.listed.c_rows = outputs.list;
+    g.listed.c_cols = inputs.list;
+    const Spread<T> spread(args, inputs);
+    g.spread = &spread;
+    g.run(take<T>(args, g.scratchSize()));
+  }
   if (p.bias == 0) return;
   using V = Vec<T>;
-  const Rows<T> db = writeRows<T>(args, args.out[1]), all = readRows<T>(args, gv);
-  T* unused = take<T>(args, all.cols);
-  T* sums = rows ? take<T>(args, all.cols) : db.data;
+  const Rows<T> all = readRows<T>(args, gv);
+  T *sums = take<T>(args, all.cols), *unused = take<T>(args, all.cols);
   sumColumns<T>(args, all.rows, all.cols, sums, unused,
                 [&](int64_t m, int64_t n, int lanes, V& sum, V&) { sum = sum + load(all.row(m) + n, lanes); });
-  if (rows) {
-    for (int64_t n = 0; n < dw.shape[0]; ++n) db.data[n] = T(0);
-    for (int64_t n = 0; n < all.cols; ++n) db.data[g.listed.c_rows[n]] = sums[n];
-  }
-  db.flush();
+  writeActive(args, args.out[1], outputs, sums);
 }
 
 }  // namespace

@@ -10,6 +10,8 @@
 #define GYRUS_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#define GYRUS_LAMBDA_INLINE __attribute__((always_inline))
+
 namespace gyrus::cpu::GYRUS_ISA {
 
 // What happens to C on its way to memory, after the last block of K: act(C + bias) + residual. bias: one number per
@@ -36,28 +38,30 @@ struct TileArgs {
   int64_t ldc;
   int tiles;  // one below the other, this far apart in A and in C
   int64_t a_next, c_next;
-  int last;       // lanes of the last vector that exist in C, 1..N
-  bool add;       // not the first block of K: C holds a partial sum
-  const T* bias;  // of this tile's first column; null but in the last block of K
-  bool relu;      // in the last block of K only
+  const int32_t* rows;  // of C, listed, from its first on; null: one after the other
+  int last;             // lanes of the last vector that exist in C, 1..N
+  bool add;             // not the first block of K: C holds a partial sum
+  const T* bias;        // of this tile's first column; null but in the last block of K
+  bool relu;            // in the last block of K only
 };
 
 template <class T>
 using MicroKernel = void (*)(const TileArgs<T>&);
 
 // The way of a tile from its registers to C. Each choice is made once for the tile, not for every vector.
-template <bool Partial, class T, int MR, int NV>
-GYRUS_INLINE void storeTile(Vec<T> (&acc)[MR][NV], const TileArgs<T>& t, T* c) {
+template <bool Partial, bool Listed, class T, int MR, int NV>
+GYRUS_INLINE void storeTile(Vec<T> (&acc)[MR][NV], const TileArgs<T>& t, T* c, const int32_t* rows) {
   using V = Vec<T>;
   const int last = t.last;
   const auto read = [last](const T* p, int j) {
     return Partial && j == NV - 1 ? V::loadN(p + j * V::N, last) : V::load(p + j * V::N);
   };
   const int64_t ldc = t.ldc;
+  const auto row = [c, ldc, rows](int i) GYRUS_LAMBDA_INLINE { return c + (Listed ? rows[i] : i) * ldc; };
   if (t.add) {
     GYRUS_UNROLL
     for (int i = 0; i < MR; ++i) GYRUS_UNROLL
-    for (int j = 0; j < NV; ++j) acc[i][j] = read(c + i * ldc, j) + acc[i][j];
+    for (int j = 0; j < NV; ++j) acc[i][j] = read(row(i), j) + acc[i][j];
   }
   if (t.bias) {
     V bias[NV];
@@ -75,7 +79,7 @@ GYRUS_INLINE void storeTile(Vec<T> (&acc)[MR][NV], const TileArgs<T>& t, T* c) {
   GYRUS_UNROLL
   for (int i = 0; i < MR; ++i) GYRUS_UNROLL
   for (int j = 0; j < NV; ++j) {
-    T* p = c + i * ldc + j * V::N;
+    T* p = row(i) + j * V::N;
     if (Partial && j == NV - 1)
       acc[i][j].storeN(p, last);
     else
@@ -94,6 +98,7 @@ void microKernel(const TileArgs<T>& t) {
   const int64_t row = t.a_row, col = t.a_col, step = t.b_step;
   const T* tile = t.a;
   T* c = t.c;
+  const int32_t* rows = t.rows;
   for (int i = t.tiles;;) {
     V acc[MR][NV];
     GYRUS_UNROLL
@@ -126,11 +131,13 @@ void microKernel(const TileArgs<T>& t) {
       b += step;
     }
 
-    if (t.last == V::N)
-      storeTile<false>(acc, t, c);
+    const bool partial = t.last != V::N;
+    if (rows)
+      partial ? storeTile<true, true>(acc, t, c, rows) : storeTile<false, true>(acc, t, c, rows);
     else
-      storeTile<true>(acc, t, c);
+      partial ? storeTile<true, false>(acc, t, c, rows) : storeTile<false, false>(acc, t, c, rows);
     if (--i == 0) return;
+    if (rows) rows += MR;
     tile += t.a_next;
     c += t.c_next;
   }

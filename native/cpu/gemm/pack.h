@@ -74,6 +74,53 @@ void packPanel(const T* in, int64_t row, int64_t col, int n, int64_t depth, T* o
     for (int i = 0; i < n; ++i) out[k * width + i] = in[i * row + k * col];
 }
 
+// packPanel for lines that lists name: out[k * width + i] = in[rows[i] * row + cols[k] * col]; a null list is 0, 1, 2,
+// ... Here width is a whole number of vectors.
+template <class T>
+void gatherPanel(const T* in, int64_t row, int64_t col, const int32_t* rows, const int32_t* cols, int n, int64_t depth,
+                 T* out, int width) {
+  using V = Vec<T>;
+  const auto rowOf = [&](int i) { return (rows ? rows[i] : i) * row; };
+  const auto colOf = [&](int64_t k) { return (cols ? cols[k] : k) * col; };
+  if (row == 1 && !rows) {
+    const int whole = n / V::N * V::N;
+    for (int64_t k = 0; k < depth; ++k) {
+      const T* from = in + colOf(k);
+      T* to = out + k * width;
+      for (int i = 0; i < whole; i += V::N) V::load(from + i).store(to + i);
+      if (whole < n) V::loadN(from + whole, n - whole).storeN(to + whole, n - whole);
+    }
+    return;
+  }
+  if (col == 1) {  // along the lines, so that each is read in order
+    int64_t k = 0;
+#if GYRUS_VEC_AVX2 || GYRUS_VEC_AVX512
+    // Eight lines at a time, the last of them in place of those that are missing.
+    if constexpr (sizeof(T) == 4)
+      if (!cols) {
+        for (int i = 0; i < n; i += 8) {
+          const T* line[8];
+          for (int j = 0; j < 8; ++j) line[j] = in + rowOf(static_cast<int>(least(i + j, n - 1)));
+          for (k = 0; k + 8 <= depth; k += 8) {
+            const T* const at[8] = {line[0] + k, line[1] + k, line[2] + k, line[3] + k,
+                                    line[4] + k, line[5] + k, line[6] + k, line[7] + k};
+            Block<T, 8>::transpose(at, out + k * width + i, width);
+          }
+        }
+      }
+#endif
+    for (int i = 0; i < n; ++i) {
+      const T* from = in + rowOf(i);
+      for (int64_t j = k; j < depth; ++j) out[j * width + i] = from[colOf(j)];
+    }
+    return;
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    const T* from = in + colOf(k);
+    for (int i = 0; i < n; ++i) out[k * width + i] = from[rowOf(i)];
+  }
+}
+
 // Zeros the lanes n..width of every line of a panel.
 template <class T>
 void padPanel(T* out, int n, int width, int64_t depth) {

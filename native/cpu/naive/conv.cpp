@@ -5,8 +5,8 @@
 
 #include "cpu/families.h"
 #include "cpu/naive/gate.h"
+#include "cpu/naive/lists.h"
 #include "cpu/naive/rows.h"
-#include "kernels/indices.h"
 
 namespace gyrus::cpu::naive {
 namespace {
@@ -17,23 +17,10 @@ T& at(const View& v, std::int64_t a, std::int64_t b, std::int64_t c, std::int64_
   return v.as<T>()[a * v.stride[0] + b * v.stride[1] + c * v.stride[2] + d * v.stride[3]];
 }
 
-// Which entries of an axis of w the channels are: those of a list, or all in order.
-struct Channels {
-  std::vector<std::int64_t> list;
-  Channels(const char* op, const View* index, std::int64_t n, std::int64_t extent) {
-    for (std::int64_t i = 0; i < n; ++i) {
-      const std::int64_t j = index ? Line<std::int32_t>(*index)[i] : i;
-      if (j < 0 || j >= extent) throwIndexOutOfRange(op, j, extent);
-      list.push_back(j);
-    }
-  }
-  std::int64_t operator[](std::int64_t i) const { return list[static_cast<std::size_t>(i)]; }
-};
-
 // Calls f(n, oh, ow, f, h, w, c, wf, kh, kw, wc) for every product of the convolution, the output outermost.
 template <class F>
-void eachProduct(const Conv2dShapeParams& p, const View& x, const View& y, const View& w, const Channels& rows,
-                 const Channels& channels, F&& f) {
+void eachProduct(const Conv2dShapeParams& p, const View& x, const View& y, const View& w, const List& outputs,
+                 const List& inputs, F&& f) {
   const auto groups = static_cast<std::int64_t>(p.groups);
   const std::int64_t H = x.shape[1], W = x.shape[2], C = x.shape[3] / groups, F_ = y.shape[3] / groups;
   for (std::int64_t n = 0; n < y.shape[0]; ++n)
@@ -46,7 +33,7 @@ void eachProduct(const Conv2dShapeParams& p, const View& x, const View& y, const
               const auto v = static_cast<std::int64_t>(double(ow) * p.strideW - p.padLeft + double(kw) * p.dilationW);
               if (h < 0 || h >= H || v < 0 || v >= W) continue;
               const std::int64_t first = o / F_ * C;
-              for (std::int64_t c = 0; c < C; ++c) f(n, oh, ow, o, h, v, first + c, rows[o], kh, kw, channels[c]);
+              for (std::int64_t c = 0; c < C; ++c) f(n, oh, ow, o, h, v, first + c, outputs[o], kh, kw, inputs[c]);
             }
 }
 
@@ -55,13 +42,11 @@ std::int64_t flat(const View& v, std::int64_t a, std::int64_t b, std::int64_t c,
 }
 
 struct Lists {
-  Channels rows, channels;
-  int next;  // the input behind the lists
-  Lists(const char* op, const Args& args, const Conv2dShapeParams& p, const View& x, const View& y, const View& w)
-      : rows(op, p.outIndex != 0 ? &args.in[2] : nullptr, y.shape[3], w.shape[0]),
-        channels(op, p.inIndex != 0 ? &args.in[2 + int(p.outIndex)] : nullptr,
-                 x.shape[3] / static_cast<std::int64_t>(p.groups), w.shape[3]),
-        next(2 + int(p.outIndex) + int(p.inIndex)) {}
+  int next = 2;  // the input behind the lists
+  List outputs, inputs;
+  Lists(const char* op, const Args& args, const Conv2dShapeParams& p, const View& w)
+      : outputs(op, "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, w.shape[0]),
+        inputs(op, "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, w.shape[3]) {}
 };
 
 // y <- x, w, (lists), (bias), (scale, shift), (residual)
@@ -70,9 +55,9 @@ struct Conv2d {
   static void run(const Args& args) {
     const auto& p = args.as<Conv2dParams>();
     const View &y = args.out[0], &x = args.in[0], &w = args.in[1];
-    Lists lists("conv2d", args, p.shape, x, y, w);
+    const Lists lists("conv2d", args, p.shape, w);
     std::vector<double> sum(static_cast<std::size_t>(y.size()), 0.0);
-    eachProduct(p.shape, x, y, w, lists.rows, lists.channels,
+    eachProduct(p.shape, x, y, w, lists.outputs, lists.inputs,
                 [&](auto n, auto oh, auto ow, auto o, auto h, auto v, auto c, auto wf, auto kh, auto kw, auto wc) {
                   sum[static_cast<std::size_t>(flat(y, n, oh, ow, o))] +=
                       double(at<T>(x, n, h, v, c)) * at<T>(w, wf, kh, kw, wc);
@@ -85,8 +70,8 @@ struct Conv2d {
     for (std::int64_t r = 0; r < out.rows; ++r)
       for (std::int64_t o = 0; o < out.cols; ++o) {
         double v = sum[static_cast<std::size_t>(r * out.cols + o)];
-        if (bias) v += Line<T>(*bias)[lists.rows[o]];
-        if (scale) v = v * Line<T>(*scale)[lists.rows[o]] + Line<T>(*shift)[lists.rows[o]];
+        if (bias) v += Line<T>(*bias)[lists.outputs[o]];
+        if (scale) v = v * Line<T>(*scale)[lists.outputs[o]] + Line<T>(*shift)[lists.outputs[o]];
         if (p.residual != 0) v += residual(r, o);
         out(r, o) = T(p.activation != 0 && v < 0 ? 0 : v);
       }
@@ -99,9 +84,9 @@ struct Conv2dGradInput {
   static void run(const Args& args) {
     const auto& p = args.as<Conv2dGradInputParams>();
     const View &dx = args.out[0], &g = args.in[0], &w = args.in[1];
-    Lists lists("conv2dGradInput", args, p.shape, dx, g, w);
+    const Lists lists("conv2dGradInput", args, p.shape, w);
     std::vector<double> sum(static_cast<std::size_t>(dx.size()), 0.0);
-    eachProduct(p.shape, dx, g, w, lists.rows, lists.channels,
+    eachProduct(p.shape, dx, g, w, lists.outputs, lists.inputs,
                 [&](auto n, auto oh, auto ow, auto o, auto h, auto v, auto c, auto wf, auto kh, auto kw, auto wc) {
                   sum[static_cast<std::size_t>(flat(dx, n, h, v, c))] +=
                       double(at<T>(g, n, oh, ow, o)) * at<T>(w, wf, kh, kw, wc);
@@ -121,16 +106,14 @@ struct Conv2dGradWeight {
   static void run(const Args& args) {
     const auto& p = args.as<Conv2dGradWeightParams>();
     const View &dw = args.out[0], &g = args.in[0], &x = args.in[1];
-    Lists lists("conv2dGradWeight", args, p.shape, x, g, dw);
-    // Summed for the compact weight first, so that of two equal entries of a list the last one stays.
-    const Channels all("", nullptr, g.shape[3], g.shape[3]);
+    const Lists lists("conv2dGradWeight", args, p.shape, dw);
     const std::int64_t C = x.shape[3] / static_cast<std::int64_t>(p.shape.groups);
-    const Channels allIn("", nullptr, C, C);
+    const List all;
     View compact = dw;
     compact.shape[0] = g.shape[3];
     compact.shape[3] = C;
     std::vector<double> sum(static_cast<std::size_t>(compact.size()), 0.0);
-    eachProduct(p.shape, x, g, compact, all, allIn,
+    eachProduct(p.shape, x, g, compact, all, all,
                 [&](auto n, auto oh, auto ow, auto o, auto h, auto v, auto c, auto wf, auto kh, auto kw, auto wc) {
                   sum[static_cast<std::size_t>(flat(compact, wf, kh, kw, wc))] +=
                       double(at<T>(g, n, oh, ow, o)) * at<T>(x, n, h, v, c);
@@ -142,7 +125,7 @@ struct Conv2dGradWeight {
       for (std::int64_t kh = 0; kh < dw.shape[1]; ++kh)
         for (std::int64_t kw = 0; kw < dw.shape[2]; ++kw)
           for (std::int64_t c = 0; c < C; ++c)
-            at<T>(dw, lists.rows[o], kh, kw, lists.channels[c]) =
+            at<T>(dw, lists.outputs[o], kh, kw, lists.inputs[c]) =
                 T(sum[static_cast<std::size_t>(flat(compact, o, kh, kw, c))]);
     if (p.bias == 0) return;
     const Line<T> db(args.out[1]);
@@ -150,7 +133,7 @@ struct Conv2dGradWeight {
     for (std::int64_t o = 0; o < rows.cols; ++o) {
       double total = 0;
       for (std::int64_t r = 0; r < rows.rows; ++r) total += rows(r, o);
-      db[lists.rows[o]] = T(total);
+      db[lists.outputs[o]] = T(total);
     }
   }
 };

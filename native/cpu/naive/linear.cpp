@@ -4,8 +4,8 @@
 
 #include "cpu/families.h"
 #include "cpu/naive/gate.h"
+#include "cpu/naive/lists.h"
 #include "cpu/naive/rows.h"
-#include "kernels/indices.h"
 
 namespace gyrus::cpu::naive {
 namespace {
@@ -26,19 +26,6 @@ double activate(ActivationKind kind, double x) {
       return x;
   }
 }
-
-// A list of active neurons, or all of them.
-struct List {
-  const View* view = nullptr;
-
-  List(const char* op, const char* what, const View* v, std::int64_t size) : view(v) {
-    for (std::int64_t i = 0; v && i < v->shape[0]; ++i) {
-      if ((*this)[i] < 0 || (*this)[i] >= size) throwIndexOutOfRange(op, (*this)[i], size);
-      if (i > 0 && (*this)[i] <= (*this)[i - 1]) throwNotAscending(op, what, i);
-    }
-  }
-  std::int64_t operator[](std::int64_t i) const { return view ? view->as<std::int32_t>()[i * view->stride[0]] : i; }
-};
 
 // c [batch..., M, N] <- a [batch..., M, K], b [batch..., K, N]
 template <class T>
@@ -83,12 +70,12 @@ struct Linear {
     int next = 2;
     const View* bias = p.bias != 0 ? &args.in[next++] : nullptr;
     const View* residual = p.residual != 0 ? &args.in[next++] : nullptr;
-    const List rows("linear", "rows", p.rows != 0 ? &args.in[next++] : nullptr, w.rows);
-    const List cols("linear", "cols", p.cols != 0 ? &args.in[next++] : nullptr, w.cols);
+    const List outputs("linear", "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, w.rows);
+    const List inputs("linear", "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, w.cols);
     for (std::int64_t m = 0; m < y.rows; ++m)
       for (std::int64_t n = 0; n < y.cols; ++n) {
-        double sum = bias ? double(Line<T>(*bias)[rows[n]]) : 0;
-        for (std::int64_t k = 0; k < x.cols; ++k) sum += double(x(m, k)) * w(rows[n], cols[k]);
+        double sum = bias ? double(Line<T>(*bias)[outputs[n]]) : 0;
+        for (std::int64_t k = 0; k < x.cols; ++k) sum += double(x(m, k)) * w(outputs[n], inputs[k]);
         sum = activate(static_cast<ActivationKind>(static_cast<int>(p.activation)), sum);
         y(m, n) = T(residual ? sum + Rows<T>(*residual)(m, n) : sum);
       }
@@ -102,12 +89,12 @@ struct LinearGradInput {
     const auto& p = args.as<LinearGradInputParams>();
     const Rows<T> dx(args.out[0]), g(args.in[0]), w(args.in[1]);
     int next = p.score != 0 ? 4 : 2;
-    const List rows("linearGradInput", "rows", p.rows != 0 ? &args.in[next++] : nullptr, w.rows);
-    const List cols("linearGradInput", "cols", p.cols != 0 ? &args.in[next++] : nullptr, w.cols);
+    const List outputs("linearGradInput", "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, w.rows);
+    const List inputs("linearGradInput", "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, w.cols);
     for (std::int64_t m = 0; m < dx.rows; ++m)
       for (std::int64_t k = 0; k < dx.cols; ++k) {
         double sum = 0;
-        for (std::int64_t n = 0; n < g.cols; ++n) sum += double(g(m, n)) * w(rows[n], cols[k]);
+        for (std::int64_t n = 0; n < g.cols; ++n) sum += double(g(m, n)) * w(outputs[n], inputs[k]);
         dx(m, k) = T(sum);
       }
     if (p.score != 0) accumulateGate<T>("linearGradInput", args.out[1], args.in[2], args.out[0], args.in[3], p.scale);
@@ -121,15 +108,15 @@ struct LinearGradWeight {
     const auto& p = args.as<LinearGradWeightParams>();
     const Rows<T> dw(args.out[0]), g(args.in[0]), x(args.in[1]);
     int next = 2;
-    const List rows("linearGradWeight", "rows", p.rows != 0 ? &args.in[next++] : nullptr, dw.rows);
-    const List cols("linearGradWeight", "cols", p.cols != 0 ? &args.in[next++] : nullptr, dw.cols);
+    const List outputs("linearGradWeight", "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, dw.rows);
+    const List inputs("linearGradWeight", "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, dw.cols);
     for (std::int64_t n = 0; n < dw.rows; ++n)
       for (std::int64_t k = 0; k < dw.cols; ++k) dw(n, k) = T(0);
     for (std::int64_t n = 0; n < g.cols; ++n)
       for (std::int64_t k = 0; k < x.cols; ++k) {
         double sum = 0;
         for (std::int64_t m = 0; m < g.rows; ++m) sum += double(g(m, n)) * x(m, k);
-        dw(rows[n], cols[k]) = T(sum);
+        dw(outputs[n], inputs[k]) = T(sum);
       }
     if (p.bias == 0) return;
     const Line<T> db(args.out[1]);
@@ -137,7 +124,7 @@ struct LinearGradWeight {
     for (std::int64_t n = 0; n < g.cols; ++n) {
       double sum = 0;
       for (std::int64_t m = 0; m < g.rows; ++m) sum += g(m, n);
-      db[rows[n]] = T(sum);
+      db[outputs[n]] = T(sum);
     }
   }
 };
