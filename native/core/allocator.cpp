@@ -138,6 +138,10 @@ void Allocator::toSystem(Block* block) {
       munmap(slab->base, kSlab);
       if (slab == slab_) slab_ = nullptr;
       delete slab;
+    } else {  // its place isn't used again, but the memory goes back
+      const std::size_t from = roundUp(reinterpret_cast<std::uintptr_t>(block->data), kPage);
+      const std::size_t to = (reinterpret_cast<std::uintptr_t>(block->data) + block->held) / kPage * kPage;
+      madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
     }
   } else if (block->capacity < kMapped) {
     std::free(block->base);

@@ -8,7 +8,8 @@
 
 namespace gyrus {
 
-// Memory in huge pages that blocks are carved from; goes back to the system with the last of them.
+// Memory in huge pages that blocks are carved from, one behind the other. Blocks that go back to the system give up
+// their pages; the address range goes with the last of them.
 struct Slab {
   char* base = nullptr;
   std::size_t used = 0;

@@ -142,8 +142,8 @@ class State {
     }
   }
 
-  // Workers that were last seen on the runner's core have to leave it. They do so themselves when they wake there, but
-  // one that spins doesn't get to run once the runner does.
+  // Workers last seen on the runner's core have to leave it: one that spins there doesn't get to run to see to it
+  // itself, and one that sleeps would wake there and stop the runner.
   void makeWay(int core) {
     if (core < 0) return;
     for (std::size_t i = 0; i < workers_.size(); ++i) {

@@ -130,6 +130,17 @@ GYRUS_INLINE void storeBits(void* p, int64_t i, U u) {
   ::memcpy(static_cast<char*>(p) + i * static_cast<int64_t>(sizeof(U)), &u, sizeof(U));
 }
 
+// f.operator()<U>() for the unsigned type of 1, 4 or 8 bytes.
+template <class F>
+GYRUS_INLINE void bySize(size_t size, F f) {
+  if (size == 1)
+    f.template operator()<uint8_t>();
+  else if (size == 4)
+    f.template operator()<uint32_t>();
+  else
+    f.template operator()<uint64_t>();
+}
+
 // y[i * ys] = x[i * xs] for elements of 1, 4 or 8 bytes.
 template <class U>
 inline void moveAs(void* y, int64_t ys, const void* x, int64_t xs, int64_t n) {
@@ -144,12 +155,8 @@ inline void moveAs(void* y, int64_t ys, const void* x, int64_t xs, int64_t n) {
 inline void moveStrided(void* y, int64_t ys, const void* x, int64_t xs, int64_t n, size_t size) {
   if (ys == 1 && xs == 1)
     ::memcpy(y, x, static_cast<size_t>(n) * size);
-  else if (size == 1)
-    moveAs<uint8_t>(y, ys, x, xs, n);
-  else if (size == 4)
-    moveAs<uint32_t>(y, ys, x, xs, n);
   else
-    moveAs<uint64_t>(y, ys, x, xs, n);
+    bySize(size, [&]<class U>() { moveAs<U>(y, ys, x, xs, n); });
 }
 
 GYRUS_INLINE size_t sizeOfType(DType d) { return d == DType::F64 ? 8 : d == DType::F32 || d == DType::I32 ? 4 : 1; }

@@ -133,12 +133,7 @@ void transpose(const View& y, const View& x, const Nest<2>& nest, int down) {
       const int64_t j = block * kTileRows, b = minOf(kTileRows, cols - j);
       char* yp = byteAt(y, at[0] + i * ys + j);
       const char* xp = byteAt(x, at[1] + i + j * xs);
-      if (size == 1)
-        transposeTile<uint8_t>(yp, ys, xp, xs, a, b, streams);
-      else if (size == 4)
-        transposeTile<uint32_t>(yp, ys, xp, xs, a, b, streams);
-      else
-        transposeTile<uint64_t>(yp, ys, xp, xs, a, b, streams);
+      bySize(size, [&]<class U>() { transposeTile<U>(yp, ys, xp, xs, a, b, streams); });
     }
     if (streams) fence();
   });
@@ -212,12 +207,7 @@ void gather(const Args& args) {
   const Nest<3> nest(v);
   const size_t size = sizeOfType(y.dtype);
   eachRow(nest, [&](const int64_t(&at)[3], int64_t n) {
-    if (size == 1)
-      gatherRow<uint8_t>(y, x, index, at, nest, n, axis);
-    else if (size == 4)
-      gatherRow<uint32_t>(y, x, index, at, nest, n, axis);
-    else
-      gatherRow<uint64_t>(y, x, index, at, nest, n, axis);
+    bySize(size, [&]<class U>() { gatherRow<U>(y, x, index, at, nest, n, axis); });
   });
 }
 

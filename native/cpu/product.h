@@ -66,30 +66,17 @@ void productTile(const Product<T>& p) {
   }
 }
 
-// run[v - 1][m - 1]: v vectors wide, m rows high.
 template <class T>
-struct ProductTiles {
-  void (*run[SmallTile::NV][SmallTile::MR])(const Product<T>&);
-  ProductTiles() { fill<SmallTile::NV, SmallTile::MR>(); }
-
- private:
-  template <int NV, int MR>
-  void fill() {
-    run[NV - 1][MR - 1] = productTile<T, MR, NV>;
-    if constexpr (MR > 1)
-      fill<NV, MR - 1>();
-    else if constexpr (NV > 1)
-      fill<NV - 1, SmallTile::MR>();
-  }
-};
+constexpr auto productTiles = kernelGrid<void (*)(const Product<T>&), SmallTile::MR, SmallTile::NV>([]<int M, int V>() {
+  return &productTile<T, M, V>;
+});
 
 // M x N x p.k; p holds where the operands begin. A panel of B stays in the nearest cache while the rows of A go by.
 template <class T>
 inline void product(int64_t M, int64_t N, const Product<T>& p) {
-  static const ProductTiles<T> tiles;
   constexpr int VN = Vec<T>::N, MR = SmallTile::MR, NV = SmallTile::NV;
   for (int64_t n = 0; n < N; n += NV * VN) {
-    const auto& run = tiles.run[least(NV, (N - n) / VN) - 1];
+    const auto* run = productTiles<T>.of(static_cast<int>(least(NV, (N - n) / VN)));
     Product<T> tile = p;
     tile.b = p.b + n;
     for (int64_t m = 0; m < M; m += MR) {

@@ -61,25 +61,8 @@ void gradKernel(const GradTileArgs<T>& t) {
 }
 
 template <class T>
-struct GradKernels {
-  static constexpr int XR = ConvTile<T>::XR, NV = ConvTile<T>::NV;
-  GradKernel<T> kernel[NV][XR];
-  GradKernels() { fill<NV, XR>(); }
-
-  static const GradKernel<T>* of(int vectors) {
-    static const GradKernels set;
-    return set.kernel[vectors - 1];
-  }
-
- private:
-  template <int V, int M>
-  void fill() {
-    kernel[V - 1][M - 1] = gradKernel<T, M, V>;
-    if constexpr (M > 1)
-      fill<V, M - 1>();
-    else if constexpr (V > 1)
-      fill<V - 1, XR>();
-  }
-};
+constexpr auto gradKernels = kernelGrid<GradKernel<T>, ConvTile<T>::XR, ConvTile<T>::NV>([]<int M, int V>() {
+  return &gradKernel<T, M, V>;
+});
 
 }  // namespace gyrus::cpu::GYRUS_ISA

@@ -192,7 +192,7 @@ struct WeightGradient {
 
     for (int64_t p = panel; p < panel_end; ++p) {
       const int vectors = static_cast<int>(divUp(least(NR, N - p * NR), VN)), width = vectors * VN;
-      const GradKernel<T>* kernels = GradKernels<T>::of(vectors);
+      const GradKernel<T>* kernels = gradKernels<T>.of(vectors);
       GradTileArgs<T> t;
       t.line = line;
       t.x_row = v.stride * W * B * XR;
@@ -252,7 +252,7 @@ struct WeightGradient {
             x + (n * v.sources + r0 * v.stride) * h.sources * ldx + group * C + i * (rows_join ? ldx : t.x_row);
         const T* gs = g + (n * v.outputs + r0) * t.g_row + group * N + i * (rows_join ? ldg : t.g_row);
         for (int64_t p = panel; p < panel_end; ++p) {
-          const GradKernel<T>* kernels = GradKernels<T>::of(static_cast<int>(least(NR, N - p * NR) / VN));
+          const GradKernel<T>* kernels = gradKernels<T>.of(static_cast<int>(least(NR, N - p * NR) / VN));
           t.g = gs + p * NR;
           for (int64_t q = 0; q < c_groups; ++q) {
             t.x = xs + q * XR;
@@ -335,7 +335,7 @@ struct WeightGradient {
               load(from + i * ldg + j, static_cast<int>(least(VN, cols - j))).store(gp + i * t.g_step + j);
         }
         t.g_row = OW * t.g_step;
-        const GradKernel<T>* kernels = GradKernels<T>::of(vectors);
+        const GradKernel<T>* kernels = gradKernels<T>.of(vectors);
         for (int64_t q = 0; q < c_groups; ++q) {
           t.line = line + q * XR;
           ahead(t, copied ? 1 : q, from + t.rows * t.g_row, nullptr);

@@ -147,7 +147,7 @@ struct ImplicitGemm {
           for (int64_t p = panel; p < panel_end; ++p) {
             const int64_t n = group * N + p * NR;
             const int64_t cols = least(NR, N - p * NR);
-            const ConvKernel<T>* kernels = ConvKernels<T>::of(static_cast<int>(divUp(cols, VN)));
+            const ConvKernel<T>* kernels = convKernels<T>.of(static_cast<int>(divUp(cols, VN)));
             t.last = static_cast<int>((cols - 1) % VN) + 1;
             t.b = packed + p * depth * NR;
             t.y = y + first * per_image * ldy + n;

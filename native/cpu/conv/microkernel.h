@@ -58,7 +58,7 @@ GYRUS_INLINE void convTile(const ConvTileArgs<T>& t, const int64_t* source, cons
     for (int i = 0; i < MR; ++i) a[i] = t.x + (source[i] + segment.a);
     const T* b = t.b + segment.b * (NV * V::N);
     const int64_t length = segment.length;
-    const auto step = [&](int64_t k) GYRUS_LAMBDA_INLINE {
+    const auto step = [&](int64_t k) GYRUS_INLINED {
       V bv[NV];
       GYRUS_UNROLL
       for (int j = 0; j < NV; ++j) bv[j] = V::load(b + j * V::N);
@@ -109,27 +109,9 @@ void convKernel(const ConvTileArgs<T>& t) {
   }
 }
 
-// kernel[v - 1][m - 1]: v vectors wide, m pixels.
 template <class T>
-struct ConvKernels {
-  static constexpr int MR = ConvTile<T>::MR, NV = ConvTile<T>::NV;
-  ConvKernel<T> kernel[NV][MR];
-  ConvKernels() { fill<NV, MR>(); }
-
-  static const ConvKernel<T>* of(int vectors) {
-    static const ConvKernels set;
-    return set.kernel[vectors - 1];
-  }
-
- private:
-  template <int V, int M>
-  void fill() {
-    kernel[V - 1][M - 1] = convKernel<T, M, V>;
-    if constexpr (M > 1)
-      fill<V, M - 1>();
-    else if constexpr (V > 1)
-      fill<V - 1, MR>();
-  }
-};
+constexpr auto convKernels = kernelGrid<ConvKernel<T>, ConvTile<T>::MR, ConvTile<T>::NV>([]<int M, int V>() {
+  return &convKernel<T, M, V>;
+});
 
 }  // namespace gyrus::cpu::GYRUS_ISA

@@ -164,8 +164,7 @@ struct Gemm {
   static constexpr int PanelsAtOnce = 4;
 
   static const MicroKernel<T>* kernelsOf(int vectors, bool packing) {
-    static const KernelSet<T> set;
-    return (packing ? set.packing : set.kernel)[vectors - 1];
+    return packing ? microKernels<T, true>.of(vectors) : microKernels<T, false>.of(vectors);
   }
 
   // ---- the ways ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // gemm_<MR>x<NV>: C tile [MR, NV vectors] (+)= packed A panel x B panel, with bias and relu in the store.
 #pragma once
 #include "cpu/gemm/tiles.h"
+#include "cpu/kernel_grid.h"
 #include "cpu/vec.h"
 #include "kernels/ops.h"
 
@@ -9,8 +10,6 @@
 #else
 #define GYRUS_UNROLL _Pragma("GCC unroll 16")
 #endif
-
-#define GYRUS_LAMBDA_INLINE __attribute__((always_inline))
 
 namespace gyrus::cpu::GYRUS_ISA {
 
@@ -57,7 +56,7 @@ GYRUS_INLINE void storeTile(Vec<T> (&acc)[MR][NV], const TileArgs<T>& t, T* c, c
     return Partial && j == NV - 1 ? V::loadN(p + j * V::N, last) : V::load(p + j * V::N);
   };
   const int64_t ldc = t.ldc;
-  const auto row = [c, ldc, rows](int i) GYRUS_LAMBDA_INLINE { return c + (Listed ? rows[i] : i) * ldc; };
+  const auto row = [c, ldc, rows](int i) GYRUS_INLINED { return c + (Listed ? rows[i] : i) * ldc; };
   if (t.add) {
     GYRUS_UNROLL
     for (int i = 0; i < MR; ++i) GYRUS_UNROLL
@@ -143,30 +142,9 @@ void microKernel(const TileArgs<T>& t) {
   }
 }
 
-// Fills table[m - 1] with the kernel of m rows, m = 1..MR.
-template <class T, int MR, int NV, bool Packing>
-struct KernelsOf {
-  static void fill(MicroKernel<T>* table) {
-    table[MR - 1] = microKernel<T, MR, NV, Packing>;
-    if constexpr (MR > 1) KernelsOf<T, MR - 1, NV, Packing>::fill(table);
-  }
-};
-
-// kernel[v - 1][m - 1]: v vectors wide, m rows high; packing: the same.
-template <class T>
-struct KernelSet {
-  MicroKernel<T> kernel[Tile<T>::NV][Tile<T>::MR];
-  MicroKernel<T> packing[Tile<T>::NV][Tile<T>::MR];
-
-  KernelSet() { fill<Tile<T>::NV>(); }
-
- private:
-  template <int NV>
-  void fill() {
-    KernelsOf<T, Tile<T>::MR, NV, false>::fill(kernel[NV - 1]);
-    KernelsOf<T, Tile<T>::MR, NV, true>::fill(packing[NV - 1]);
-    if constexpr (NV > 1) fill<NV - 1>();
-  }
-};
+template <class T, bool Packing>
+constexpr auto microKernels = kernelGrid<MicroKernel<T>, Tile<T>::MR, Tile<T>::NV>([]<int M, int V>() {
+  return &microKernel<T, M, V, Packing>;
+});
 
 }  // namespace gyrus::cpu::GYRUS_ISA
