@@ -95,9 +95,9 @@ struct Gemm {
   bool turns() const {
     if (VN == 1 || listed.any()) return false;
     const bool narrow = N < NR && a_row == 1 && M >= 4 * N;
-    // A^T B: short lines are slower to pack than wide ones, so the shorter operand gets them. A B^T: the shorter one is
-    // packed. Both where it outweighs a C that has to be transposed.
-    const bool tall = a_row == 1 && a_col != 1 && b_col == 1 && M > N && (M - N) * K > 2 * M * N;
+    // A^T B: short lines are slower to pack than wide ones, so the shorter operand gets them, as long as few groups of
+    // its rows pack the other. A B^T: the shorter one is packed. Both where it outweighs a C that has to be transposed.
+    const bool tall = a_row == 1 && a_col != 1 && b_col == 1 && M > N && N < 8 * NR && (M - N) * K > 2 * M * N;
     const bool flat = b_row == 1 && b_col != 1 && M > Shape::FewLines && N >= 2 * M && (N - M) * K > M * N &&
                       M * K <= Shape::SharedNumbers;
     return narrow || tall || flat;
