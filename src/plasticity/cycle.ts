@@ -12,7 +12,7 @@ import { GateCollector, type GateStats } from './collector.js';
 import type { PlasticityContext } from './context.js';
 import type { PlasticityEvent } from './events.js';
 import { foldMeans } from './fold.js';
-import { type CycleOptions, type CycleSettings, growthEpochs, parseCycleOptions } from './options.js';
+import { type CycleOptions, type CycleSettings, growthEpochs, parseCycleOptions, unitsPerCycle } from './options.js';
 import { classTaylor, classWeights, lowest, needsGrads, needsStats, scoreUnits } from './scores.js';
 
 /** What a checkpoint keeps: `meta` is plain JSON, `tensors` are the collectors' sums by '<width>/<name>'. */
@@ -50,6 +50,7 @@ export class PlasticityCycle {
   readonly #source: CycleSource;
   #generator: Generator;
   #plastic: Plastic[] = [];
+  /** Epoch at which the grown phase that is under way began. */
   #grownAt: number | null = null;
   #growths = new Set<number>();
   #pending: CycleState | undefined;
@@ -62,7 +63,10 @@ export class PlasticityCycle {
     this.#generator = new Generator(this.settings.seed);
   }
 
-  /** Whether the widths are grown right now. */
+  /**
+   * Whether a grown phase is under way. The controls have the phases of the cycle, so that whatever else changes in them (loss,
+   * sampler) is the same; the widths stay at their base size in mode 'replace', and grown after the first phase in mode 'grow'.
+   */
   get grown(): boolean {
     return this.#grownAt !== null;
   }
@@ -109,7 +113,8 @@ export class PlasticityCycle {
   async onEpochStart(context: PlasticityContext): Promise<void> {
     const { settings } = this;
     if (this.#growths.has(context.epoch) && this.#grownAt === null) {
-      this.#grow(context);
+      this.#grownAt = context.epoch;
+      if (settings.mode === 'grow-prune' || (settings.mode === 'grow' && !this.#hasGrown)) this.#grow(context);
       await settings.adjust?.('grown', context);
     }
     if (this.#grownAt === null || !this.#collects || settings.probe !== 'running') return;
@@ -125,7 +130,8 @@ export class PlasticityCycle {
   async onEpochEnd(context: PlasticityContext): Promise<void> {
     const { settings } = this;
     if (this.#grownAt === null || context.epoch + 1 < this.#grownAt + settings.grownEpochs) return;
-    await this.#shrink(context);
+    if (settings.mode !== 'grow') await this.#shrink(context);
+    this.#grownAt = null;
     await settings.adjust?.('base', context);
   }
 
@@ -192,8 +198,13 @@ export class PlasticityCycle {
 
   /** Whether activations and gradients have to be looked at. */
   get #collects(): boolean {
-    const { score, foldMean, retain, init } = this.settings;
+    const { mode, score, foldMean, retain, init } = this.settings;
+    if (mode === 'grow') return false;
     return needsStats(score) || foldMean || retain !== null || init === 'split';
+  }
+
+  get #hasGrown(): boolean {
+    return this.#plastic.some(({ width, base }) => width.size > base);
   }
 
   /** Training samples per class, if known. */
@@ -258,18 +269,26 @@ export class PlasticityCycle {
   }
 
   #grow(context: PlasticityContext): void {
-    const { rate, init, spread, noise } = this.settings;
-    for (const { width, base, tailScores } of this.#plastic) {
-      const known = width.units.every(({ id }) => tailScores.has(id));
-      const scores = init === 'split' && known ? width.units.map(({ id }) => tailScores.get(id) as number) : undefined;
-      const options = { init, spread, noise, scores, generator: this.#generator };
-      const unitIds = width.grow(Math.ceil(rate * base - 1e-9), options);
-      this.#note(context, { kind: 'grow', layer: width.name, unitIds, width: width.size });
-    }
-    this.#grownAt = context.epoch;
+    for (const plastic of this.#plastic) this.#add(context, plastic, unitsPerCycle(this.settings, plastic.base));
   }
 
-  /** Scores all widths first (gradients are gone once one has changed), then removes. */
+  /** n newborn for one width. */
+  #add(context: PlasticityContext, { width, tailScores }: Plastic, n: number, atEnd = false): void {
+    const { init, spread, noise } = this.settings;
+    const known = width.units.every(({ id }) => tailScores.has(id));
+    const scores = init === 'split' && known ? width.units.map(({ id }) => tailScores.get(id) as number) : undefined;
+    const unitIds = width.grow(n, { init, spread, noise, scores, generator: this.#generator });
+    this.#note(context, { kind: 'grow', layer: width.name, unitIds, width: width.size }, atEnd);
+  }
+
+  /** How many units go at a shrink. Replacing leaves one at least. */
+  #surplus({ width, base }: Plastic): number {
+    return this.settings.mode === 'replace'
+      ? Math.min(unitsPerCycle(this.settings, base), base - 1)
+      : width.size - base;
+  }
+
+  /** Scores all widths first (gradients are gone once one has changed), then removes; mode 'replace' puts newborn in their place. */
   async #shrink(context: PlasticityContext): Promise<void> {
     const { settings } = this;
     const counts = this.#counts(context);
@@ -277,7 +296,7 @@ export class PlasticityCycle {
     if (probed && (this.#collects || needsGrads(settings.score))) await this.#probe(context);
     const plans: { plastic: Plastic; slots: number[]; scores: Float64Array; stats: GateStats | undefined }[] = [];
     for (const plastic of this.#plastic) {
-      const { width, base, collector } = plastic;
+      const { width, collector } = plastic;
       const stats = collector ? await collector.read() : undefined;
       const weights = counts ? classWeights(settings.classWeighting, counts, settings.effectiveBeta) : undefined;
       const scores = await scoreUnits(width, settings.score, {
@@ -285,7 +304,7 @@ export class PlasticityCycle {
         classWeights: weights,
         generator: this.#generator,
       });
-      const slots = this.#victims(plastic, width.size - base, scores, stats, context);
+      const slots = this.#victims(plastic, this.#surplus(plastic), scores, stats, context);
       if (stats && counts) {
         const tail = classTaylor(stats.perClass, classWeights('inverse', counts));
         plastic.tailScores = new Map(width.units.map(({ id }, slot) => [id, tail[slot]]));
@@ -296,12 +315,13 @@ export class PlasticityCycle {
     if (probed) context.model.zeroGrad();
     for (const { plastic, slots, scores, stats } of plans) {
       const { width } = plastic;
+      if (slots.length === 0) continue;
       const before = width.units.map(({ id }, slot) => ({ id, score: scores[slot] }));
       if (settings.foldMean && stats && stats.samples > 0) foldMeans(width, slots, stats.mean);
       const unitIds = width.prune(slots);
       this.#note(context, { kind: 'prune', layer: width.name, unitIds, width: width.size, scores: before }, true);
+      if (settings.mode === 'replace') this.#add(context, plastic, slots.length, true);
     }
-    this.#grownAt = null;
   }
 
   /**

@@ -12,7 +12,16 @@ import { classWeightings, scoreNames } from './scores.js';
 const fraction = z.number().min(0).max(1);
 const count = z.number().int().min(1);
 
+export const CYCLE_MODES = ['grow-prune', 'grow', 'replace'] as const;
+
 export const cycleSchema = z.strictObject({
+  mode: z
+    .enum(CYCLE_MODES)
+    .default('grow-prune')
+    .describe(
+      'grow-prune, or a control: grow (grown at the first growth and never shrunk), replace (never grown: when the cycle would ' +
+        'shrink, as many units as it would remove make way for newborn ones)',
+    ),
   widths: z
     .union([z.literal('all'), z.array(z.union([z.string(), z.instanceof(Width)])).min(1)])
     .default('all')
@@ -102,7 +111,12 @@ export function parseCycleOptions(options: CycleOptions): CycleSettings {
   return settings;
 }
 
-/** Epochs at whose start growth happens; the shrink comes at the end of the grownEpochs-th epoch from there. */
+/** Units that a cycle adds to a width of that base size, before it is known how they are shared out. */
+export function unitsPerCycle({ rate }: Pick<CycleSettings, 'rate'>, base: number): number {
+  return Math.ceil(rate * base - 1e-9);
+}
+
+/** Epochs at whose start growth happens (in the controls: would happen); the shrink comes at the end of the grownEpochs-th epoch from there. */
 export function growthEpochs(settings: CycleSettings, epochs: number): number[] {
   const first = Math.round(settings.warmup * epochs);
   const last = Math.floor(settings.lastShrink * epochs + 1e-9);

@@ -88,6 +88,75 @@ test.each(choices)('the final size is the first, the last shrink in time: %s', a
   expect(values(run.net.forward(ones([2, 8]))).every(Number.isFinite)).toBe(true);
 });
 
+describe('controls', () => {
+  test('grow: grown once, never shrunk; the phases of the cycle go on', async () => {
+    const heard: string[] = [];
+    const run = training({
+      ...usual,
+      mode: 'grow',
+      adjust: (phase, { epoch }) => void heard.push(`${phase} ${epoch}`),
+    });
+    await run.run(0, 10);
+    const [small, large] = [
+      [6, 5],
+      [9, 8],
+    ];
+    expect(run.sizes).toEqual([small, ...new Array<number[]>(9).fill(large)]);
+    expect(run.cycle.log.map(({ kind, layer, epoch, width }) => [kind, layer, epoch, width])).toEqual([
+      ['grow', 'a', 1, 9],
+      ['grow', 'b', 1, 8],
+    ]);
+    expect(heard).toEqual(['grown 1', 'base 2', 'grown 4', 'base 5']);
+    // Nothing is scored: recorded once per state of the widths.
+    expect(run.recordings()).toBe(2);
+  });
+
+  test.each(['zero-out', 'paired', 'split'] as const)(
+    'replace: never grown, as many units replaced: %s',
+    async (init) => {
+      const run = training({ ...usual, mode: 'replace', init });
+      await run.run(0, 10);
+      expect(run.sizes).toEqual(new Array<number[]>(10).fill([6, 5]));
+      const events = run.cycle.log.map(({ kind, layer, epoch, width, unitIds }) => [
+        kind,
+        layer,
+        epoch,
+        width,
+        unitIds.length,
+      ]);
+      const once = (epoch: number) => [
+        ['prune', 'a', epoch, 3, 3],
+        ['grow', 'a', epoch, 6, 3],
+        ['prune', 'b', epoch, 2, 3],
+        ['grow', 'b', epoch, 5, 3],
+      ];
+      expect(events).toEqual([...once(3), ...once(6)]);
+      const first = run.cycle.log[0];
+      const sorted = [...first.scores!].sort((p, q) => p.score - q.score || p.id - q.id);
+      expect(new Set(first.unitIds)).toEqual(new Set(sorted.slice(0, 3).map(({ id }) => id)));
+      // Fresh slots: born at the second replacement, after 36 steps of 60.
+      const { log } = run.cycle;
+      expect(run.widths[0].units.slice(3).map(({ id, birth }) => [id, birth])).toEqual(
+        log[5].unitIds.map((id) => [id, 36]),
+      );
+      const steps = values(run.optimizer.stateDict().get('rowSteps.0')!);
+      expect(steps.slice(3)).toEqual([24, 24, 24]);
+      expect(steps[0]).toBe(60);
+    },
+  );
+
+  test('replace leaves one unit at least, whatever the rate', async () => {
+    const run = training({ ...usual, mode: 'replace', rate: 2, score: 'random' });
+    await run.run(0, 4);
+    expect(run.cycle.log.map(({ kind, width, unitIds }) => [kind, width, unitIds.length])).toEqual([
+      ['prune', 1, 5],
+      ['grow', 6, 5],
+      ['prune', 1, 4],
+      ['grow', 5, 4],
+    ]);
+  });
+});
+
 test('maturity: the newborn stay as long as enough older ones are left', async () => {
   const run = training({ ...usual, maturity: 13 });
   await run.run(0, 3);
@@ -150,8 +219,9 @@ test('one and two threads give the same bits', async () => {
 });
 
 test.each([1, 2, 3, 5])('a checkpoint after epoch %i resumes bit for bit', async (at) => {
-  for (const init of ['zero-out', 'split'] as const) {
-    const options = { ...usual, init, scoreEpochs: null, score: 'random' as const, retain: 0.3 };
+  const kinds: CycleOptions[] = [{}, { init: 'split' }, { mode: 'grow' }, { mode: 'replace' }];
+  for (const kind of kinds) {
+    const options = { ...usual, scoreEpochs: null, score: 'random' as const, retain: 0.3, ...kind };
     const whole = training(options);
     await whole.run(0, 10);
     const one = training(options);
@@ -171,7 +241,7 @@ test.each([1, 2, 3, 5])('a checkpoint after epoch %i resumes bit for bit', async
     await two.run(at, 10);
     expect(bits(two.net, two.optimizer)).toEqual(bits(whole.net, whole.optimizer));
     expect(two.cycle.log).toEqual(whole.cycle.log);
-    expect(two.widths.map(({ size }) => size)).toEqual([6, 5]);
+    expect(two.widths.map(({ size }) => size)).toEqual(kind.mode === 'grow' ? [9, 8] : [6, 5]);
   }
 });
 
