@@ -12,8 +12,8 @@ function unitRows(x: Tensor): Tensor {
 
 /**
  * y = (x / |x|) (W / |W|)^T: x [N, in] -> y [N, out] in -1..1. No bias.
- * The length of x is over all neurons, so growing the input width changes the function even where the newborn's outgoing weights
- * are 0. Source: Cao et al. 2019 (LDAM), "normalised" classifier.
+ * The length of x is over all neurons. Where the newborn's outgoing weights are 0, growing the input width therefore scales all logits of
+ * a sample by one factor, |x| before over |x| after: the predicted class stays, its confidence drops a little. Source: Cao et al. 2019 (LDAM), "normalised" classifier.
  */
 export class CosineLinear extends Module {
   readonly inner: Linear;
@@ -21,7 +21,7 @@ export class CosineLinear extends Module {
   constructor(input: Axis, output: Axis, options: Omit<LinearOptions, 'bias' | 'activation'> = {}) {
     super();
     this.inner = new Linear(input, output, { ...options, bias: false });
-    if (input instanceof Width) input.mixers.push(this);
+    if (input instanceof Width) input.scalers.push(this);
   }
 
   protected override unbind(): void {

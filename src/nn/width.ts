@@ -81,8 +81,10 @@ export class Width implements Versioned {
   readonly name: string;
   readonly producers: Producer[] = [];
   readonly consumers: Consumer[] = [];
-  /** Modules that mix neurons with each other (layer norm): growing then changes the function. */
+  /** Modules that mix neurons with each other (layer norm): growing then changes the function, so the cycle leaves the width alone. */
   readonly mixers: object[] = [];
+  /** Cosine classifiers that read these neurons: growing then scales all logits of a sample by one factor and keeps their order. */
+  readonly scalers: object[] = [];
   /** Batch norms over these neurons: their running means. */
   readonly means: CarriedArray[] = [];
   /** True when a UnitGate module reports these neurons to `gate`; otherwise the consumer does. */
@@ -195,7 +197,7 @@ export class Width implements Versioned {
 
   /** For layers that are disposed of: this width no longer belongs to them. */
   forget(member: object): void {
-    for (const list of [this.producers, this.consumers, this.mixers, this.means] as object[][]) {
+    for (const list of [this.producers, this.consumers, this.mixers, this.scalers, this.means] as object[][]) {
       for (let at = list.indexOf(member); at >= 0; at = list.indexOf(member)) list.splice(at, 1);
     }
     this.touch();

@@ -26,7 +26,8 @@ export const cycleSchema = z.strictObject({
     .union([z.literal('all'), z.array(z.union([z.string(), z.instanceof(Width)])).min(1)])
     .default('all')
     .describe(
-      'Widths that change: all that have a producer, a consumer and no layer norm, or a list of widths or their names',
+      'Widths that change: all that have a producer, a consumer and no layer norm (a cosine classifier is none), or a list of ' +
+        'widths or their names',
     ),
   rate: z
     .number()

@@ -3,8 +3,8 @@ import { backward } from '../../src/autograd/index.js';
 import { ConfigError } from '../../src/device/index.js';
 import { CosineLinear, mlp } from '../../src/models/index.js';
 import { BatchNorm, Width } from '../../src/nn/index.js';
-import { sum } from '../../src/ops/index.js';
-import { tensor, tidy } from '../../src/tensor/index.js';
+import { Generator, normal, sum } from '../../src/ops/index.js';
+import { type Tensor, tensor, tidy } from '../../src/tensor/index.js';
 
 const x = tensor([
   [1, 2, 3],
@@ -77,4 +77,34 @@ describe('CosineLinear', () => {
     expect([...(await input.grad!.data())].every(Number.isFinite)).toBe(true);
     layer.dispose();
   });
+
+  it.each(['zero-out', 'paired', 'split'] as const)(
+    'its input grows: logits of a sample scaled by one factor: %s',
+    (init) => {
+      const generator = new Generator(3);
+      const width = new Width(5, { name: 'w' });
+      const net = mlp({ inputs: 4, hidden: [width], classes: 6, classifier: 'cosine', seed: 2 });
+      const x = normal([9, 4], { generator });
+      expect([width.mixers.length, width.scalers.length]).toEqual([0, 1]);
+      const rows = (t: Tensor): number[][] =>
+        Array.from({ length: 9 }, (_, i) => [...t.dataSync()].slice(6 * i, 6 * i + 6));
+      const before = rows(net.forward(x));
+      width.grow(4, { init, generator });
+      const after = rows(net.forward(x));
+      expect(after.flat().every((v) => Math.abs(v) <= 1 + 1e-6)).toBe(true);
+      if (init === 'zero-out') {
+        before.forEach((row, i) => {
+          const factor = Math.hypot(...after[i]) / Math.hypot(...row);
+          expect(factor).toBeLessThanOrEqual(1 + 1e-6);
+          after[i].forEach((value, c) => expect(value).toBeCloseTo(row[c] * factor, 5));
+        });
+        expect(before.some((row, i) => Math.hypot(...after[i]) < 0.99 * Math.hypot(...row))).toBe(true);
+      }
+      // What is pruned again leaves no trace where nothing was shared out.
+      width.prune([5, 6, 7, 8]);
+      if (init !== 'split') expect(rows(net.forward(x))).toEqual(before);
+      net.dispose();
+      expect(width.scalers.length).toBe(0);
+    },
+  );
 });

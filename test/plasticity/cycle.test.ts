@@ -3,6 +3,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { addon, ConfigError } from '../../src/device/index.js';
+import { mlp } from '../../src/models/index.js';
 import { LayerNorm, Linear, Sequential, Width } from '../../src/nn/index.js';
 import { type CycleOptions, growthEpochs, PlasticityCycle, scoreNames } from '../../src/plasticity/index.js';
 import { ones } from '../../src/ops/index.js';
@@ -265,6 +266,23 @@ describe('memory', () => {
     expect(device.memory().buffers).toBeLessThanOrEqual(buffers + 2);
     expect(device.memory().bytesInUse).toBeLessThanOrEqual(bytesInUse * 1.02);
   });
+});
+
+test('the width before a cosine classifier is plastic', () => {
+  const model = mlp({ inputs: 8, hidden: [4, 3], classes: 5, classifier: 'cosine' });
+  const cycle = new PlasticityCycle(usual);
+  const optimizer = training(usual).optimizer;
+  cycle.onTrainStart({
+    model,
+    optimizer,
+    epochs: 10,
+    epoch: 0,
+    step: 0,
+    stepsPerEpoch: 6,
+    classCounts: [5, 4, 3, 2, 1],
+  });
+  expect(cycle.widths.map(({ name }) => name)).toEqual(['hidden1', 'hidden2']);
+  cycle.dispose();
 });
 
 describe('refusals', () => {
