@@ -29,6 +29,7 @@ Examples:
   gyrus train --hidden 64,32 --epochs 20
   gyrus train --config run.yaml --lr 0.02 --out runs/slow
   gyrus train --plastic --hidden 12,12 --set plasticity.init=paired
+  gyrus train --model resnet --set model.depth=8 --plastic --epochs 20
   gyrus train --resume runs/train/checkpoint.gyrus
   gyrus train --epochs 5 --json - | jq .runs[0].final.top1
 `;

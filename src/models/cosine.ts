@@ -1,6 +1,8 @@
 /**
- * CosineLinear: a classifier whose logits are cosines between features and class weights, as LDAM wants them.
+ * CosineLinear: a classifier whose logits are cosines between features and class weights, as LDAM wants them; and the last layer of
+ * all models.
  */
+import { ConfigError, shown } from '../device/index.js';
 import { type Axis, Linear, type LinearOptions, Module, Width } from '../nn/index.js';
 import { add, gate, matmul, mul, rsqrt, square, sum, transpose } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
@@ -35,4 +37,21 @@ export class CosineLinear extends Module {
     const gated = scores ? gate(x, scores) : x;
     return matmul(unitRows(gated), transpose(unitRows(weight.value)));
   }
+}
+
+/** Last layer of a model: logits, or cosines in -1..1. */
+export type ClassifierName = 'linear' | 'cosine';
+
+/** The last layer of that name: [N, in] -> [N, classes]. Throws ConfigError for another name. */
+export function classifierOf(
+  name: ClassifierName,
+  input: Axis,
+  classes: number,
+  options: Pick<LinearOptions, 'init' | 'generator'>,
+): Linear | CosineLinear {
+  // It may come from JavaScript.
+  if (!['linear', 'cosine'].includes(name)) {
+    throw new ConfigError(`model: expected classifier to be linear or cosine, got ${shown(name)}`);
+  }
+  return name === 'cosine' ? new CosineLinear(input, classes, options) : new Linear(input, classes, options);
 }

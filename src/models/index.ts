@@ -4,3 +4,4 @@ export { mixer, Mixer, type MixerOptions } from './mixer.js';
 export { vit, VisionTransformer, type VitOptions } from './vit.js';
 export * from './resnet.js';
 export * from './vgg.js';
+export * from './wideresnet.js';

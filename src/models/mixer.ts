@@ -3,10 +3,11 @@
  * Source: Tolstikhin et al. 2021, arXiv 2105.01601.
  */
 import { ConfigError } from '../device/index.js';
-import { LayerNorm, Linear, Module, PatchEmbedding, Sequential, type Width } from '../nn/index.js';
+import { LayerNorm, type Linear, Module, PatchEmbedding, Sequential, type Width } from '../nn/index.js';
 import { Generator, mean, swapAxes } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { asPictures, expectSizes, FeedForward, perBlock, Residual, widthOf } from './blocks.js';
+import { asPictures, dropRate, expectImage, expectSizes, FeedForward, perBlock, Residual, widthOf } from './blocks.js';
+import { classifierOf, type ClassifierName, type CosineLinear } from './cosine.js';
 
 export interface MixerOptions {
   /** Height, width, channels. Default [32, 32, 3]. */
@@ -24,6 +25,10 @@ export interface MixerOptions {
   channels?: number | readonly (Width | number)[];
   /** Probability that a sample skips a branch of the last block; it grows linearly with depth. Default 0. */
   dropPath?: number;
+  /** Last layer: logits, or cosines in -1..1. Default 'linear'. */
+  classifier?: ClassifierName;
+  /** Room for growth of the widths made here, relative to their size. Default 1. */
+  capacity?: number;
   /** Of the first weights and of dropping; a Generator is used as it is. Default 0. */
   seed?: number | Generator;
 }
@@ -47,13 +52,15 @@ export class Mixer extends Module {
   /** Per block: positions, then channels, each pre-normed and residual. */
   readonly blocks: readonly Module[];
   readonly norm: LayerNorm;
-  readonly head: Linear;
+  readonly head: Linear | CosineLinear;
 
   constructor(options: MixerOptions) {
     super();
-    const { image = [32, 32, 3], classes, patch = 4, dim = 128, depth = 4, dropPath = 0, seed = 0 } = options;
+    const { image = [32, 32, 3], classes, patch = 4, dim = 128, depth = 4, dropPath = 0 } = options;
+    const { classifier = 'linear', capacity, seed = 0 } = options;
     const [h, w, c] = image;
-    expectSizes('mixer', { classes, patch, dim, depth, 'image height': h, 'image width': w, 'image channels': c });
+    expectImage('mixer', classes, image);
+    expectSizes('mixer', { patch, dim, depth });
     if (h % patch !== 0 || w % patch !== 0) {
       throw new ConfigError(`mixer: expected an image that squares of ${patch} tile, got ${h} x ${w}`);
     }
@@ -65,16 +72,19 @@ export class Mixer extends Module {
     this.image = image;
     this.patches = new PatchEmbedding(patch, c, dim, { init, generator });
     this.blocks = tokens.map((size, i) => {
-      const p = depth > 1 ? (dropPath * i) / (depth - 1) : dropPath;
-      const along = new FeedForward(count, widthOf('mixer', size, `tokens${i + 1}`), { init, generator });
-      const inside = new FeedForward(dim, widthOf('mixer', channels[i], `channels${i + 1}`), { init, generator });
+      const p = dropRate(dropPath, i, depth);
+      const along = new FeedForward(count, widthOf('mixer', size, `tokens${i + 1}`, capacity), { init, generator });
+      const inside = new FeedForward(dim, widthOf('mixer', channels[i], `channels${i + 1}`, capacity), {
+        init,
+        generator,
+      });
       return new Sequential(
         new Residual(new Sequential(new LayerNorm(dim), new Across(along)), p, generator),
         new Residual(new Sequential(new LayerNorm(dim), inside), p, generator),
       );
     });
     this.norm = new LayerNorm(dim);
-    this.head = new Linear(dim, classes, { init, generator });
+    this.head = classifierOf(classifier, dim, classes, { init, generator });
   }
 
   override forward(x: Tensor): Tensor {

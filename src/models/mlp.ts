@@ -1,10 +1,20 @@
 /**
  * mlp: a multi-layer perceptron whose hidden layers are plastic.
  */
-import { ConfigError } from '../device/index.js';
-import { BatchNorm, Dropout, type init, LayerNorm, Linear, type Module, ReLU, Sequential, Width } from '../nn/index.js';
+import {
+  BatchNorm,
+  Dropout,
+  type init,
+  LayerNorm,
+  Linear,
+  type Module,
+  ReLU,
+  Sequential,
+  type Width,
+} from '../nn/index.js';
 import { Generator } from '../ops/index.js';
-import { CosineLinear } from './cosine.js';
+import { expectSizes, widthOf } from './blocks.js';
+import { classifierOf, type ClassifierName } from './cosine.js';
 
 export interface MlpOptions {
   /** Numbers per sample. */
@@ -17,7 +27,9 @@ export interface MlpOptions {
   /** Probability of dropout after each hidden layer. Default 0. */
   dropout?: number;
   /** Last layer: logits, or cosines in -1..1. Default 'linear'. */
-  classifier?: 'linear' | 'cosine';
+  classifier?: ClassifierName;
+  /** Room for growth of the widths made here, relative to their size. Default 1. */
+  capacity?: number;
   /** First weights; biases start at 0. Default 'kaiming-uniform'. */
   init?: init.InitName;
   /** Of the first weights and of dropout; a Generator is used as it is. Default 0. */
@@ -30,19 +42,23 @@ export interface MlpOptions {
  * @throws ConfigError for sizes below 1 or a dropout outside 0..1
  */
 export function mlp(options: MlpOptions): Sequential {
-  const { inputs, hidden, classes, norm = 'none', dropout = 0, classifier = 'linear', init, seed = 0 } = options;
-  for (const [name, value] of [
-    ['inputs', inputs],
-    ['classes', classes],
-  ] as const) {
-    if (!Number.isInteger(value) || value < 1)
-      throw new ConfigError(`mlp: expected ${name} of at least 1, got ${value}`);
-  }
+  const {
+    inputs,
+    hidden,
+    classes,
+    norm = 'none',
+    dropout = 0,
+    classifier = 'linear',
+    capacity,
+    init,
+    seed = 0,
+  } = options;
+  expectSizes('mlp', { inputs, classes });
   const generator = seed instanceof Generator ? seed : new Generator(seed);
   const layers: Module[] = [];
   let before: Width | number = inputs;
   hidden.forEach((size, i) => {
-    const width = size instanceof Width ? size : new Width(size, { name: `hidden${i + 1}` });
+    const width = widthOf('mlp', size, `hidden${i + 1}`, capacity);
     // Without a norm in between, the activation is part of the product's kernel.
     layers.push(new Linear(before, width, { generator, init, activation: norm === 'none' ? 'relu' : 'none' }));
     if (norm === 'batch') layers.push(new BatchNorm(width));
@@ -51,10 +67,6 @@ export function mlp(options: MlpOptions): Sequential {
     if (dropout > 0) layers.push(new Dropout(dropout, { generator }));
     before = width;
   });
-  layers.push(
-    classifier === 'cosine'
-      ? new CosineLinear(before, classes, { generator, init })
-      : new Linear(before, classes, { generator, init }),
-  );
+  layers.push(classifierOf(classifier, before, classes, { generator, init }));
   return new Sequential(...layers);
 }

@@ -2,16 +2,22 @@
  * Plain convolutional networks whose layers are all plastic: VGG-11 with batch norm for 32x32 images, and a small one of the same
  * make. Source of VGG: Simonyan and Zisserman 2014, arXiv 1409.1556, configuration A, with one linear layer at its end.
  */
-import { ConfigError, shown } from '../device/index.js';
-import { BatchNorm, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, type Module, Sequential, Width } from '../nn/index.js';
+import { ConfigError } from '../device/index.js';
+import { BatchNorm, Conv2d, GlobalAvgPool2d, MaxPool2d, type Module, Sequential, type Width } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
+import { expectImage, Pictures, widthOf } from './blocks.js';
+import { classifierOf, type ClassifierName } from './cosine.js';
 
 export interface ConvNetOptions {
   /** Layers in order: channels of a 3x3 convolution (a Width, or a size of which one is made: conv1, conv2, ...), or 'pool'. */
   layers: readonly (Width | number | 'pool')[];
   classes: number;
-  /** Channels of an image. Default 3. */
-  inputs?: number;
+  /** Height, width, channels of an image. Default [32, 32, 3]. */
+  image?: readonly [number, number, number];
+  /** Zeros around the image make its height and width multiples of this. Default 1: none. */
+  multiple?: number;
+  /** Last layer: logits, or cosines in -1..1. Default 'linear'. */
+  classifier?: ClassifierName;
   /** Room for growth of the widths made here, relative to their size. Default 1. */
   capacity?: number;
   /** Of the first weights; a Generator is used as it is. Default 0. */
@@ -19,49 +25,61 @@ export interface ConvNetOptions {
 }
 
 /**
- * [conv 3x3 -> batch norm -> relu, or 2x2 max pooling] per layer -> mean over the pixels -> classes. Images [N, H, W, inputs],
- * logits [N, classes]. The plastic widths are `model.widths()`.
- * @throws ConfigError for sizes below 1, or without a convolution
+ * [conv 3x3 -> batch norm -> relu, or 2x2 max pooling] per layer -> mean over the pixels -> classes. Images [N, H, W, C] (or rows
+ * [N, H * W * C]), logits [N, classes]. Pooling drops a last row or column that has no partner. The plastic widths are
+ * `model.widths()`.
+ * @throws ConfigError for sizes below 1, without a convolution, or with more pooling than the image has pixels
  */
 export function convNet(options: ConvNetOptions): Sequential {
-  const { layers, classes, inputs = 3, capacity = 1, seed = 0 } = options;
-  for (const [name, value] of Object.entries({ classes, inputs })) {
-    if (!Number.isInteger(value) || value < 1)
-      throw new ConfigError(`convNet: expected ${name} of at least 1, got ${shown(value)}`);
-  }
-  if (!(capacity >= 1 && capacity <= 64)) {
-    throw new ConfigError(`convNet: expected a capacity from 1 to 64, got ${shown(capacity)}`);
-  }
+  const { layers, classes, image = [32, 32, 3], multiple, classifier = 'linear', capacity, seed = 0 } = options;
+  expectImage('convNet', classes, image);
   if (!layers.some((layer) => layer !== 'pool')) throw new ConfigError('convNet: expected at least one convolution');
   const generator = seed instanceof Generator ? seed : new Generator(seed);
-  const modules: Module[] = [];
-  let before: Width | number = inputs;
+  const pictures = new Pictures(image, multiple);
+  const modules: Module[] = [pictures];
+  const pools = layers.filter((layer) => layer === 'pool').length;
+  const least = Math.min(...pictures.padded(image));
+  if (least >> pools < 1) {
+    throw new ConfigError(
+      `convNet: expected images of at least ${2 ** pools} pixels for ${pools} poolings, got ${least}`,
+    );
+  }
+  let before: Width | number = image[2];
   let convolutions = 0;
   for (const layer of layers) {
     if (layer === 'pool') {
       modules.push(new MaxPool2d(2));
       continue;
     }
-    convolutions++;
-    const width: Width =
-      layer instanceof Width
-        ? layer
-        : new Width(layer, { name: `conv${convolutions}`, capacity: Math.ceil(layer * capacity) });
+    const width: Width = widthOf('convNet', layer, `conv${++convolutions}`, capacity);
     modules.push(new Conv2d(before, width, 3, { padding: 1, bias: false, init: 'kaiming-normal', generator }));
     modules.push(new BatchNorm(width, { activation: 'relu' }));
     before = width;
   }
-  modules.push(new GlobalAvgPool2d(), new Linear(before, classes, { generator }));
+  modules.push(new GlobalAvgPool2d(), classifierOf(classifier, before, classes, { generator }));
   return new Sequential(...modules);
 }
 
-/** VGG-11 with batch norm: images [N, 32, 32, inputs] -> logits [N, classes]. */
-export function vgg11(options: Omit<ConvNetOptions, 'layers'>): Sequential {
-  const layers = [64, 'pool', 128, 'pool', 256, 256, 'pool', 512, 512, 'pool', 512, 512, 'pool'] as const;
-  return convNet({ ...options, layers });
+/** Options of {@link vgg11}. */
+export interface VggOptions extends Omit<ConvNetOptions, 'layers' | 'multiple'> {
+  /** Channels of the first layer; the others have 2, 4 and 8 times as many. Default 64. */
+  width?: number;
+}
+
+/**
+ * VGG-11 with batch norm: images [N, H, W, C] (or rows) -> logits [N, classes]. Its five poolings want multiples of 32 pixels: zeros
+ * are put around other images, 2 on each side of 28x28.
+ */
+export function vgg11({ width = 64, ...options }: VggOptions): Sequential {
+  const [a, b, c, d] = [width, 2 * width, 4 * width, 8 * width];
+  return convNet({
+    ...options,
+    layers: [a, 'pool', b, 'pool', c, c, 'pool', d, d, 'pool', d, d, 'pool'],
+    multiple: 32,
+  });
 }
 
 /** A small net for small images: 32, 64 and 128 channels with pooling in between. */
-export function smallConvNet(options: Omit<ConvNetOptions, 'layers'>): Sequential {
+export function smallConvNet(options: Omit<ConvNetOptions, 'layers' | 'multiple'>): Sequential {
   return convNet({ ...options, layers: [32, 'pool', 64, 'pool', 128] });
 }

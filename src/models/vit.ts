@@ -6,7 +6,7 @@ import {
   ClassToken,
   Dropout,
   LayerNorm,
-  Linear,
+  type Linear,
   Module,
   MultiHeadAttention,
   PatchEmbedding,
@@ -16,7 +16,8 @@ import {
 } from '../nn/index.js';
 import { Generator, mean, narrow, reshape } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { asPictures, expectSizes, FeedForward, perBlock, Residual, widthOf } from './blocks.js';
+import { asPictures, dropRate, expectImage, expectSizes, FeedForward, perBlock, Residual, widthOf } from './blocks.js';
+import { classifierOf, type ClassifierName, type CosineLinear } from './cosine.js';
 
 export interface VitOptions {
   /** Height, width, channels. Default [32, 32, 3]. */
@@ -40,6 +41,10 @@ export interface VitOptions {
   dropout?: number;
   /** Probability that a sample skips a branch of the last block; it grows linearly with depth. Default 0. */
   dropPath?: number;
+  /** Last layer: logits, or cosines in -1..1. Default 'linear'. */
+  classifier?: ClassifierName;
+  /** Room for growth of the widths made here, relative to their size. Default 1. */
+  capacity?: number;
   /** Of the first weights and of dropping; a Generator is used as it is. Default 0. */
   seed?: number | Generator;
 }
@@ -54,14 +59,15 @@ export class VisionTransformer extends Module {
   /** Per block: attention, then feed-forward, each pre-normed and residual. */
   readonly blocks: readonly Module[];
   readonly norm: LayerNorm;
-  readonly head: Linear;
+  readonly head: Linear | CosineLinear;
 
   constructor(options: VitOptions) {
     super();
     const { image = [32, 32, 3], classes, patch = 4, dim = 128, depth = 4, pool = 'class' } = options;
-    const { dropout = 0, dropPath = 0, seed = 0 } = options;
+    const { dropout = 0, dropPath = 0, classifier = 'linear', capacity, seed = 0 } = options;
     const [h, w, c] = image;
-    expectSizes('vit', { classes, patch, dim, depth, 'image height': h, 'image width': w, 'image channels': c });
+    expectImage('vit', classes, image);
+    expectSizes('vit', { patch, dim, depth });
     if (h % patch !== 0 || w % patch !== 0) {
       throw new ConfigError(`vit: expected an image that squares of ${patch} tile, got ${h} x ${w}`);
     }
@@ -80,20 +86,20 @@ export class VisionTransformer extends Module {
     this.positions = new PositionEmbedding([count, dim], { generator });
     this.dropout = new Dropout(dropout, { generator });
     this.blocks = heads.map((size, i) => {
-      const p = depth > 1 ? (dropPath * i) / (depth - 1) : dropPath;
-      const attention = new MultiHeadAttention(dim, widthOf('vit', size, `heads${i + 1}`), {
+      const p = dropRate(dropPath, i, depth);
+      const attention = new MultiHeadAttention(dim, widthOf('vit', size, `heads${i + 1}`, capacity), {
         headDim: options.headDim,
         init,
         generator,
       });
-      const forward = new FeedForward(dim, widthOf('vit', mlp[i], `mlp${i + 1}`), { init, generator });
+      const forward = new FeedForward(dim, widthOf('vit', mlp[i], `mlp${i + 1}`, capacity), { init, generator });
       return new Sequential(
         new Residual(new Sequential(new LayerNorm(dim), attention), p, generator),
         new Residual(new Sequential(new LayerNorm(dim), forward), p, generator),
       );
     });
     this.norm = new LayerNorm(dim);
-    this.head = new Linear(dim, classes, { init, generator });
+    this.head = classifierOf(classifier, dim, classes, { init, generator });
   }
 
   override forward(x: Tensor): Tensor {

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { ConfigError, expectation } from '../device/index.js';
 import { lossNames, samplerNames } from '../longtail/index.js';
 import { cycleSchema, growthEpochs } from '../plasticity/index.js';
+import { modelSchema } from './model-config.js';
 
 const fraction = z.number().min(0).max(1);
 const count = z.number().int().min(1);
@@ -102,18 +103,7 @@ const datasetSchema = z.strictObject({
 
 export const runConfigSchema = z.strictObject({
   dataset: datasetSchema.prefault({}).describe('Data'),
-  model: z
-    .strictObject({
-      hidden: z.array(count.max(65536)).min(1).max(32).default([64]).describe('Units of each hidden layer'),
-      norm: z.enum(['none', 'batch', 'layer']).default('none').describe('Normalisation after each hidden layer'),
-      dropout: z.number().min(0).lt(1).default(0).describe('Dropout after each hidden layer'),
-      init: z
-        .enum(['kaiming-uniform', 'kaiming-normal', 'xavier-uniform', 'xavier-normal', 'fan-in-uniform', 'orthogonal'])
-        .default('kaiming-uniform')
-        .describe('First weights; fan-in-uniform is what PyTorch does by default'),
-    })
-    .prefault({})
-    .describe('Multi-layer perceptron'),
+  model: modelSchema.prefault({}),
   optimizer: optimizerSchema.prefault({}).describe('Optimiser'),
   schedule: scheduleSchema.prefault({}).describe('Learning-rate schedule'),
   loss: lossSchema.prefault({}).describe('Loss'),
@@ -162,9 +152,36 @@ export interface ConfigField {
 }
 
 function inner(schema: z.ZodType): z.ZodType {
-  let s = schema as z.ZodType & { def: { type: string; innerType?: z.ZodType } };
-  while (['default', 'prefault', 'optional', 'nullable'].includes(s.def.type) && s.def.innerType) s = s.def.innerType;
+  type Wrapper = z.ZodType & { def: { type: string; innerType?: z.ZodType; in?: z.ZodType } };
+  let s = schema as Wrapper;
+  for (
+    let next: z.ZodType | undefined = s;
+    next;
+    next = wrapped.includes(s.def.type) ? (s.def.innerType ?? s.def.in) : undefined
+  )
+    s = next;
   return s;
+}
+const wrapped = ['default', 'prefault', 'optional', 'nullable', 'pipe'];
+
+/** The objects that a schema stands for: itself, the options of a union by kind, or none. */
+function objectsOf(schema: z.ZodType): z.ZodObject[] {
+  const s = inner(schema);
+  if (s instanceof z.ZodDiscriminatedUnion) return s.options as unknown as z.ZodObject[];
+  return s instanceof z.ZodObject ? [s] : [];
+}
+
+/** The kind of one option of a union by kind. */
+function kindOf(option: z.ZodObject): string {
+  return String((inner(option.shape.kind as z.ZodType) as z.ZodLiteral).value);
+}
+
+/** The object that a value is checked by: the option of its kind, or of the kind that may be left out. */
+function objectFor(schema: z.ZodType, value: unknown): z.ZodObject | undefined {
+  const objects = objectsOf(schema);
+  if (objects.length === 1) return objects[0];
+  const { kind } = (value ?? {}) as { kind?: unknown };
+  return objects.find((option) => (option.shape.kind as z.ZodType).safeParse(kind).success);
 }
 
 function typeName(schema: z.ZodType): string {
@@ -176,8 +193,10 @@ function typeName(schema: z.ZodType): string {
       return Object.keys(s.def.entries ?? {})
         .map((v) => `'${v}'`)
         .join(' | ');
-    case 'array':
-      return `${typeName(s.def.element as z.ZodType)}[]`;
+    case 'array': {
+      const element = typeName(s.def.element as z.ZodType);
+      return element.includes(' | ') ? `(${element})[]` : `${element}[]`;
+    }
     case 'union':
       return (s.def.options ?? []).map(typeName).join(' | ');
     case 'literal':
@@ -187,22 +206,44 @@ function typeName(schema: z.ZodType): string {
   }
 }
 
-function shapeOf(schema: z.ZodType): Record<string, z.ZodType> | undefined {
-  const s = inner(schema);
-  return s instanceof z.ZodObject ? s.shape : undefined;
-}
-
 function defaultOf(schema: z.ZodType): unknown {
   const parsed = schema.safeParse(undefined);
   return parsed.success ? parsed.data : undefined;
 }
 
 function fieldsOf(schema: z.ZodType, path: string): ConfigField[] {
-  return Object.entries(shapeOf(schema) ?? {}).flatMap(([name, field]) => {
-    const key = path === '' ? name : `${path}.${name}`;
-    const own = { key, type: typeName(field), default: defaultOf(field), description: field.description ?? '' };
-    if (!shapeOf(field)) return [own];
-    return own.default === null ? [own, ...fieldsOf(field, key)] : fieldsOf(field, key);
+  const objects = objectsOf(schema);
+  if (objects.length > 1) return unitedFields(objects, path);
+  return Object.entries<z.ZodType>(objects[0]?.shape ?? {}).flatMap(([name, field]) => {
+    const own = fieldOf(path === '' ? name : `${path}.${name}`, field);
+    if (objectsOf(field).length === 0) return [own];
+    return own.default === null ? [own, ...fieldsOf(field, own.key)] : fieldsOf(field, own.key);
+  });
+}
+
+function fieldOf(key: string, field: z.ZodType): ConfigField {
+  return { key, type: typeName(field), default: defaultOf(field), description: field.description ?? '' };
+}
+
+/** The fields of all kinds, each once; where kinds differ in default or meaning, the description has it for each of them. */
+function unitedFields(objects: readonly z.ZodObject[], path: string): ConfigField[] {
+  const names = [...new Set(objects.flatMap((object) => Object.keys(object.shape)))];
+  return names.map((name) => {
+    const key = `${path}.${name}`;
+    const having = objects.filter((object) => name in object.shape);
+    const each = having.map((object) => ({ kind: kindOf(object), ...fieldOf(key, object.shape[name] as z.ZodType) }));
+    const type = [...new Set(each.map((field) => field.type))].join(' | ');
+    const [first] = each;
+    if (name === 'kind') return { key, type, default: first.default, description: first.description };
+    const groups = new Map<string, string[]>();
+    for (const { kind, default: value, description } of each) {
+      const text = value === undefined ? description : `${description} [${JSON.stringify(value)}]`;
+      groups.set(text, [...(groups.get(text) ?? []), kind]);
+    }
+    const kinds = each.map(({ kind }) => kind).join(', ');
+    if (groups.size === 1) return { key, type, default: first.default, description: `${kinds}: ${first.description}` };
+    const description = [...groups].map(([text, of]) => `${of.join(', ')}: ${text}`).join('; ');
+    return { key, type, default: undefined, description };
   });
 }
 
@@ -211,24 +252,29 @@ export function configFields(): ConfigField[] {
   return fieldsOf(runConfigSchema, '');
 }
 
-function at(schema: z.ZodType, path: readonly PropertyKey[]): z.ZodType | undefined {
-  let s: z.ZodType | undefined = schema;
-  for (const part of path) {
-    const shape: Record<string, z.ZodType> | undefined = s && shapeOf(s);
-    s = shape?.[String(part)];
-  }
-  return s;
+/** The object at a path of the input. */
+function objectAt(path: readonly PropertyKey[], input: unknown): z.ZodObject | undefined {
+  let object: z.ZodObject | undefined = runConfigSchema;
+  path.forEach((part, i) => {
+    const field = object?.shape[String(part)] as z.ZodType | undefined;
+    object = field && objectFor(field, valueAt(input, path.slice(0, i + 1)));
+  });
+  return object;
 }
 
-function unknownKey(key: string, path: readonly PropertyKey[]): string {
-  const here = Object.keys(shapeOf(at(runConfigSchema, path) ?? runConfigSchema) ?? {});
+function unknownKey(key: string, path: readonly PropertyKey[], input: unknown): string {
+  const object = objectAt(path, input) ?? runConfigSchema;
+  const here = Object.keys(object.shape);
   const where = path.length === 0 ? '' : `${path.map(String).join('.')}.`;
+  const elsewhere = configFields().find((field) => field.key.split('.').at(-1) === key);
+  if (elsewhere?.key === `${where}${key}`) {
+    return `'${elsewhere.key}' is no field of kind ${kindOf(object)}, which has: ${here.join(', ')}`;
+  }
   const near = closest(key, here);
   const fits = (known: string): boolean =>
     distance(key.toLowerCase(), known.toLowerCase()) <= Math.max(2, key.length / 3);
   if (near && fits(near)) return `unknown key '${where}${key}'; did you mean '${where}${near}'?`;
   // A key that is right but stands on the wrong level.
-  const elsewhere = configFields().find((field) => field.key.split('.').at(-1) === key);
   if (elsewhere) return `unknown key '${where}${key}'; did you mean '${elsewhere.key}'?`;
   return `unknown key '${where}${key}'; known here: ${here.join(', ')}`;
 }
@@ -256,7 +302,7 @@ export function parseConfig(input: unknown, where = 'config'): RunConfig {
   if (!parsed.success) {
     for (const issue of parsed.error.issues) {
       if (issue.code === 'unrecognized_keys') {
-        for (const key of issue.keys) problems.push(unknownKey(key, issue.path));
+        for (const key of issue.keys) problems.push(unknownKey(key, issue.path, input));
       } else {
         const name = issue.path.length === 0 ? 'the configuration' : `'${issue.path.map(String).join('.')}'`;
         problems.push(`${name}: ${expectation(issue.message)}, got ${show(valueAt(input, issue.path))}`);

@@ -3,6 +3,7 @@ export * from './compare.js';
 export * from './config.js';
 export * from './evaluate.js';
 export * from './jsonl.js';
+export * from './model-config.js';
 export * from './presets.js';
 export * from './results.js';
 export * from './run.js';

@@ -15,13 +15,13 @@ import {
   type SamplerName,
   stepCounts,
 } from '../longtail/index.js';
-import { mlp } from '../models/index.js';
-import { type Module, Width } from '../nn/index.js';
+import type { Module } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
 import { Adam, AdamW, type Optimizer, type Schedule, schedules, SGD } from '../optim/index.js';
 import { PlasticityCycle } from '../plasticity/index.js';
 import { Philox, tensor, type Tensor } from '../tensor/index.js';
 import type { PlasticityConfig, RunConfig } from './config.js';
+import { buildModel } from './model-config.js';
 
 /** A training set with its long tail and a test set; classes are numbered by frequency, the most frequent first. */
 export interface PreparedData {
@@ -154,23 +154,15 @@ export function probeBatch(
 
 /** Builds model, optimiser and the rest. Throws ConfigError for settings that don't fit together. */
 export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
-  const { model: shape, plasticity, seed } = config;
+  const { plasticity, seed } = config;
   const generator = new Generator(seed);
   const reweightable = plasticity !== null && plasticity.grownLoss !== 'same';
   const loss = createLoss({ ...config.loss, reweightable }, data.counts);
-  const hidden = shape.hidden.map((size, i) => {
-    const room = plasticity ? Math.ceil(size * plasticity.rate) : 0;
-    return new Width(size, { capacity: size + room, name: `hidden${i + 1}` });
-  });
-  const model = mlp({
-    inputs: data.train.features,
-    hidden,
-    classes: data.train.classes,
-    norm: shape.norm,
-    dropout: shape.dropout,
-    init: shape.init,
+  const model = buildModel(config.model, {
+    data: data.train,
     classifier: loss.cosine ? 'cosine' : 'linear',
-    seed: generator,
+    capacity: 1 + (plasticity?.rate ?? 0),
+    generator,
   });
   const optimizer = createOptimizer(config.optimizer, model);
   const samplerOf = (name: SamplerName): Sampler =>
