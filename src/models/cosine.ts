@@ -33,7 +33,9 @@ export class CosineLinear extends Module {
 
   override forward(x: Tensor): Tensor {
     const { input, weight } = this.inner;
-    const scores = input instanceof Width && !input.gated ? input.gate : undefined;
+    const looked = input instanceof Width && !input.gated ? input : undefined;
+    looked?.show(x);
+    const scores = looked?.gate;
     const gated = scores ? gate(x, scores) : x;
     return matmul(unitRows(gated), transpose(unitRows(weight.value)));
   }

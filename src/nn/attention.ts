@@ -115,10 +115,12 @@ export class MultiHeadAttention extends Module {
     return ops.attention(q, k, v, { causal: this.causal, scale: this.scale });
   }
 
-  /** y [B, T, H, D], shown to the gate of the heads where there is one: a head's sums run over its channels and positions. */
+  /** y [B, T, H, D], shown to the observers and the gate of the heads where there are any: a head's sums run over its channels and positions. */
   #seen(y: Tensor): Tensor {
     const heads = this.#heads;
-    const gate = heads instanceof Width && !heads.gated ? heads.gate : undefined;
+    const looked = heads instanceof Width && !heads.gated ? heads : undefined;
+    looked?.show(ops.swapAxes(y, 2, 3));
+    const gate = looked?.gate;
     return gate ? ops.swapAxes(ops.gate(ops.swapAxes(y, 2, 3), gate), 2, 3) : y;
   }
 }

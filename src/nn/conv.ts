@@ -127,7 +127,9 @@ export class Conv2d extends Module implements Producer, Consumer {
   override forward(x: Tensor): Tensor {
     const input = this.#input;
     const [outputs, inputs] = [heardOf('Conv2d', this.#output, 1), heardOf('Conv2d', input, 1)];
-    const gate = input instanceof Width && !input.gated && !inputs ? input.gate : undefined;
+    const looked = input instanceof Width && !input.gated && !inputs ? input : undefined;
+    looked?.show(x);
+    const gate = looked?.gate;
     const options = { ...this.#windows, activation: this.activation, gate, outputs, inputs };
     return ops.conv2d(x, this.weight.value, this.bias?.value, options);
   }

@@ -99,7 +99,9 @@ export class Linear extends Module implements Producer, Consumer {
     // Units of several columns are looked at by whoever knows how they lie in x.
     const { spans } = this.weight.array;
     const [outputs, inputs] = [heardOf('Linear', this.#output, spans[0]), heardOf('Linear', input, spans[1])];
-    const gate = spans[1] === 1 && input instanceof Width && !input.gated && !inputs ? input.gate : undefined;
+    const looked = spans[1] === 1 && input instanceof Width && !input.gated && !inputs ? input : undefined;
+    looked?.show(x);
+    const gate = looked?.gate;
     return ops.linear(x, this.weight.value, this.bias?.value, { activation: this.activation, gate, outputs, inputs });
   }
 }
@@ -122,6 +124,7 @@ export class UnitGate extends Module {
 
   override forward(x: Tensor): Tensor {
     const { gate } = this.#width;
+    if (!this.#width.heard) this.#width.show(x);
     return gate ? ops.gate(x, gate) : x;
   }
 }

@@ -90,6 +90,7 @@ export class Width implements Versioned {
   /** True when a UnitGate module reports these neurons to `gate`; otherwise the consumer does. */
   gated = false;
   #gate: Gate | undefined;
+  #observers = new Set<(activations: Tensor) => void>();
   #heard: Tensor | undefined;
   #size: number;
   #capacity: number;
@@ -144,6 +145,25 @@ export class Width implements Versioned {
   set gate(gate: Gate | undefined) {
     this.#gate = gate;
     this.touch();
+  }
+
+  /**
+   * Calls `observer` with the activations [..., neurons] of every forward pass, on their way into the layer that reads them (or through
+   * a UnitGate); not while neurons are silenced. Inside a captured step, what it enqueues is recorded with the step.
+   * @returns a function that ends this
+   */
+  observe(observer: (activations: Tensor) => void): () => void {
+    this.#observers.add(observer);
+    this.touch();
+    return () => {
+      if (this.#observers.delete(observer)) this.touch();
+    };
+  }
+
+  /** For layers: hands activations [..., neurons] to the observers. Read through `track`. */
+  show(activations: Tensor): void {
+    track(this);
+    for (const observer of this.#observers) observer(activations);
   }
 
   /**

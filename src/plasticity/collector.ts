@@ -5,8 +5,9 @@
  */
 import { ConfigError, ShapeError } from '../device/index.js';
 import { CarriedArray, type Width } from '../nn/index.js';
-import { assign, enqueue, fill, full, type Gate } from '../ops/index.js';
-import { describe, type HostArray, noGrad, sameShape, type Tensor, tidy } from '../tensor/index.js';
+import { enqueue, fill, full, type Gate } from '../ops/index.js';
+import { describe, type HostArray, noGrad, type Tensor, tidy } from '../tensor/index.js';
+import { loadArrays, storedArrays } from './stored.js';
 
 /** Means over the samples seen since the last reset; arrays are indexed by slot. */
 export interface GateStats {
@@ -119,25 +120,12 @@ export class GateCollector implements Gate {
 
   /** Raw sums and counts, as views that show later changes; `active` is the caller's to keep. */
   state(): Map<string, Tensor> {
-    return new Map([
-      ['sums', this.#sums.active.detach()],
-      ['counts', this.#counts.active.detach()],
-    ]);
+    return storedArrays({ sums: this.#sums, counts: this.#counts });
   }
 
   /** Copies a state of the same number of classes and units. Throws ConfigError or ShapeError for any other. */
   load(state: ReadonlyMap<string, Tensor>): void {
-    for (const [name, array] of [['sums', this.#sums] as const, ['counts', this.#counts] as const]) {
-      const given = state.get(name);
-      const what = `GateCollector '${this.width.name}': load: '${name}'`;
-      if (!given) throw new ConfigError(`${what}: missing`);
-      if (!sameShape(given.shape, array.shape) || given.dtype !== array.dtype) {
-        throw new ShapeError(
-          `${what}: expected ${array.dtype} ${describe(array.shape)}, got ${given.dtype} ${describe(given.shape)}`,
-        );
-      }
-      noGrad(() => assign(array.active, given));
-    }
+    loadArrays(`GateCollector '${this.width.name}'`, { sums: this.#sums, counts: this.#counts }, state);
   }
 
   /** Lets go of the width and frees the sums. */
