@@ -1,7 +1,13 @@
 export * from './collector.js';
 export * from './context.js';
+export * from './continual.js';
+export * from './create-resets.js';
 export * from './cycle.js';
 export * from './events.js';
 export * from './fold.js';
 export { type CycleOptions, cycleSchema, type CycleSettings, growthEpochs } from './options.js';
+export * from './redo.js';
+export * from './reset-options.js';
+export * from './resets.js';
 export * from './scores.js';
+export * from './zap.js';

@@ -17,9 +17,10 @@
  */
 import { ConfigError, KIND_CODE, type ScoreKind, ShapeError } from '../device/index.js';
 import { CarriedArray, type Parameter, type Width } from '../nn/index.js';
-import { abs, add, enqueue, type Generator, mean, reshape, sum, transpose, uniform } from '../ops/index.js';
+import { add, enqueue, type Generator, mul, reshape, sum, transpose, uniform } from '../ops/index.js';
 import { describe, noGrad, type Tensor, tidy } from '../tensor/index.js';
 import type { GateStats } from './collector.js';
+import { meanActivity } from './stored.js';
 
 export const scoreNames = [
   'class-taylor',
@@ -176,24 +177,35 @@ export async function l2AndTaylor(width: Width): Promise<{ l2: Float64Array; tay
   return { l2: squares.map(Math.sqrt), taylor };
 }
 
-/** mean |dL/dW_j| over the incoming weights of each neuron, by the mean of that over the neurons. */
-async function gramaScore(width: Width): Promise<Float64Array> {
-  const producers = expectProducers('grama', width);
-  let fanIn = 0;
-  const parts = await readAll(() =>
-    producers.map(({ weight }) => {
-      const g = gradientOf('grama', width, weight);
-      fanIn += g.shape[1];
-      return unitScore('l1', g);
+/**
+ * mean |dL/dW_j| over the incoming weights of each neuron, of all layers that compute it: [units], the caller's to dispose.
+ * @throws ConfigError when there is no gradient
+ */
+export function meanIncomingGradients(width: Width): Tensor {
+  return noGrad(() =>
+    tidy(() => {
+      let fanIn = 0;
+      const parts = expectProducers('grama', width).map(({ weight }) => {
+        const g = gradientOf('grama', width, weight);
+        fanIn += g.shape[1];
+        return unitScore('l1', g);
+      });
+      return mul(
+        parts.reduce((a, b) => add(a, b)),
+        1 / fanIn,
+      );
     }),
   );
-  const out = new Float64Array(width.size);
-  for (const values of parts) for (let j = 0; j < out.length; j++) out[j] += values[j] / fanIn;
-  return relative(out);
+}
+
+/** mean |dL/dW_j| by the mean of that over the neurons. */
+async function gramaScore(width: Width): Promise<Float64Array> {
+  const [values] = await readAll(() => [meanIncomingGradients(width)]);
+  return relative(Float64Array.from(values));
 }
 
 /** By the mean of all; zeros where that is 0. */
-function relative(values: Float64Array): Float64Array {
+export function relative(values: Float64Array): Float64Array {
   const mean = values.reduce((sum, v) => sum + v, 0) / values.length;
   return values.map((v) => (mean > 0 ? v / mean : 0));
 }
@@ -251,13 +263,24 @@ export class UnitUtility {
       throw new ShapeError(`UnitUtility: expected activations [..., ${units}], got ${describe(activations.shape)}`);
     return noGrad(() =>
       tidy(() => {
-        const a = activations.detach();
-        const activity = mean(abs(a.rank === 2 ? a : reshape(a, [-1, units])), 0);
+        const activity = meanActivity(activations, units);
         const spec = { shape: [units], dtype: activity.dtype };
         const inPlace = [this.#utility.active, this.#age.active];
-        return enqueue('unitUtility', a.device, [spec], [activity, outgoing(this.width)], [this.decay], inPlace)[0];
+        return enqueue(
+          'unitUtility',
+          activity.device,
+          [spec],
+          [activity, outgoing(this.width)],
+          [this.decay],
+          inPlace,
+        )[0];
       }),
     );
+  }
+
+  /** The running utilities before the correction, and the steps that each neuron was seen; for reading and for checkpoints. */
+  get arrays(): { utility: CarriedArray; age: CarriedArray } {
+    return { utility: this.#utility, age: this.#age };
   }
 
   dispose(): void {

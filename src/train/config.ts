@@ -6,7 +6,7 @@ import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { ConfigError, expectation } from '../device/index.js';
 import { lossNames, samplerNames } from '../longtail/index.js';
-import { cycleSchema, growthEpochs } from '../plasticity/index.js';
+import { cycleSchema, growthEpochs, resetSchema } from '../plasticity/index.js';
 import { modelSchema } from './model-config.js';
 
 const fraction = z.number().min(0).max(1);
@@ -117,6 +117,10 @@ export const runConfigSchema = z.strictObject({
     .default(null)
     .describe('Random augmentation of the training pictures (null: none)'),
   plasticity: plasticitySchema.nullable().default(null).describe('Grow-and-prune cycle (null: fixed width)'),
+  resets: resetSchema
+    .nullable()
+    .default(null)
+    .describe('Units started afresh in place, instead of the grow-and-prune cycle (null: none)'),
   epochs: count.max(100000).default(40).describe('Epochs'),
   batchSize: count
     .max(1 << 20)
@@ -317,6 +321,11 @@ export function parseConfig(input: unknown, where = 'config'): RunConfig {
     );
   }
   const { plasticity, dataset } = config;
+  if (plasticity && config.resets) {
+    problems.push(
+      `'resets': expected null beside 'plasticity', since the two are alternatives, got ${config.resets.method}`,
+    );
+  }
   if ((dataset.train === undefined) !== (dataset.test === undefined)) {
     problems.push(`'dataset': expected both train and test, or neither, got only ${dataset.train ? 'train' : 'test'}`);
   }

@@ -211,15 +211,22 @@ async function neuronSection(group: RunGroup): Promise<Html> {
     raw(
       `<svg viewBox="0 0 26 12" aria-hidden="true"><rect x="7" width="12" height="12" rx="2" fill="${color}"/></svg>`,
     );
+  const happened = new Set(run.events.map(({ kind }) => kind));
+  const kinds = [
+    ['born', 'var(--birth)', 'grow'],
+    ['removed', 'var(--death)', 'prune'],
+    ['reset', 'var(--s3)', 'reset'],
+  ].filter(([, , kind]) => kind !== 'reset' || happened.has(kind));
+  const gone = happened.has('reset') ? (happened.has('prune') ? 'removed or reset' : 'reset') : 'removed';
   const omitted = scored.length - histograms.length;
   return markup`<section><h2>Neurons of ${which}</h2>
 <h3>Width of each layer over time</h3>
-<ul class="legend"><li>${dot('var(--birth)')}born</li><li>${dot('var(--death)')}removed</li></ul>
+<ul class="legend">${kinds.map(([label, color]) => markup`<li>${dot(color)}${label}</li>`)}</ul>
 <div class="charts">${widths}</div>
 ${
   histograms.length > 0
-    ? markup`<h3 style="margin-top:18px">Scores when units were removed</h3>
-<ul class="legend"><li>${dot('var(--death)')}removed</li><li>${dot('var(--s2)')}kept</li></ul>
+    ? markup`<h3 style="margin-top:18px">Scores when units were ${gone}</h3>
+<ul class="legend"><li>${dot('var(--death)')}${gone}</li><li>${dot('var(--s2)')}kept</li></ul>
 <div class="charts small">${histograms}</div>${omitted > 0 ? markup`<p class="note">${omitted} later ones are in the results file.</p>` : undefined}`
     : undefined
 }

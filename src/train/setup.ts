@@ -18,7 +18,7 @@ import {
 import type { Module } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
 import { Adam, AdamW, type Optimizer, type Schedule, schedules, SGD } from '../optim/index.js';
-import { PlasticityCycle } from '../plasticity/index.js';
+import { createResets, PlasticityCycle, type ResetCallback } from '../plasticity/index.js';
 import { Philox, tensor, type Tensor } from '../tensor/index.js';
 import type { PlasticityConfig, RunConfig } from './config.js';
 import { buildModel } from './model-config.js';
@@ -97,6 +97,8 @@ export interface PreparedRun {
   loss: Loss;
   sampler: Sampler;
   cycle: PlasticityCycle | undefined;
+  /** Instead of the cycle. */
+  resets: ResetCallback | undefined;
   /** What else changes while the widths are grown. */
   grown: { sampler: Sampler; weights: readonly number[] | undefined };
   /** Of weights, dropout and newborn neurons; its state is part of a checkpoint. */
@@ -173,6 +175,9 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
     weights: plasticity ? grownWeights(plasticity.grownLoss, data.counts) : undefined,
   };
   const cycle = plasticity ? createCycle(plasticity, seed) : undefined;
+  const resets = config.resets
+    ? createResets(config.resets, model, { seed: new Philox(seed, 'resets').u32() })
+    : undefined;
   return {
     config,
     model,
@@ -181,10 +186,12 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
     loss,
     sampler,
     cycle,
+    resets,
     grown,
     generator,
     dispose: () => {
       cycle?.dispose();
+      resets?.dispose();
       optimizer.dispose();
       model.dispose();
       loss.dispose();

@@ -9,7 +9,7 @@ import { ConfigError, expectation, FormatError } from '../device/index.js';
 import { type Checkpoint, type HostTensor, loadCheckpoint, toHost } from '../io/index.js';
 import type { WidthState } from '../nn/index.js';
 import type { OptimizerMeta } from '../optim/index.js';
-import type { CycleState } from '../plasticity/index.js';
+import type { CycleState, ResetState } from '../plasticity/index.js';
 import { type Tensor, tensor, tidy } from '../tensor/index.js';
 import type { RunConfig } from './config.js';
 import type { EpochRecord, PlasticityEvent } from './results.js';
@@ -43,6 +43,7 @@ interface Meta {
   optimizer: OptimizerMeta;
   generator: number[];
   cycle: CycleState['meta'] | null;
+  resets: ResetState['meta'] | null;
 }
 
 const count = z.number().int().min(0);
@@ -78,6 +79,10 @@ const metaSchema = z.looseObject({
       tailScores: some,
     })
     .nullable(),
+  resets: z
+    .looseObject({ log: z.array(some), generator: z.array(z.number()), counters: some })
+    .nullable()
+    .default(null),
 });
 
 /** The meta of a training checkpoint. Throws FormatError naming the first part that is missing or another thing. */
@@ -108,21 +113,23 @@ function digestOf(dataset: Dataset): string {
   return digest;
 }
 
-const PARTS = ['model', 'optimizer', 'cycle'] as const;
+const PARTS = ['model', 'optimizer', 'cycle', 'resets'] as const;
 
 /** What a checkpoint is made from and goes back into. */
 type StoredRun = PreparedRun & { readonly data: Pick<PreparedData, 'train'> };
 
 /** The checkpoint of a run between two steps. */
 export async function packState(run: StoredRun, state: TrainingState): Promise<Checkpoint> {
-  const { model, optimizer, generator, cycle, config } = run;
+  const { model, optimizer, generator, cycle, resets, config } = run;
   const tensors = new Map<string, HostTensor>();
   const optimizerState = optimizer.stateDict();
   const cycleState = cycle?.state();
+  const resetState = resets?.state();
   const parts = {
     model: model.stateDict(),
     optimizer: optimizerState,
     cycle: cycleState?.tensors ?? new Map<string, Tensor>(),
+    resets: resetState?.tensors ?? new Map<string, Tensor>(),
   };
   for (const part of PARTS) {
     for (const [name, value] of await toHost(parts[part])) tensors.set(`${part}/${name}`, value);
@@ -137,6 +144,7 @@ export async function packState(run: StoredRun, state: TrainingState): Promise<C
     optimizer: optimizerState.meta,
     generator: [...(await generator.state.data())],
     cycle: cycleState?.meta ?? null,
+    resets: resetState?.meta ?? null,
   };
   return { meta: meta as unknown as Record<string, unknown>, tensors };
 }
@@ -189,7 +197,7 @@ export async function restoreState(path: string, run: StoredRun): Promise<Traini
   if (meta.data !== digestOf(run.data.train)) {
     throw new ConfigError(`resume: ${path}: expected the training data of the checkpoint, got other rows or labels`);
   }
-  const { model, optimizer, cycle, generator } = run;
+  const { model, optimizer, cycle, resets, generator } = run;
   const widths = model.widths();
   if (widths.length !== meta.widths.length) {
     throw new ConfigError(`resume: ${path}: expected ${widths.length} widths, got ${meta.widths.length}`);
@@ -199,6 +207,7 @@ export async function restoreState(path: string, run: StoredRun): Promise<Traini
     model.loadStateDict(part(tensors, 'model'));
     optimizer.loadStateDict(Object.assign(part(tensors, 'optimizer'), { meta: meta.optimizer }));
     if (cycle && meta.cycle) cycle.load({ meta: meta.cycle, tensors: part(tensors, 'cycle') });
+    if (resets && meta.resets) resets.load({ meta: meta.resets, tensors: part(tensors, 'resets') });
   });
   generator.setState(meta.generator);
   return meta.state;

@@ -69,7 +69,8 @@ export class Trainer {
     this.#device = this.#loader.device;
     this.#evaluator = new Evaluator(model, options.loss, data.test, data.counts);
     this.#totals = keep(tensor(new Float64Array(2)));
-    this.#callbacks = [...(options.cycle ? [options.cycle] : []), ...(options.callbacks ?? [])];
+    const own = [options.cycle, options.resets].filter((callback) => callback !== undefined);
+    this.#callbacks = [...own, ...(options.callbacks ?? [])];
     this.#pace = new Pace(this.#device);
     this.#step = capture((x: Tensor, y: Tensor) => this.#computeStep(x, y));
     this.#state = {
@@ -286,7 +287,8 @@ export class Trainer {
   }
 
   #collectEvents(): void {
-    const log = this.#options.cycle?.log ?? [];
+    const { cycle, resets } = this.#options;
+    const log = (cycle ?? resets)?.log ?? [];
     for (const event of log.slice(this.#state.events.length)) {
       this.#state.events.push(event);
       this.#options.onEvent?.(event);
@@ -336,6 +338,7 @@ export class Trainer {
   }
 
   #result(final: Evaluation, interrupted: boolean): RunResult {
+    this.#collectEvents();
     const { config, data, model, name = 'run' } = this.#options;
     const { history, events, startParameters } = this.#state;
     return {

@@ -1,0 +1,77 @@
+/**
+ * Resets in a whole training: events, resuming, configuration.
+ */
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { setThreads, threads } from '../../src/device/index.js';
+import { type Callback, parseConfig, type RunConfigInput, train } from '../../src/train/index.js';
+import { fingerprint, smallData, temporaryFolder, timeless } from './support.js';
+
+const dir = temporaryFolder();
+const data = smallData();
+let files = 0;
+const path = (): string => join(dir, `${files++}.ckpt`);
+
+const base: RunConfigInput = {
+  model: { hidden: [8, 6], dropout: 0.1 },
+  optimizer: { name: 'adamw', lr: 0.01 },
+  epochs: 5,
+  batchSize: 16,
+  seed: 3,
+};
+const methods: [string, RunConfigInput['resets']][] = [
+  ['redo', { method: 'redo', period: 7, tau: 0.6, window: 4 }],
+  ['redo by epochs', { method: 'redo', period: 1, unit: 'epochs', tau: 0.6, window: 30 }],
+  ['regrama', { method: 'regrama', period: 7, tau: 0.6, window: 4 }],
+  ['cbp', { method: 'cbp', rate: 0.02, maturity: 5 }],
+  ['zap', { method: 'zap', rows: 'tail', until: 0.8 }],
+];
+
+describe('resets', () => {
+  it.each(methods)('%s: goes on to the same bits after an interruption at any step', async (_name, resets) => {
+    const config = { ...base, resets };
+    const whole = path();
+    const result = await train({ ...config, checkpoint: { path: whole, every: 1000 } }, { data });
+    expect(result.events.length).toBeGreaterThan(1);
+    expect(result.events.every(({ kind }) => kind === 'reset')).toBe(true);
+    const state = await fingerprint(whole);
+    for (const step of [5, 18, 32]) {
+      const to = path();
+      const controller = new AbortController();
+      const callback: Callback = {
+        onStepEnd: (context) => {
+          if (context.step === step) controller.abort();
+        },
+      };
+      const saving = { ...config, checkpoint: { path: to, every: 1000 } };
+      const part = await train(saving, { data, signal: controller.signal, callbacks: [callback] });
+      expect(part.interrupted).toBe(true);
+      const rest = await train(saving, { data, resume: to });
+      expect(timeless(rest)).toEqual(timeless(result));
+      expect(await fingerprint(to)).toEqual(state);
+    }
+  });
+
+  it('is the same for any number of threads', async () => {
+    const before = threads();
+    const run = async (n: number): Promise<unknown> => {
+      setThreads(n);
+      const to = path();
+      await train({ ...base, resets: methods[3][1], checkpoint: { path: to } }, { data });
+      return fingerprint(to);
+    };
+    try {
+      expect(await run(2)).toEqual(await run(1));
+    } finally {
+      setThreads(before);
+    }
+  });
+
+  it('refuses the cycle beside it, and fields of another method', () => {
+    expect(() => parseConfig({ ...base, plasticity: {}, resets: {} })).toThrow(/'resets': expected null beside/);
+    expect(() => parseConfig({ ...base, resets: { rate: 1e-3 } })).toThrow(
+      /'resets.rate': expected it with method cbp/,
+    );
+    expect(() => parseConfig({ ...base, resets: { periods: 3 } as never })).toThrow(/did you mean 'resets.period'/);
+  });
+});
