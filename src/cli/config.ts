@@ -48,7 +48,7 @@ const orNone = (parse: (text: string) => unknown) => (text: string) => (text ===
 
 /** Flags of `train`; --set reaches every other field. */
 const FLAGS: readonly Flag[] = [
-  { flags: '--dataset <name>', key: 'dataset.name', text: "'fashion-mnist', 'mnist' or 'auto'" },
+  { flags: '--dataset <name>', key: 'dataset.name', text: "a set of 'gyrus data list', or 'auto'" },
   { flags: '--data-dir <dir>', key: 'dataset.dir', text: 'folder of its files' },
   {
     flags: '--imbalance <factor>',

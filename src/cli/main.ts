@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The command line: gyrus train, compare, report, doctor. Each command has its own file; this one puts them together and turns
+ * The command line: gyrus train, compare, data, report, doctor. Each command has its own file; this one puts them together and turns
  * errors into exit codes.
  */
 import { readFileSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../device/index.js';
 import { addCompare } from './compare.js';
+import { addData } from './data.js';
 import { addDoctor } from './doctor.js';
 import { colorsFor, explain, EXIT, say } from './output.js';
 import { addReport } from './report.js';
@@ -23,12 +24,13 @@ Exit codes:
 Environment:
   GYRUS_ISA=scalar|avx2|avx512|neon  forces an instruction set
   GYRUS_THREADS=n                    sets the number of threads
-  GYRUS_DATA=dir                     where data sets are looked for
+  GYRUS_DATA=dir                     where data sets are fetched to and looked for
   NO_COLOR=1                         no colours
 
 Examples:
   gyrus compare --preset demo --json runs/demo/results.json
   gyrus train --plastic --hidden 12,12 --epochs 20
+  gyrus data fetch cifar-10
   gyrus report runs/demo/results.json
   gyrus doctor
 `;
@@ -47,6 +49,7 @@ function makeProgram(): Command {
     .addHelpText('after', HELP);
   addTrain(program);
   addCompare(program);
+  addData(program);
   addReport(program);
   addDoctor(program);
   return program;

@@ -8,9 +8,27 @@ import { FormatError, IOError } from '../device/index.js';
 
 const inflate = promisify(gunzip);
 
+async function unxz(bytes: Uint8Array): Promise<Buffer> {
+  // Few files are xz: the decoder, a WebAssembly module, is loaded when one comes.
+  const { default: xz } = await import('xz-decompress');
+  const stream = new xz.XzReadableStream(new Blob([bytes]).stream());
+  return Buffer.from(await new Response(stream).arrayBuffer());
+}
+
+interface Compression {
+  name: string;
+  magic: readonly number[];
+  undo(bytes: Buffer): Promise<Buffer>;
+}
+
+const COMPRESSIONS: readonly Compression[] = [
+  { name: 'gzip', magic: [0x1f, 0x8b], undo: (bytes) => inflate(bytes) },
+  { name: 'xz', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], undo: unxz },
+];
+
 /**
- * The bytes of a file; gzip is undone, whatever the name says.
- * @throws IOError when the file can't be read, FormatError when its gzip stream is damaged or cut off
+ * The bytes of a file; gzip and xz are undone, whatever the name says.
+ * @throws IOError when the file can't be read, FormatError when its compressed stream is damaged or cut off
  */
 export async function readBytes(path: string): Promise<Buffer> {
   let bytes: Buffer;
@@ -19,15 +37,14 @@ export async function readBytes(path: string): Promise<Buffer> {
   } catch (error) {
     throw new IOError(`read: ${path} can't be read: ${(error as Error).message}`, { cause: error });
   }
-  if (bytes.length < 2 || bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
+  const compression = COMPRESSIONS.find(({ magic }) => magic.every((byte, i) => bytes[i] === byte));
+  if (!compression) return bytes;
   try {
-    return await inflate(bytes);
+    return await compression.undo(bytes);
   } catch (error) {
     throw new FormatError(
-      `read: ${path}: expected a whole gzip stream, got a damaged one (${(error as Error).message})`,
-      {
-        cause: error,
-      },
+      `read: ${path}: expected a whole ${compression.name} stream, got a damaged one (${(error as Error).message})`,
+      { cause: error },
     );
   }
 }

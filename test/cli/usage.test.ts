@@ -21,11 +21,11 @@ describe('help', () => {
   it('lists the commands, exit codes and examples', async () => {
     const { code, stdout } = await gyrus(['--help']);
     expect(code).toBe(0);
-    for (const text of ['train', 'compare', 'report', 'doctor', 'Exit codes', '130', 'Examples'])
+    for (const text of ['train', 'compare', 'data', 'report', 'doctor', 'Exit codes', '130', 'Examples'])
       expect(stdout).toContain(text);
   });
 
-  it.each(['train', 'compare', 'report', 'doctor'])('%s --help has examples', async (command) => {
+  it.each(['train', 'compare', 'data', 'report', 'doctor'])('%s --help has examples', async (command) => {
     const { code, stdout } = await gyrus([command, '--help']);
     expect(code).toBe(0);
     expect(stdout).toContain(`gyrus ${command}`);
@@ -62,7 +62,7 @@ describe('wrong usage ends with 2', () => {
     ],
     ['field without value', ['train', '--set', 'epochs'], /Expected key=value/],
     ['prototype field', ['train', '--set', '__proto__.epochs=1'], /unknown key '__proto__.epochs'/],
-    ['unknown data set', ['train', '--dataset', 'imagenet'], /fashion-mnist, mnist, got 'imagenet'/],
+    ['unknown data set', ['train', '--dataset', 'imagenet'], /fashion-mnist, mnist, .*, got 'imagenet'/],
     ['nothing to compare', ['compare'], /expected configuration files or --preset \(demo/],
     ['unknown preset', ['compare', '--preset', 'dmeo'], /expected one of demo.*got 'dmeo'/],
     ['preset and files', ['compare', 'a.json', '--preset', 'demo'], /got both/],
@@ -137,6 +137,7 @@ describe('doctor', () => {
     for (const set of d.datasets) {
       expect(set).toEqual({
         name: expect.any(String),
+        description: expect.any(String),
         found: expect.any(Boolean),
         source: expect.any(String),
         command: expect.any(String),

