@@ -5,3 +5,4 @@ export { vit, VisionTransformer, type VitOptions } from './vit.js';
 export * from './resnet.js';
 export * from './vgg.js';
 export * from './wideresnet.js';
+export * from './cost.js';

@@ -78,6 +78,7 @@ const attentionOp = defineOp<Params>({
   },
   backward: ({ inputs, outputs, params }, [g]) => (g ? attentionGradOp([g, ...outputs, ...inputs], params) : []),
   saves: { inputs: 'all', outputs: 'all' },
+  products: ([q, k]) => 2 * q.size * k.shape[1],
   flops: ([q, k]) => flopsOf(q, k.shape[1]),
 });
 
@@ -146,6 +147,7 @@ const selfAttentionOp = defineOp<Params>({
   },
   backward: ({ inputs: [qkv], outputs, params }, [g]) => (g ? selfAttentionGradOp([g, ...outputs, qkv], params) : []),
   saves: { inputs: 'all', outputs: 'all' },
+  products: ([qkv]) => (2 * qkv.size * qkv.shape[1]) / 3,
   flops: ([qkv]) => (4 * qkv.size * qkv.shape[1]) / 3,
 });
 

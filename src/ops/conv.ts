@@ -57,6 +57,13 @@ function flopsOf(y: Shape, w: Shape): number {
   return 2 * y[0] * y[1] * y[2] * y[3] * w[1] * w[2] * w[3];
 }
 
+function forwardFlops(inputs: readonly Tensor[], { size, listed }: ConvParams): number {
+  const [x, w] = inputs;
+  const reads = listed.inputs ? inputs[2 + Number(listed.outputs)].shape[0] : w.shape[3];
+  const outputs = listed.outputs ? inputs[2].shape[0] : w.shape[0];
+  return flopsOf([x.shape[0], ...size, outputs], [0, w.shape[1], w.shape[2], reads]);
+}
+
 /** Inputs x, w, lists, then as flagged bias, scale and shift, residual. */
 const conv2dOp: Run<ConvParams> = defineOp<ConvParams>({
   name: 'conv2d',
@@ -108,12 +115,8 @@ const conv2dOp: Run<ConvParams> = defineOp<ConvParams>({
     },
     outputs: (_, { relu }) => (relu ? [0] : []),
   },
-  flops: (inputs, { size, listed }) => {
-    const [x, w] = inputs;
-    const reads = listed.inputs ? inputs[2 + Number(listed.outputs)].shape[0] : w.shape[3];
-    const outputs = listed.outputs ? inputs[2].shape[0] : w.shape[0];
-    return flopsOf([x.shape[0], ...size, outputs], [0, w.shape[1], w.shape[2], reads]);
-  },
+  products: (inputs, params) => forwardFlops(inputs, params) / 2,
+  flops: forwardFlops,
 });
 
 interface GradInputParams extends Windows {

@@ -10,6 +10,7 @@ import {
   DeviceError,
   type OpName,
   ShapeError,
+  shown,
   type TensorView,
 } from '../device/index.js';
 import {
@@ -64,6 +65,8 @@ export interface OpDef<P> {
   readonly backward: ((ctx: GradContext<P>, grads: readonly (Tensor | undefined)[]) => (Tensor | undefined)[]) | null;
   /** Which inputs and outputs the gradient rule reads. Default none. */
   readonly saves?: { readonly inputs?: Saves<P>; readonly outputs?: Saves<P> };
+  /** Multiply-adds of the products in the forward pass; only ops that are products have some: linear, matmul, conv2d, attention. */
+  products?(inputs: readonly Tensor[], params: P): number;
   /** Floating-point operations of the forward pass. Data movement has 0. */
   flops(inputs: readonly Tensor[], params: P): number;
 }
@@ -257,6 +260,27 @@ export function expectNumber(op: string, what: string, x: unknown): asserts x is
   if (typeof x !== 'number') throw new ConfigError(`${op}: expected ${what} to be a number, got ${typeof x}`);
 }
 
+/** Set while products are counted. */
+let counted: number | undefined;
+
+/**
+ * Multiply-adds of the products that `fn` runs, see {@link OpDef.products}; those of gradients and of replayed graphs don't count.
+ * @throws ConfigError for what is no function
+ */
+export function countProducts(fn: () => void): number {
+  // It may come from JavaScript.
+  if (typeof (fn as unknown) !== 'function')
+    throw new ConfigError(`countProducts: expected a function, got ${shown(fn)}`);
+  const outer = counted;
+  counted = 0;
+  try {
+    fn();
+    return counted;
+  } finally {
+    counted = outer;
+  }
+}
+
 /** Declares an op and returns the function that runs it: outputs from inputs and parameters. */
 export function defineOp<P>(def: OpDef<P>): (inputs: readonly Tensor[], params: P) => Tensor[] {
   if (opTable.has(def.name)) throw new ConfigError(`defineOp: '${def.name}' is declared twice`);
@@ -283,6 +307,7 @@ export function defineOp<P>(def: OpDef<P>): (inputs: readonly Tensor[], params: 
     } finally {
       setGradMode(recording);
     }
+    if (counted !== undefined) counted += def.products?.(inputs, params) ?? 0;
     if (recording && wanted && differentiable) new Node(def, inputs, params, outputs);
     return outputs;
   };

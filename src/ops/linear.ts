@@ -87,6 +87,10 @@ const linearOp: Run<LinearParams> = defineOp<LinearParams>({
     },
     outputs: (_, { activation }) => (activation === 'none' ? [] : [0]),
   },
+  products: (inputs, { extras }) => {
+    const [x, w] = inputs;
+    return x.size * activeOf(w.shape, listsOf(inputs, extras), extras)[0];
+  },
   flops: (inputs, { extras }) => {
     const [x, w] = inputs;
     const [n] = activeOf(w.shape, listsOf(inputs, extras), extras);

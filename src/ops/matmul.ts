@@ -21,6 +21,11 @@ function batchShape(a: Shape, b: Shape): number[] {
   return broadcastShapes('matmul', a.slice(0, -2), b.slice(0, -2));
 }
 
+/** Multiply-adds of [..., M, K] x [..., K, N]. */
+function productsOf(a: Shape, b: Shape): number {
+  return sizeOf(batchShape(a, b)) * a[a.length - 2] * a[a.length - 1] * b[b.length - 1];
+}
+
 /** Of matrices or stacks of them, at least 2-D. */
 const matmulOp = defineOp<undefined>({
   name: 'matmul',
@@ -47,8 +52,8 @@ const matmulOp = defineOp<undefined>({
     g && needs[1] ? sumTo(matmul(swapAxes(a, -1, -2), g), shapes[1]) : undefined,
   ],
   saves: { inputs: (needs) => (needs[0] ? (needs[1] ? [0, 1] : [1]) : [0]) },
-  flops: ([a, b]) =>
-    2 * sizeOf(batchShape(a.shape, b.shape)) * a.shape[a.rank - 2] * a.shape[a.rank - 1] * b.shape[b.rank - 1],
+  products: ([a, b]) => productsOf(a.shape, b.shape),
+  flops: ([a, b]) => 2 * productsOf(a.shape, b.shape),
 });
 
 /**

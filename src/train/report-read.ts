@@ -39,6 +39,7 @@ const runSchema = z
       classCounts: z.array(size).min(1),
     }),
     parameters: z.looseObject({ start: size, end: size }),
+    multiplyAdds: z.looseObject({ forward: size, training: z.number().min(0) }).optional(),
     epochs: z.array(
       z.looseObject({
         epoch: z.number(),

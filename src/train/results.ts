@@ -57,6 +57,11 @@ export interface RunResult {
     classCounts: number[];
   };
   parameters: { start: number; end: number };
+  /**
+   * Multiply-adds of linear layers, matrix products, convolutions and attention: of one sample's forward pass through the final
+   * network, and of the whole training, where a sample's step counts as three forward passes at the widths of that step.
+   */
+  multiplyAdds: { forward: number; training: number };
   epochs: EpochRecord[];
   events: PlasticityEvent[];
   final: Evaluation;

@@ -29,6 +29,8 @@ export interface TrainingState {
   history: EpochRecord[];
   events: PlasticityEvent[];
   startParameters: number;
+  /** Of all steps so far, as in results. */
+  multiplyAdds: number;
   /** Of all sessions so far. */
   seconds: number;
 }
@@ -64,6 +66,7 @@ const metaSchema = z.looseObject({
     history: z.array(some),
     events: z.array(some),
     startParameters: count,
+    multiplyAdds: z.number().min(0),
     seconds: z.number().min(0),
   }),
   widths: z.array(some),

@@ -10,6 +10,7 @@ import { BatchNorm } from '../nn/index.js';
 import { add, argmax, assign, cast, equal, mul, stack, sum } from '../ops/index.js';
 import { keep, noGrad, Philox, tensor, type Tensor } from '../tensor/index.js';
 import type { Callback, RunHooks, TrainContext } from './callback.js';
+import { CostMeter } from './cost.js';
 import { Evaluator } from './evaluate.js';
 import { Pace } from './pace.js';
 import type { EpochRecord, Evaluation, RunResult } from './results.js';
@@ -40,6 +41,7 @@ export class Trainer {
   readonly #totals: Tensor;
   readonly #callbacks: readonly Callback[];
   readonly #pace: Pace;
+  readonly #cost: CostMeter;
   readonly #context: TrainContext;
   /** Batch norm can't train on one row: a last batch of one is left out. */
   readonly #rowsPerEpoch: number;
@@ -72,6 +74,7 @@ export class Trainer {
     const own = [options.cycle, options.resets].filter((callback) => callback !== undefined);
     this.#callbacks = [...own, ...(options.callbacks ?? [])];
     this.#pace = new Pace(this.#device);
+    this.#cost = new CostMeter(model, data.train.features);
     this.#step = capture((x: Tensor, y: Tensor) => this.#computeStep(x, y));
     this.#state = {
       epoch: 0,
@@ -82,6 +85,7 @@ export class Trainer {
       history: [],
       events: [],
       startParameters: model.parameterCount(),
+      multiplyAdds: 0,
       seconds: 0,
     };
     this.#context = this.#makeContext();
@@ -207,6 +211,7 @@ export class Trainer {
     const steps = this.stepsPerEpoch * config.epochs;
     for (let batch = this.#loader.next(); batch; batch = this.#loader.next()) {
       optimizer.lr = config.optimizer.lr * schedule(state.step / steps);
+      state.multiplyAdds += 3 * batch.rows * this.#cost.forward();
       try {
         this.#step(batch.x, batch.y);
       } finally {
@@ -340,7 +345,7 @@ export class Trainer {
   #result(final: Evaluation, interrupted: boolean): RunResult {
     this.#collectEvents();
     const { config, data, model, name = 'run' } = this.#options;
-    const { history, events, startParameters } = this.#state;
+    const { history, events, startParameters, multiplyAdds } = this.#state;
     return {
       name,
       seed: config.seed,
@@ -355,6 +360,7 @@ export class Trainer {
         classCounts: data.counts,
       },
       parameters: { start: startParameters, end: model.parameterCount() },
+      multiplyAdds: { forward: this.#cost.forward(), training: multiplyAdds },
       epochs: history,
       events,
       final,

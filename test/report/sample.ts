@@ -34,6 +34,7 @@ function run(name: string, seed: number, shift: number, plastic: boolean): RunRe
       classCounts: [100, 10, 1],
     },
     parameters: { start: 50, end: 50 },
+    multiplyAdds: { forward: 40, training: 4800 },
     epochs: [1, 2, 3].map((epoch) => ({
       epoch,
       step: epoch * 4,
