@@ -25,15 +25,15 @@ Extents extentsOf(const View& q, const View& k, bool causal) {
 
 // Keys from k0 on that query i sees, at most n.
 GYRUS_INLINE int64_t visible(const Extents& e, int64_t i, int64_t k0, int64_t n) {
-  return e.causal ? most(0, least(n, i + 1 - k0)) : n;
+  return e.causal ? maxOf(0, minOf(n, i + 1 - k0)) : n;
 }
 
 // f(from, to) over the pieces; `each` is the work of one in multiplications.
 template <class F>
 void eachPiece(int64_t pieces, int64_t each, F&& f) {
   // Several in a row, so that one can fetch the operands of the next; but enough for many threads.
-  const int64_t step = most(1, least(divUp(pieces, 64), (int64_t{1} << 21) / most(1, each)));
-  parallelFor(divUp(pieces, step), [&](int64_t c) { f(c * step, least(pieces, (c + 1) * step)); });
+  const int64_t step = maxOf(1, minOf(ceilDiv(pieces, 64), (int64_t{1} << 21) / maxOf(1, each)));
+  parallelFor(ceilDiv(pieces, step), [&](int64_t c) { f(c * step, minOf(pieces, (c + 1) * step)); });
 }
 
 // ---- forward -------------------------------------------------------------------------------------------
@@ -55,8 +55,8 @@ struct Forward {
     int64_t b, h, q0, nq;
   };
   Piece pieceOf(int64_t i) const {
-    const int64_t blocks = divUp(e.queries, queryBlock), q0 = i % blocks * queryBlock, pair = i / blocks;
-    return {pair / e.heads, pair % e.heads, q0, least(queryBlock, e.queries - q0)};
+    const int64_t blocks = ceilDiv(e.queries, queryBlock), q0 = i % blocks * queryBlock, pair = i / blocks;
+    return {pair / e.heads, pair % e.heads, q0, minOf(queryBlock, e.queries - q0)};
   }
 
   // `next`: the piece that follows on this thread, or null.
@@ -70,11 +70,11 @@ struct Forward {
     }
     const int64_t last = visible(e, q0 + nq - 1, 0, e.keys);
     for (int64_t k0 = 0; k0 < last; k0 += keyBlock) {
-      const int64_t nk = least(keyBlock, last - k0);
+      const int64_t nk = minOf(keyBlock, last - k0);
       packTransposed(k.at(b, h) + k0 * k.time, k.time, nk, e.dim, scale, kt, ldk);
       packRows(v.at(b, h) + k0 * v.time, v.time, nk, e.dim, vs, ldd);
       for (int64_t i = 0; i < nq; i += MR) {
-        const int64_t rows = least(MR, nq - i), seen = visible(e, q0 + i + rows - 1, k0, nk);
+        const int64_t rows = minOf(MR, nq - i), seen = visible(e, q0 + i + rows - 1, k0, nk);
         if (next && k0 == 0) fetch(*next, i, rows);
         if (seen == 0) continue;
         product<T>(rows, padded<T>(seen),
@@ -106,9 +106,9 @@ struct Forward {
  private:
   // Rows i.. of the next piece's operands; only its first block of keys.
   GYRUS_INLINE void fetch(const Piece& next, int64_t i, int64_t rows) const {
-    fetchRows(q.at(next.b, next.h) + (next.q0 + i) * q.time, q.time, least(rows, next.nq - i), e.dim);
-    fetchRows(k.at(next.b, next.h) + i * k.time, k.time, least(rows, keyBlock - i), e.dim);
-    fetchRows(v.at(next.b, next.h) + i * v.time, v.time, least(rows, keyBlock - i), e.dim);
+    fetchRows(q.at(next.b, next.h) + (next.q0 + i) * q.time, q.time, minOf(rows, next.nq - i), e.dim);
+    fetchRows(k.at(next.b, next.h) + i * k.time, k.time, minOf(rows, keyBlock - i), e.dim);
+    fetchRows(v.at(next.b, next.h) + i * v.time, v.time, minOf(rows, keyBlock - i), e.dim);
   }
 
   // n scores of one row and block become exp(score - maximum so far), the rest up to `end` 0; what was added up before
@@ -173,9 +173,9 @@ void attention(const Args& args) {
                      queries,
                      padded<T>(keys),
                      padded<T>(e.dim)};
-  const int64_t pieces = e.samples * e.heads * divUp(e.queries, queries);
+  const int64_t pieces = e.samples * e.heads * ceilDiv(e.queries, queries);
   const Slots<T> slots(args, pieces, f.scratch());
-  eachPiece(pieces, 2 * queries * e.keys * most(e.dim, 8), [&](int64_t from, int64_t to) {
+  eachPiece(pieces, 2 * queries * e.keys * maxOf(e.dim, 8), [&](int64_t from, int64_t to) {
     slots.with([&](T* memory) {
       for (int64_t i = from; i < to; ++i) {
         const auto next = f.pieceOf(i + 1);
@@ -231,7 +231,7 @@ struct Backward {
 
   // dk and dv of a block of keys, over the queries in order; adds to dq of all queries where asked to.
   void keysOf(int64_t b, int64_t h, int64_t k0, const Memory& m, bool addQueries) const {
-    const int64_t nk = least(keyBlock, e.keys - k0);
+    const int64_t nk = minOf(keyBlock, e.keys - k0);
     packKeys(b, h, k0, nk, m);
     const int64_t first = e.causal ? k0 / queryBlock * queryBlock : 0;
     if (first >= e.queries) {  // no query sees these keys
@@ -239,7 +239,7 @@ struct Backward {
       zero(m.dvs, nk * ldd);
     }
     for (int64_t q0 = first; q0 < e.queries; q0 += queryBlock) {
-      const int64_t nq = least(queryBlock, e.queries - q0);
+      const int64_t nq = minOf(queryBlock, e.queries - q0);
       scores(b, h, q0, nq, k0, nk, m);
       packRows(q.at(b, h) + q0 * q.time, q.time, nq, e.dim, m.qs, ldd);
       packRows(g.at(b, h) + q0 * g.time, g.time, nq, e.dim, m.gs, ldd);
@@ -253,11 +253,11 @@ struct Backward {
 
   // dq of a block of queries, over the keys in order.
   void queriesOf(int64_t b, int64_t h, int64_t q0, const Memory& m) const {
-    const int64_t nq = least(queryBlock, e.queries - q0);
+    const int64_t nq = minOf(queryBlock, e.queries - q0);
     if (e.keys == 0) zero(m.dqs, nq * ldd);
     const int64_t last = visible(e, q0 + nq - 1, 0, e.keys);
     for (int64_t k0 = 0; k0 < last; k0 += keyBlock) {
-      const int64_t nk = least(keyBlock, e.keys - k0);
+      const int64_t nk = minOf(keyBlock, e.keys - k0);
       packKeys(b, h, k0, nk, m);
       scores(b, h, q0, nq, k0, nk, m);
       overKeys(q0, nq, k0, nk, m, m.dqs, k0 > 0);
@@ -272,9 +272,9 @@ struct Backward {
   void overQueries(int64_t q0, int64_t nq, int64_t k0, int64_t nk, const T* of, const T* rows, T* to, bool add) const {
     if (visible(e, q0, k0, nk) == nk) return product<T>(nk, ldd, {nq, of, 1, ldk, rows, ldd, to, ldd, add});
     for (int64_t j = 0; j < nk; j += SmallTile::MR) {
-      const int64_t n = least(SmallTile::MR, nk - j);
+      const int64_t n = minOf(SmallTile::MR, nk - j);
       // The first query that sees key j + r of the block; from `common` on they see all n.
-      const auto from = [&](int64_t r) { return most(0, least(nq, k0 + j + r - q0)); };
+      const auto from = [&](int64_t r) { return maxOf(0, minOf(nq, k0 + j + r - q0)); };
       const int64_t common = from(n - 1);
       product<T>(n, ldd,
                  {nq - common, of + common * ldk + j, 1, ldk, rows + common * ldd, ldd, to + j * ldd, ldd, add});
@@ -288,7 +288,7 @@ struct Backward {
   void overKeys(int64_t q0, int64_t nq, int64_t k0, int64_t nk, const Memory& m, T* to, bool add) const {
     if (visible(e, q0, k0, nk) == nk) return product<T>(nq, ldd, {nk, m.ds, ldk, 1, m.ks, ldd, to, ldd, add});
     for (int64_t i = 0; i < nq; i += SmallTile::MR) {
-      const int64_t n = least(SmallTile::MR, nq - i), common = visible(e, q0 + i, k0, nk);
+      const int64_t n = minOf(SmallTile::MR, nq - i), common = visible(e, q0 + i, k0, nk);
       product<T>(n, ldd, {common, m.ds + i * ldk, ldk, 1, m.ks, ldd, to + i * ldd, ldd, add});
       for (int64_t r = 1; r < n; ++r)
         if (const int64_t own = visible(e, q0 + i + r, k0, nk) - common; own > 0)
@@ -360,7 +360,7 @@ void attentionGrad(const Args& args) {
                       queries,
                       padded<T>(keys),
                       padded<T>(e.dim)};
-  const int64_t pairs = e.samples * e.heads, work = 5 * e.queries * e.keys * most(e.dim, 8);
+  const int64_t pairs = e.samples * e.heads, work = 5 * e.queries * e.keys * maxOf(e.dim, 8);
   if (pairs >= 8 || e.queries * e.keys <= kKeys * kKeys) {
     const Slots<T> slots(args, pairs, f.scratch(e.queries));
     eachPiece(pairs, work, [&](int64_t from, int64_t to) {
@@ -370,7 +370,7 @@ void attentionGrad(const Args& args) {
     });
   } else {
     // Few heads and long sequences: more pieces, for which scores are computed twice.
-    const int64_t keyBlocks = divUp(e.keys, keys), queryBlocks = divUp(e.queries, queries);
+    const int64_t keyBlocks = ceilDiv(e.keys, keys), queryBlocks = ceilDiv(e.queries, queries);
     const int64_t each = keyBlocks + queryBlocks;
     const Slots<T> slots(args, pairs * each, f.scratch(queries));
     parallelFor(pairs * each, [&](int64_t i) {

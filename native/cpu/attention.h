@@ -40,7 +40,7 @@ struct Heads {
 
 template <class T>
 GYRUS_INLINE int64_t padded(int64_t n) {
-  return divUp(n, Vec<T>::N) * Vec<T>::N;
+  return ceilDiv(n, Vec<T>::N) * Vec<T>::N;
 }
 
 // to [cols, ld] = factor * from^T, from [rows, cols]; columns rows..ld - 1 become 0.
@@ -94,8 +94,8 @@ GYRUS_INLINE double expOf(double x) { return ::exp(x); }
 
 // Extent of the blocks that [0, n) is cut into: at most `limit`, about equal, whole multiples of `step`.
 GYRUS_INLINE int64_t blockOf(int64_t n, int64_t limit, int64_t step) {
-  const int64_t each = divUp(n, most(1, divUp(n, limit)));
-  return least(most(1, n), divUp(most(1, each), step) * step);
+  const int64_t each = ceilDiv(n, maxOf(1, ceilDiv(n, limit)));
+  return minOf(maxOf(1, n), ceilDiv(maxOf(1, each), step) * step);
 }
 
 }  // namespace gyrus::cpu::GYRUS_ISA

@@ -32,11 +32,11 @@ struct Fold {
     width = fold * C;
     tail = R % fold;
     step = fold > 1 ? kFoldedBlock / width : kRows;
-    blocks = divUp(rows, step);
+    blocks = ceilDiv(rows, step);
   }
 
   int64_t pieces() const { return blocks + (tail > 0); }
-  int64_t rowsOf(int64_t block) const { return block < blocks ? least(step, rows - block * step) : tail; }
+  int64_t rowsOf(int64_t block) const { return block < blocks ? minOf(step, rows - block * step) : tail; }
   int64_t foldOf(int64_t block) const { return block < blocks ? fold : 1; }
 
   // f(block, first row of [R, C], rows, width); the tail is the last block. `reversed`: begin with what the pass before
@@ -46,7 +46,7 @@ struct Fold {
     const int64_t n = pieces();
     const auto piece = [&](int64_t i) {
       const int64_t b = reversed ? n - 1 - i : i;
-      f(b, least(b * step, rows) * fold, rowsOf(b), foldOf(b) * C);
+      f(b, minOf(b * step, rows) * fold, rowsOf(b), foldOf(b) * C);
     };
     if (R * C <= kSerial)
       for (int64_t i = 0; i < n; ++i) piece(i);

@@ -11,11 +11,11 @@ template <class T, class F>
 GYRUS_INLINE void sumColumns(const Args& args, int64_t R, int64_t C, T* first, T* second, F&& f) {
   using V = Vec<T>;
   constexpr int64_t kRows = 256, kCols = 128;
-  const int64_t blocks = most(1, divUp(R, kRows)), strips = divUp(C, kCols);
+  const int64_t blocks = maxOf(1, ceilDiv(R, kRows)), strips = ceilDiv(C, kCols);
   T* part = blocks > 1 ? take<T>(args, blocks * 2 * C) : nullptr;
   const auto piece = [&](int64_t chunk) {
-    const int64_t block = chunk / most(strips, 1), strip = chunk % most(strips, 1);
-    const int64_t r0 = block * kRows, r1 = least(R, r0 + kRows), c1 = least(C, (strip + 1) * kCols);
+    const int64_t block = chunk / maxOf(strips, 1), strip = chunk % maxOf(strips, 1);
+    const int64_t r0 = block * kRows, r1 = minOf(R, r0 + kRows), c1 = minOf(C, (strip + 1) * kCols);
     T* a_out = part ? part + block * 2 * C : first;
     T* b_out = part ? a_out + C : second;
     int64_t c = strip * kCols;
@@ -30,7 +30,7 @@ GYRUS_INLINE void sumColumns(const Args& args, int64_t R, int64_t C, T* first, T
       }
     }
     for (; c < c1; c += V::N) {
-      const int lanes = static_cast<int>(least(V::N, c1 - c));
+      const int lanes = static_cast<int>(minOf(V::N, c1 - c));
       V a = V::zero(), b = V::zero();
       for (int64_t r = r0; r < r1; ++r) f(r, c, lanes, a, b);
       store(a, a_out + c, lanes);

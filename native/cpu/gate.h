@@ -92,8 +92,8 @@ void accumulateGate(const char* op, const Args& args, const View& stats_view, co
     sums.data = take<float>(args, stats.rows * sums.ld);
   }
   constexpr int64_t block = kGateColumns;
-  parallelRange(divUp(stats.cols, block), a.rows * block * 4, [&](int64_t from, int64_t to) {
-    const int64_t end = least(stats.cols, to * block);
+  parallelRange(ceilDiv(stats.cols, block), a.rows * block * 4, [&](int64_t from, int64_t to) {
+    const int64_t end = minOf(stats.cols, to * block);
     int64_t k = from * block;
     if (crowded)
       for (int64_t r = 0; r < stats.rows; ++r)
@@ -102,7 +102,7 @@ void accumulateGate(const char* op, const Args& args, const View& stats_view, co
       const VecF s = VecF::broadcast(static_cast<float>(scale));
       const int64_t whole = (end - k) / VecF::N * VecF::N;
       for (const int64_t stop = k + whole; k < stop;) {
-        const int64_t cols = least(block, stop - k);
+        const int64_t cols = minOf(block, stop - k);
         gateColumns(sums, a, g, labels, step, s, k, cols);
         k += cols;
       }
@@ -142,7 +142,7 @@ class SampleGate {
     for (int64_t n = from; n < to; ++n) {
       int64_t k = 0;
       for (; k + 2 * V::N <= a_.cols; k += 2 * V::N) columns<2>(n, k, V::N);
-      for (; k < a_.cols; k += V::N) columns<1>(n, k, static_cast<int>(least(V::N, a_.cols - k)));
+      for (; k < a_.cols; k += V::N) columns<1>(n, k, static_cast<int>(minOf(V::N, a_.cols - k)));
     }
   }
   void allSamples() const {

@@ -16,15 +16,15 @@ struct Cut {
   Cut(const View& x, double groupCount)
       : samples(x.shape[0]), positions(x.shape[1]), channels(x.shape[2]), groups(static_cast<int64_t>(groupCount)) {
     each = channels / groups;
-    perStrip = samples >= 16 ? groups : least(groups, divUp(64, each));
-    strips = divUp(groups, perStrip);
+    perStrip = samples >= 16 ? groups : minOf(groups, ceilDiv(64, each));
+    strips = ceilDiv(groups, perStrip);
   }
   // f(sample, first group, last group) for each piece.
   template <class F>
   void run(F&& f) const {
     const auto piece = [&](int64_t i) {
       const int64_t g = i % strips * perStrip;
-      f(i / strips, g, least(groups, g + perStrip));
+      f(i / strips, g, minOf(groups, g + perStrip));
     };
     if (samples * positions * channels <= 32768) {
       for (int64_t i = 0; i < samples * strips; ++i) piece(i);
@@ -44,9 +44,9 @@ GYRUS_INLINE void sums(int64_t positions, int64_t c0, int64_t c1, T* first, T* s
   for (int64_t c = c0; c < c1;) {
     const bool wide = c + kWide * V::N <= c1;
     const int64_t step = wide ? kWide * V::N : V::N;
-    const int lanes = static_cast<int>(least(V::N, c1 - c));
+    const int lanes = static_cast<int>(minOf(V::N, c1 - c));
     for (int64_t s0 = 0; s0 < positions; s0 += kBlock) {
-      const int64_t s1 = least(positions, s0 + kBlock);
+      const int64_t s1 = minOf(positions, s0 + kBlock);
       V a[kWide], b[kWide];
       for (int j = 0; j < kWide; ++j) a[j] = b[j] = V::zero();
       if (wide)

@@ -102,7 +102,7 @@ void resizeBilinearGrad(const Args& args) {
     starts[r] = i;
   }
   T* collected = take<T>(args, lines * in.length);
-  parallelRange(lines, (1 + divUp(h, H)) * in.length + 2 * out.length, [&](int64_t from, int64_t to) {
+  parallelRange(lines, (1 + ceilDiv(h, H)) * in.length + 2 * out.length, [&](int64_t from, int64_t to) {
     for (int64_t line = from; line < to; ++line) {
       const int64_t r = line % H, sample = line / H;
       T *sum = collected + line * in.length, *target = out.line(line);

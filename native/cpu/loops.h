@@ -2,29 +2,16 @@
 // merges those that are contiguous in every operand; `eachRow` then hands out rows in parallel, cut by shape alone.
 // `mapPieces` makes pieces of rows of them, and `mapBlocks` single rows, for kernels that are one contiguous loop.
 #pragma once
-#include "core/pool.h"
 #include "core/view.h"
+#include "cpu/range.h"
 #include "cpu/vec.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 
-GYRUS_INLINE int64_t minOf(int64_t a, int64_t b) { return a < b ? a : b; }
-GYRUS_INLINE int64_t maxOf(int64_t a, int64_t b) { return a > b ? a : b; }
-GYRUS_INLINE int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 GYRUS_INLINE int64_t countOf(const View& v) {
   int64_t n = 1;
   for (int d = 0; d < v.rank; ++d) n *= v.shape[d];
   return n;
-}
-
-// Elements of work below which a loop stays on the caller, and the size of a parallel piece.
-constexpr int64_t kGrain = 32768;
-
-// f(from, to) over [0, n), where one item is `each` elements of work.
-template <class F>
-inline void parallelItems(int64_t n, int64_t each, F f) {
-  const int64_t step = maxOf(1, kGrain / maxOf(1, each));
-  parallelFor(ceilDiv(n, step), [&](int64_t c) { f(c * step, minOf(n, (c + 1) * step)); });
 }
 
 template <int K>
@@ -96,7 +83,7 @@ inline void eachRow(const Nest<K>& t, F f) {
     });
     return;
   }
-  parallelItems(rows, t.inner, [&](int64_t from, int64_t to) {
+  parallelRange(rows, t.inner, [&](int64_t from, int64_t to) {
     int64_t at[K], place[kMaxRank + 1];
     t.offsets(from, at);
     int64_t left = from;
@@ -285,7 +272,7 @@ inline void mapPieces(const View* const (&v)[K], F f) {
   const int64_t down = ceilDiv(M, rows), outer = nest.count / (M * nest.inner);
   const bool streams = nest.count * size.of[0] >= kStreamFrom &&
                        (nest.inner >= kStreamBlock || (whole.ld[0] == nest.inner && M * nest.inner >= kBlock));
-  parallelItems(outer * down * across, rows * n, [&](int64_t from, int64_t to) {
+  parallelRange(outer * down * across, rows * n, [&](int64_t from, int64_t to) {
     for (int64_t c = from; c < to; ++c) {
       const int64_t i = c % across * n, r = c / across % down * rows;
       int64_t at[K];

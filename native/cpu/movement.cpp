@@ -49,7 +49,7 @@ void arange(const Args& args) {
   const auto& p = args.as<ArangeParams>();
   const View& y = args.out[0];
   const CastFn cast = castFn(y.dtype, DType::F64);
-  parallelItems(y.shape[0], 1, [&](int64_t from, int64_t to) {
+  parallelRange(y.shape[0], 1, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
       const double x = p.start + static_cast<double>(i) * p.step;
       cast(byteAt(y, i * y.stride[0]), &x, 1);
@@ -124,7 +124,7 @@ void transpose(const View& y, const View& x, const Nest<2>& nest, int down) {
   const int64_t ys = nest.stride[0][down], xs = nest.unit[1];
   const bool streams = nest.count * static_cast<int64_t>(size) >= kStreamFrom && cols >= 64;
   const bool flat = bands <= blocks;  // x's rows are the shorter ones: tiles follow each other along them
-  parallelItems(count * tiles, kTileColumns * kTileRows, [&](int64_t from, int64_t to) {
+  parallelRange(count * tiles, kTileColumns * kTileRows, [&](int64_t from, int64_t to) {
     for (int64_t c = from; c < to; ++c) {
       int64_t at[2];
       outer.offsets(c / tiles, at);
@@ -226,7 +226,7 @@ void scatterAddAs(const View& y, const View& index, const View& source, int axis
   const int64_t n = index.shape[axis], size = y.shape[axis];
   T* out = y.as<T>();
   const T* in = source.as<T>();
-  parallelItems(nest.count, n, [&](int64_t from, int64_t to) {
+  parallelRange(nest.count, n, [&](int64_t from, int64_t to) {
     for (int64_t c = from; c < to; ++c) {
       int64_t at[3];
       nest.offsets(c / nest.inner, at);
@@ -269,7 +269,7 @@ void indexSelect(const Args& args) {
   const bool rows = nest.unit[0] == 1 && nest.unit[1] == 1 && nest.inner > 1;
   const int64_t inner = rows ? nest.inner : 1, count = nest.count / inner;
   // One item is a run of `inner` elements of one slice; the slices of a position follow each other.
-  parallelItems(count * k, inner, [&](int64_t from, int64_t to) {
+  parallelRange(count * k, inner, [&](int64_t from, int64_t to) {
     int64_t at[2] = {};
     for (int64_t c = from; c < to; ++c) {
       const int64_t j = c % k, position = c / k * inner;
@@ -298,7 +298,7 @@ void indexAddAs(const View& y, const View& index, const View& source, int axis) 
   // Pieces of a row of a slice, each with all k additions in order.
   const int64_t piece = rows ? minOf(nest.inner, maxOf(64, kGrain / maxOf(1, k))) : 1;
   const int64_t perRow = ceilDiv(nest.inner, piece);
-  parallelItems(nest.count / nest.inner * perRow, piece * k, [&](int64_t from, int64_t to) {
+  parallelRange(nest.count / nest.inner * perRow, piece * k, [&](int64_t from, int64_t to) {
     for (int64_t c = from; c < to; ++c) {
       int64_t at[2];
       nest.offsets(c / perRow, at);
@@ -343,7 +343,7 @@ void oneHot(const Args& args) {
   const View* const v[2] = {&rows, &index};
   const Nest<2> nest(v);
   const size_t size = sizeOfType(y.dtype);
-  parallelItems(nest.count, depth, [&](int64_t from, int64_t to) {
+  parallelRange(nest.count, depth, [&](int64_t from, int64_t to) {
     for (int64_t c = from; c < to; ++c) {
       int64_t at[2];
       nest.offsets(c / nest.inner, at);
@@ -365,7 +365,7 @@ void gatherRows(const Args& args) {
   const float scale = static_cast<float>(p.scale), shift = static_cast<float>(p.shift);
   const VecF scales = VecF::broadcast(scale), shifts = VecF::broadcast(shift);
   const bool bytes = x.dtype != DType::F32, plain = ys == 1 && xs == 1;
-  parallelItems(B, F, [&](int64_t from, int64_t to) {
+  parallelRange(B, F, [&](int64_t from, int64_t to) {
     for (int64_t b = from; b < to; ++b) {
       float* out = y.as<float>() + b * y.stride[0];
       const int64_t row = indexAt(index, b * index.stride[0]) * x.stride[0];

@@ -41,7 +41,7 @@ GYRUS_INLINE void unitRow(const T* w, const T* g, int64_t F, T* s, T* two) {
       if constexpr (both) b[i] = term<ScoreKind::TaylorWeight>(x, y, b[i]);
     }
   for (; f < F; f += V::N) {
-    const int lanes = static_cast<int>(least(V::N, F - f));
+    const int lanes = static_cast<int>(minOf(V::N, F - f));
     const V x = load(w + f, lanes), y = load(g + f, lanes);
     a[0] = term<first>(x, y, a[0]);
     if constexpr (both) b[0] = term<ScoreKind::TaylorWeight>(x, y, b[0]);
@@ -74,9 +74,9 @@ void unitScoreOf(const Args& args) {
   if constexpr (kind != ScoreKind::L2Taylor)
     if (U > 1 && wv.stride[0] == 1 && wv.stride[1] != 1 && gv.stride[0] == 1) {
       constexpr int64_t strip = 256;
-      parallelRange(divUp(U, strip), F * strip, [&](int64_t from, int64_t to) {
-        for (int64_t u = from * strip; u < least(U, to * strip); u += strip)
-          unitColumns<kind>(wv.as<T>() + u, gv.as<T>() + u, wv.stride[1], gv.stride[1], F, least(strip, U - u),
+      parallelRange(ceilDiv(U, strip), F * strip, [&](int64_t from, int64_t to) {
+        for (int64_t u = from * strip; u < minOf(U, to * strip); u += strip)
+          unitColumns<kind>(wv.as<T>() + u, gv.as<T>() + u, wv.stride[1], gv.stride[1], F, minOf(strip, U - u),
                             s.data + u);
       });
       s.flush();

@@ -26,7 +26,7 @@ GYRUS_INLINE void eachChain(int64_t n, F&& f) {
   int64_t c = 0;
   for (; c + W * N <= n; c += W * N)
     for (int w = 0; w < W; ++w) f(c + w * N, N, w);
-  for (; c < n; c += N) f(c, static_cast<int>(least(N, n - c)), 0);
+  for (; c < n; c += N) f(c, static_cast<int>(minOf(N, n - c)), 0);
 }
 template <class T, int W>
 GYRUS_INLINE T total(const Vec<T>* sums) {
@@ -65,7 +65,7 @@ void layerNorm(const Args& args) {
       }
       for (int64_t r = 0; r < rows; ++r) {
         const T* in = x.row(r0 + r);
-        const T* next = x.row(least(r0 + r + rows, x.rows - 1));
+        const T* next = x.row(minOf(r0 + r + rows, x.rows - 1));
         T* out = y.row(r0 + r);
         const V middle = V::broadcast(mean[r]), scale = V::broadcast(rstd[r]);
         eachVector<T>(C, [&](int64_t c, int lanes) GYRUS_INLINED {
@@ -93,7 +93,7 @@ void layerNormGrad(const Args& args) {
   const Rows<T> g = readRows<T>(args, args.in[0]), x = readRows<T>(args, args.in[1]);
   const T *mean = readLine<T>(args, args.in[2]), *rstd = readLine<T>(args, args.in[3]);
   const T* gamma = affine ? readLine<T>(args, args.in[4]) : nullptr;
-  const int64_t R = x.rows, C = x.cols, blocks = divUp(R, kRows);
+  const int64_t R = x.rows, C = x.cols, blocks = ceilDiv(R, kRows);
   T* partial = affine ? take<T>(args, blocks * 2 * C) : nullptr;  // per block: sums of g, then of g x^
   const auto rows = [&](int64_t r, T* sums, auto count) {
     constexpr int K = decltype(count)::value, W = 4 / K;
@@ -134,7 +134,7 @@ void layerNormGrad(const Args& args) {
     T* sums = partial ? partial + i * 2 * C : nullptr;
     if (sums)
       for (int64_t c = 0; c < 2 * C; ++c) sums[c] = 0;
-    eachRows<T>(i * kRows, least(R, (i + 1) * kRows), C, [&](int64_t r, auto count) { rows(r, sums, count); });
+    eachRows<T>(i * kRows, minOf(R, (i + 1) * kRows), C, [&](int64_t r, auto count) { rows(r, sums, count); });
   };
   parallelRange(blocks, kRows * C * 3, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) block(i);

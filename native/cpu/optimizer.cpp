@@ -25,7 +25,7 @@ struct Lines {
 GYRUS_INLINE Lines linesOf(const View& v) {
   Lines l{1, v.rank > 0 ? v.shape[v.rank - 1] : 1, 1};
   for (int i = 0; i + 1 < v.rank; ++i) l.lines *= v.shape[i];
-  if (v.rank > 1) l.per_row = most(1, l.lines / most(1, v.shape[0]));
+  if (v.rank > 1) l.per_row = maxOf(1, l.lines / maxOf(1, v.shape[0]));
   return l;
 }
 
@@ -69,7 +69,7 @@ GYRUS_INLINE void eachPiece(const Args& args, const View* views, int count, int 
   for (int j = 0; j < count; ++j) start[j + 1] = start[j] + elements(views[j * stride]);
   const auto chunk = [&](int64_t index) {
     int64_t at = index * kChunk;
-    const int64_t end = least(start[count], at + kChunk);
+    const int64_t end = minOf(start[count], at + kChunk);
     int j = 0;
     for (int width = count; width > 1;) {  // the last j with start[j] <= at
       const int half = width / 2;
@@ -77,16 +77,16 @@ GYRUS_INLINE void eachPiece(const Args& args, const View* views, int count, int 
       width -= half;
     }
     for (; at < end; ++j) {
-      const int64_t stop = least(end, start[j + 1]), length = linesOf(views[j * stride]).length;
+      const int64_t stop = minOf(end, start[j + 1]), length = linesOf(views[j * stride]).length;
       while (at < stop) {
         const int64_t line = (at - start[j]) / length, from = (at - start[j]) % length;
-        const int64_t n = least(stop - at, length - from);
+        const int64_t n = minOf(stop - at, length - from);
         f(index, j, line, from, from + n);
         at += n;
       }
     }
   };
-  const int64_t chunks = divUp(start[count], kChunk);
+  const int64_t chunks = ceilDiv(start[count], kChunk);
   if (chunks <= 2) {
     for (int64_t i = 0; i < chunks; ++i) chunk(i);
   } else {
@@ -95,7 +95,7 @@ GYRUS_INLINE void eachPiece(const Args& args, const View* views, int count, int 
 }
 
 GYRUS_INLINE int64_t distinct(const View& v) {
-  return v.rank == 0 || v.stride[0] == 0 ? least(1, elements(v)) : v.shape[0];
+  return v.rank == 0 || v.stride[0] == 0 ? minOf(1, elements(v)) : v.shape[0];
 }
 
 // Increases every distinct counter by 1. Two views of one counter (row and column of an axis without a width) count
@@ -106,7 +106,7 @@ GYRUS_INLINE void countStep(const Args& args, int count, int per) {
     const View& v = counter(i);
     int64_t from = 0;
     for (int j = 0; j < i; ++j)
-      if (counter(j).data == v.data) from = most(from, distinct(counter(j)));
+      if (counter(j).data == v.data) from = maxOf(from, distinct(counter(j)));
     for (int64_t k = from; k < distinct(v); ++k) v.as<float>()[k * (v.rank > 0 ? v.stride[0] : 0)] += 1;
   }
 }
@@ -374,7 +374,7 @@ template <class T>
 void gradNorm(const Args& args) {
   int64_t total = 0;
   for (int j = 0; j < args.inputs; ++j) total += elements(args.in[j]);
-  const int64_t chunks = divUp(total, kChunk);
+  const int64_t chunks = ceilDiv(total, kChunk);
   double* part = take<double>(args, chunks);
   for (int64_t i = 0; i < chunks; ++i) part[i] = 0;
   eachPiece(args, args.in, args.inputs, 1, [&](int64_t chunk, int j, int64_t line, int64_t from, int64_t to) {

@@ -17,9 +17,9 @@ struct Windows {
         size{x.shape[1], x.shape[2]},
         count_pad(p.countPad != 0) {}
 
-  int64_t from(int axis, int64_t o) const { return least(size[axis], most(0, o * stride[axis] - pad[axis])); }
+  int64_t from(int axis, int64_t o) const { return minOf(size[axis], maxOf(0, o * stride[axis] - pad[axis])); }
   int64_t to(int axis, int64_t o) const {
-    return most(from(axis, o), least(size[axis], o * stride[axis] - pad[axis] + kernel[axis]));
+    return maxOf(from(axis, o), minOf(size[axis], o * stride[axis] - pad[axis] + kernel[axis]));
   }
 };
 
@@ -72,7 +72,7 @@ void pool(const Args& args) {
   const Windows s(args.as<Pool2dParams>(), xv);
   const Rows<T> x = readRows<T>(args, xv);
   const int64_t C = y.shape[3], OH = y.shape[1], OW = y.shape[2];
-  const int64_t each = OW * C * least(s.kernel[0], s.size[0]) * least(s.kernel[1], s.size[1]);
+  const int64_t each = OW * C * minOf(s.kernel[0], s.size[0]) * minOf(s.kernel[1], s.size[1]);
   parallelRange(y.shape[0] * OH, each, [&](int64_t from, int64_t to) {
     for (int64_t r = from; r < to; ++r)
       for (int64_t ow = 0; ow < OW; ++ow) {
@@ -82,7 +82,7 @@ void pool(const Args& args) {
         int64_t c = 0;
         for (; c + 4 * V::N <= C; c += 4 * V::N) poolVectors<T, Max, 4>(s, w, x, r / OH, c, V::N, weight, out);
         for (; c < C; c += V::N)
-          poolVectors<T, Max, 1>(s, w, x, r / OH, c, static_cast<int>(least(V::N, C - c)), weight, out);
+          poolVectors<T, Max, 1>(s, w, x, r / OH, c, static_cast<int>(minOf(V::N, C - c)), weight, out);
       }
   });
 }

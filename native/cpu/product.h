@@ -76,13 +76,13 @@ template <class T>
 inline void product(int64_t M, int64_t N, const Product<T>& p) {
   constexpr int VN = Vec<T>::N, MR = SmallTile::MR, NV = SmallTile::NV;
   for (int64_t n = 0; n < N; n += NV * VN) {
-    const auto* run = productTiles<T>.of(static_cast<int>(least(NV, (N - n) / VN)));
+    const auto* run = productTiles<T>.of(static_cast<int>(minOf(NV, (N - n) / VN)));
     Product<T> tile = p;
     tile.b = p.b + n;
     for (int64_t m = 0; m < M; m += MR) {
       tile.a = p.a + m * p.a_row;
       tile.c = p.c + m * p.ldc + n;
-      run[least(MR, M - m) - 1](tile);
+      run[minOf(MR, M - m) - 1](tile);
     }
   }
 }

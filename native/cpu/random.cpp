@@ -18,7 +18,7 @@ void random(const Args& args) {
   const View& y = args.out[0];
   const int64_t n = countOf(y);
   naive::Stream stream(args.out[1]);
-  parallelItems(n, kCost, [&](int64_t from, int64_t to) {
+  parallelRange(n, kCost, [&](int64_t from, int64_t to) {
     if (y.dtype == DType::F64)
       naive::randomRange(p, stream, y.as<double>(), from, to);
     else
@@ -51,7 +51,7 @@ void categorical(const Args& args) {
     if (!good) throwBadWeights("categorical", r);
   }
   const int64_t piece = kGrain / 32, perRow = ceilDiv(draws, piece);
-  parallelItems(rows * perRow, 32 * minOf(draws, piece), [&](int64_t from, int64_t to) {
+  parallelRange(rows * perRow, 32 * minOf(draws, piece), [&](int64_t from, int64_t to) {
     for (int64_t c = from; c < to; ++c) {
       const int64_t r = c / perRow, first = c % perRow * piece, last = minOf(draws, first + piece);
       naive::categoricalRange(stream, cdf + r * classes, classes,

@@ -129,7 +129,7 @@ void reduceShortRows(T* y, const T* x, int64_t K, int64_t stride, int64_t n, con
   const bool ahead = isLarge<T>(K * n);
   constexpr int64_t most = 8, near = 4096;  // rows whose variances are under way at a time, all in L1
   const int64_t tile = maxOf(1, minOf(most, near / n));
-  parallelItems(K, n, [&](int64_t from, int64_t to) {
+  parallelRange(K, n, [&](int64_t from, int64_t to) {
     double total[most];
     for (int64_t i = from; i < to; i += tile) {
       const int64_t rows = minOf(tile, to - i);
@@ -240,11 +240,11 @@ void reduceInto(const Args& args, const T* x, const Nest<1>& kept, const Nest<1>
                            minOf(width, kept.inner - first), Op::centered ? center + i : nullptr,
                            partial + piece * K + i);
     };
-    parallelItems(groups * pieces, width * minOf(n, each), [&](int64_t from, int64_t to) {
+    parallelRange(groups * pieces, width * minOf(n, each), [&](int64_t from, int64_t to) {
       for (int64_t c = from; c < to; ++c) run(c / pieces, c % pieces);
     });
   } else {
-    parallelItems(K * pieces, minOf(n, each), [&](int64_t from, int64_t to) {
+    parallelRange(K * pieces, minOf(n, each), [&](int64_t from, int64_t to) {
       for (int64_t c = from; c < to; ++c) {
         const int64_t i = c / pieces, piece = c % pieces;
         partial[piece * K + i] = reduceRow<T, Op>(x + offsetOf(kept, i), reduced, piece * each,
@@ -264,7 +264,7 @@ void reduceInto(const Args& args, const T* x, const Nest<1>& kept, const Nest<1>
 template <class T, class A, class F>
 void reducePlain(const View& y, const T* x, const Nest<1>& kept, const Nest<1>& reduced, A start, F f) {
   T* out = y.as<T>();
-  parallelItems(kept.count, reduced.count, [&](int64_t from, int64_t to) {
+  parallelRange(kept.count, reduced.count, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
       const T* p = x + offsetOf(kept, i);
       A acc = start;
@@ -470,7 +470,7 @@ void argReduceAs(const Args& args, const Nest<2>& nest, int64_t n, int64_t strid
     return;
   }
   const bool ahead = stride == 1 && isLarge<T>(nest.count * n);
-  parallelItems(nest.count, n, [&](int64_t from, int64_t to) {
+  parallelRange(nest.count, n, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
       int64_t at[2] = {}, k = i;
       if (nest.rank > 0) {

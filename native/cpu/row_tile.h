@@ -10,8 +10,8 @@ namespace gyrus::cpu::GYRUS_ISA {
 constexpr int64_t kTileOfRows = 8;
 template <class F>
 GYRUS_INLINE void eachTile(int64_t from, int64_t to, int64_t C, F&& f) {
-  const int64_t step = most(1, least(kTileOfRows, 2048 / most(1, C)));
-  for (int64_t r = from; r < to; r += step) f(r, least(step, to - r));
+  const int64_t step = maxOf(1, minOf(kTileOfRows, 2048 / maxOf(1, C)));
+  for (int64_t r = from; r < to; r += step) f(r, minOf(step, to - r));
 }
 
 // The sum of a line of n elements by four chains: add(c, lanes, sum) adds the elements from c on, 0 beyond `lanes`.

@@ -2,8 +2,8 @@
 // contiguous line. A view that is neither (transposed, broadcast along the columns) is copied to scratch first; an
 // output of that kind is written to scratch and copied back by flush().
 #pragma once
-#include "core/pool.h"
 #include "core/view.h"
+#include "cpu/range.h"
 #include "cpu/vec.h"
 #include "kernels/contract.h"
 
@@ -12,26 +12,9 @@
 
 namespace gyrus::cpu::GYRUS_ISA {
 
-GYRUS_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-GYRUS_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-GYRUS_INLINE int64_t divUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 template <class T>
 GYRUS_INLINE T* take(const Args& args, int64_t n) {
-  return static_cast<T*>(args.scratch->take(static_cast<size_t>(most(n, 1)) * sizeof(T)));
-}
-
-// Runs f(from, to) over [0, n) in pieces of about `work` elements; `each` is the work of one item. The cut depends on
-// n alone.
-template <class F>
-GYRUS_INLINE void parallelRange(int64_t n, int64_t each, F&& f) {
-  constexpr int64_t work = 32768;
-  const int64_t step = most(1, work / most(each, 1));
-  if (n <= step) {
-    if (n > 0) f(int64_t{0}, n);
-    return;
-  }
-  parallelFor(divUp(n, step), [&](int64_t chunk) { f(chunk * step, least(n, (chunk + 1) * step)); });
+  return static_cast<T*>(args.scratch->take(static_cast<size_t>(maxOf(n, 1)) * sizeof(T)));
 }
 
 // Calls f(c, lanes) for the vectors of a line of n elements; only the last may have fewer than N lanes.

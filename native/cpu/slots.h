@@ -11,7 +11,7 @@ class Slots {
  public:
   // each: numbers of T in a slot.
   Slots(const Args& args, int64_t pieces, int64_t each)
-      : count_(most(1, least(pieces, Pool::threads()))), each_((divUp(each, kLine) + 1) * kLine) {
+      : count_(maxOf(1, minOf(pieces, Pool::threads()))), each_((ceilDiv(each, kLine) + 1) * kLine) {
     memory_ = take<T>(args, count_ * each_);
     taken_ = take<char>(args, count_);
     for (int64_t i = 0; i < count_; ++i) taken_[i] = 0;

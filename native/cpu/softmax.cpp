@@ -25,7 +25,7 @@ GYRUS_INLINE T largest(int64_t C, Z&& z) {
     other = max(z(c + N, N), other);
   }
   for (; c < C; c += N) {
-    const int lanes = static_cast<int>(least(N, C - c));
+    const int lanes = static_cast<int>(minOf(N, C - c));
     top = max(inLine(z(c, lanes), lanes, -kInfinity<T>), top);
   }
   return reduceMax(max(top, other));
@@ -47,7 +47,7 @@ void softmax(const Args& args) {
       }
       for (int64_t r = 0; r < rows; ++r) {
         const T* in = x.row(r0 + r);
-        const T* next = x.row(least(r0 + r + rows, x.rows - 1));
+        const T* next = x.row(minOf(r0 + r + rows, x.rows - 1));
         T* out = y.row(r0 + r);
         const V shift = V::broadcast(top[r]);
         sum[r] = sumOfLine<T>(C, [&](int64_t c, int lanes, V sums) GYRUS_INLINED {

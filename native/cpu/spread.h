@@ -14,20 +14,20 @@ class Spread {
   // Of nothing where there is no list.
   Spread(const Args& args, const Active& active) {
     if (!active.list) return;
-    const int64_t vectors = divUp(active.count, VN);
+    const int64_t vectors = ceilDiv(active.count, VN);
     first_ = take<int32_t>(args, vectors + 1);
     steps_ = take<Step>(args, active.size / VN + 2 * vectors);
     int32_t n = 0;
     for (int64_t v = 0; v < vectors; ++v) {
-      const int64_t begin = v * VN, end = least(active.count, begin + VN);
+      const int64_t begin = v * VN, end = minOf(active.count, begin + VN);
       const int64_t from = v == 0 ? 0 : active.list[begin], to = end < active.count ? active.list[end] : active.size;
       first_[v] = n;
       for (int64_t p = from; p < to; p += VN) {
         // The last vector reaches back into the stretch rather than beyond it.
-        const int64_t at = most(from, least(p, to - VN));
+        const int64_t at = maxOf(from, minOf(p, to - VN));
         Step& step = steps_[n++];
         step.at = at;
-        step.width = static_cast<int>(least(VN, to - at));
+        step.width = static_cast<int>(minOf(VN, to - at));
         for (int i = 0; i < VN; ++i) step.source[i] = -1;
         for (int64_t i = begin; i < end; ++i)
           if (active.list[i] >= at && active.list[i] < at + step.width)

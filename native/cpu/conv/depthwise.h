@@ -34,7 +34,7 @@ class TapAxis {
       }
     }
     runs_ = take<TapRun>(args, a.outputs);
-    for (int64_t phase = 0; phase < least(a.div, a.outputs); ++phase)
+    for (int64_t phase = 0; phase < minOf(a.div, a.outputs); ++phase)
       for (int64_t o = phase; o < a.outputs; o += a.div) {
         if (o == phase || runs_[count_ - 1].taps != &taps(o)) runs_[count_++] = {o, base(o), 0, &taps(o)};
         ++runs_[count_ - 1].count;
@@ -72,7 +72,7 @@ struct Depthwise {
   void run(const Args& args, Weight&& weight) const {
     const int64_t rows = images * vertical.outputs, taps = vertical.taps * horizontal.taps;
     if (rows * horizontal.outputs * C == 0) return;
-    const int64_t line = divUp(C, VN) * VN;
+    const int64_t line = ceilDiv(C, VN) * VN;
     T* packed = take<T>(args, taps * line);
     memset(packed, 0, static_cast<size_t>(taps * line) * sizeof(T));
     for (int64_t c = 0; c < C; ++c)
@@ -107,7 +107,7 @@ struct Depthwise {
       }
     };
     // An eighth of a product counts as an element of work.
-    const int64_t each = horizontal.outputs * C * most(1, taps / 8);
+    const int64_t each = horizontal.outputs * C * maxOf(1, taps / 8);
     const Slots<Tap> slots(args, rows, taps);
     parallelRange(rows, each, [&](int64_t from, int64_t to) { slots.with([&](Tap* list) { piece(from, to, list); }); });
   }
@@ -203,14 +203,14 @@ struct DepthwiseWeightGradient {
   // store(tap, c, lanes, sums) takes one tap of channels c ...
   template <class Store>
   void run(const Args& args, Store&& store) const {
-    const int64_t bands = divUp(vertical.outputs, kRows), pieces = images * bands;
+    const int64_t bands = ceilDiv(vertical.outputs, kRows), pieces = images * bands;
     const int64_t taps = vertical.taps * horizontal.taps;
     if (C * taps == 0) return;
-    const int64_t line = divUp(C, VN) * VN, size = taps * line;
+    const int64_t line = ceilDiv(C, VN) * VN, size = taps * line;
     // Parts of the images' bands of rows, each with sums of its own, that are added in order.
-    const int64_t fit = most(1, (int64_t{4} << 20) / (size * static_cast<int64_t>(sizeof(T))));
+    const int64_t fit = maxOf(1, (int64_t{4} << 20) / (size * static_cast<int64_t>(sizeof(T))));
     const int64_t worth = images * vertical.outputs * horizontal.outputs * size >> 17;
-    const int64_t parts = most(1, least(least(pieces, fit), least(worth, 64)));
+    const int64_t parts = maxOf(1, minOf(minOf(pieces, fit), minOf(worth, 64)));
     T* sums = take<T>(args, parts * size);
     const TapAxis v(args, vertical, horizontal.sources * ldx, horizontal.taps * line), h(args, horizontal, ldx, line);
     parallelFor(parts, [&](int64_t part) {
@@ -252,10 +252,10 @@ struct DepthwiseWeightGradient {
 
   // Rows [first, first + kRows) of an image.
   void band(const TapAxis& v, const TapAxis& h, int64_t image, int64_t first, int64_t line, T* sum) const {
-    const int64_t end = least(vertical.outputs, first + kRows);
+    const int64_t end = minOf(vertical.outputs, first + kRows);
     for (const TapRun& down : v) {
-      const int64_t skip = most(0, first - down.output),
-                    rows = least(down.output + down.count, end) - down.output - skip;
+      const int64_t skip = maxOf(0, first - down.output),
+                    rows = minOf(down.output + down.count, end) - down.output - skip;
       if (rows <= 0) continue;
       for (const TapRun& along : h)
         for (int64_t n = 0; n < along.count; n += kColumns) {
@@ -270,7 +270,7 @@ struct DepthwiseWeightGradient {
               horizontal.outputs * ldg,
               ldg,
               rows,
-              least(kColumns, along.count - n),
+              minOf(kColumns, along.count - n),
               horizontal.taps * line,
               line};
           block(p, *down.taps, *along.taps, sum);
@@ -285,7 +285,7 @@ struct DepthwiseWeightGradient {
         for (int j = 0; j < along.count; j += kTaps) {
           const T* from = x + (p.source + c + down.x[i] + along.x[j]);
           T* to = sum + (c + down.w[i] + along.w[j]);
-          const int64_t tap_rows = least(kTaps, down.count - i), tap_columns = least(kTaps, along.count - j);
+          const int64_t tap_rows = minOf(kTaps, down.count - i), tap_columns = minOf(kTaps, along.count - j);
           if (c + VN <= C)
             choose<kTaps, kTaps, true>(p, from, p.g + c, to, VN, tap_rows, tap_columns);
           else

@@ -19,21 +19,21 @@ struct GradAxis {
   // Output positions [from, to) whose tap t lies inside of the source.
   void reach(int64_t t, int64_t* from, int64_t* to) const {
     const int64_t shift = t * dilation - pad;
-    *from = shift >= 0 ? 0 : least(outputs, divUp(-shift, stride));
-    *to = shift >= sources ? *from : most(*from, least(outputs, (sources - 1 - shift) / stride + 1));
+    *from = shift >= 0 ? 0 : minOf(outputs, ceilDiv(-shift, stride));
+    *to = shift >= sources ? *from : maxOf(*from, minOf(outputs, (sources - 1 - shift) / stride + 1));
   }
   // Source positions from the first tap of an output position to the last tap of the n-th after it.
-  int64_t reach(int64_t n) const { return most(0, n - 1) * stride + (taps - 1) * dilation + 1; }
+  int64_t reach(int64_t n) const { return maxOf(0, n - 1) * stride + (taps - 1) * dilation + 1; }
   // Whether any tap reaches source positions of this remainder by the stride.
   bool wanted(int64_t phase) const {
-    for (int64_t t = 0; t < least(taps, stride); ++t)
+    for (int64_t t = 0; t < minOf(taps, stride); ++t)
       if (((phase + pad - t * dilation) % stride + stride) % stride == 0) return true;
     return false;
   }
   // Place of source position w when they are ordered by remainder.
   int64_t place(int64_t w) const {
     const int64_t phase = w % stride;
-    return phase * (sources / stride) + least(phase, sources % stride) + w / stride;
+    return phase * (sources / stride) + minOf(phase, sources % stride) + w / stride;
   }
 };
 
@@ -76,19 +76,19 @@ struct WeightGradient {
 
   Blocks cut() const {
     const int64_t bytes = (C + N) * static_cast<int64_t>(sizeof(T));
-    const int64_t pixels = least(1024, most(192, 512 * 1024 / bytes));
+    const int64_t pixels = minOf(1024, maxOf(192, 512 * 1024 / bytes));
     const int64_t OH = vertical.outputs, OW = horizontal.outputs;
     Blocks b;
     if (folded()) {
-      b.rows = least(OH, most(1, 1024 / OW));
-      return {1, b.rows, images, divUp(OH, b.rows)};
+      b.rows = minOf(OH, maxOf(1, 1024 / OW));
+      return {1, b.rows, images, ceilDiv(OH, b.rows)};
     }
-    b.images = least(images, divUp(64, OW));
-    b.rows = least(OH, most(1, pixels / (b.images * OW)));
-    if (b.rows == OH) b.images = least(images, most(b.images, pixels / (OH * OW)));
-    b.rows = divUp(OH, divUp(OH, b.rows));
-    b.down = divUp(OH, b.rows);
-    b.across = divUp(images, b.images);
+    b.images = minOf(images, ceilDiv(64, OW));
+    b.rows = minOf(OH, maxOf(1, pixels / (b.images * OW)));
+    if (b.rows == OH) b.images = minOf(images, maxOf(b.images, pixels / (OH * OW)));
+    b.rows = ceilDiv(OH, ceilDiv(OH, b.rows));
+    b.down = ceilDiv(OH, b.rows);
+    b.across = ceilDiv(images, b.images);
     return b;
   }
 
@@ -97,24 +97,24 @@ struct WeightGradient {
   void run(const Args& args, Store&& store) const {
     const int64_t taps = this->taps(), D = depth();
     if (groups * D * N * taps == 0) return;
-    const int64_t panels = divUp(N, NR), c_groups = divUp(D, XR);
+    const int64_t panels = ceilDiv(N, NR), c_groups = ceilDiv(D, XR);
     const int64_t size = panels * taps * c_groups * XR * NR;  // of the sums, per group
     const bool empty = images * vertical.outputs * horizontal.outputs * vertical.sources * horizontal.sources == 0;
     const Blocks b = empty ? Blocks{0, 0, 0, 0} : cut();
     const int64_t blocks = b.across * b.down;
     // Parts over pixels as memory allows, then over panels.
     constexpr int64_t pieces = 16;
-    const int64_t fit = most(1, (int64_t{4} << 20) / (size * static_cast<int64_t>(sizeof(T))));
-    const int64_t parts = most(1, least(blocks, least(fit, pieces)));
-    const int64_t panel_step = divUp(panels, least(panels, divUp(pieces, parts * groups)));
-    const int64_t panel_parts = divUp(panels, panel_step);
+    const int64_t fit = maxOf(1, (int64_t{4} << 20) / (size * static_cast<int64_t>(sizeof(T))));
+    const int64_t parts = maxOf(1, minOf(blocks, minOf(fit, pieces)));
+    const int64_t panel_step = ceilDiv(panels, minOf(panels, ceilDiv(pieces, parts * groups)));
+    const int64_t panel_parts = ceilDiv(panels, panel_step);
 
     T* sums = take<T>(args, parts * groups * size);
     const bool copies = !direct();
-    const int64_t x_rows = least(vertical.sources, vertical.reach(b.rows));
+    const int64_t x_rows = minOf(vertical.sources, vertical.reach(b.rows));
     const int64_t x_pixels = folded() ? vertical.reach(b.rows) * horizontal.reach(horizontal.outputs) * C
                                       : c_groups * XR * x_rows * horizontal.sources * b.images;
-    const int64_t x_size = copies ? divUp(x_pixels, 16) * 16 : 0;
+    const int64_t x_size = copies ? ceilDiv(x_pixels, 16) * 16 : 0;
     const int64_t g_size =
         copies && !(folded() && N % VN == 0) ? panel_step * NR * b.rows * horizontal.outputs * b.images : 0;
     // Where the numbers of a pixel's XR channels lie.
@@ -124,7 +124,7 @@ struct WeightGradient {
     const Slots<T> slots(args, work, x_size + g_size);
     parallelFor(work, [&](int64_t chunk) {
       const int64_t panel = chunk % panel_parts * panel_step, group = chunk / panel_parts % groups;
-      const int64_t part = chunk / panel_parts / groups, panel_end = least(panels, panel + panel_step);
+      const int64_t part = chunk / panel_parts / groups, panel_end = minOf(panels, panel + panel_step);
       T* sum = sums + (part * groups + group) * size;
       const int64_t per_panel = taps * c_groups * XR * NR;
       memset(sum + panel * per_panel, 0, static_cast<size_t>((panel_end - panel) * per_panel) * sizeof(T));
@@ -143,7 +143,7 @@ struct WeightGradient {
       for (int64_t i = from; i < to; ++i) {
         const int64_t tap = i % taps, panel = i / taps % panels, group = i / taps / panels;
         const T* sum = sums + group * size + (panel * taps + tap) * c_groups * XR * NR;
-        const int lanes = static_cast<int>(least(NR, N - panel * NR));
+        const int lanes = static_cast<int>(minOf(NR, N - panel * NR));
         for (int64_t c = 0; c < D; ++c) {
           T total[NR];
           for (int n = 0; n < NR; n += VN) {
@@ -162,11 +162,11 @@ struct WeightGradient {
   void block(const Blocks& b, int64_t index, int64_t group, int64_t panel, int64_t panel_end, const int64_t* line,
              T* xp, T* gp, T* sum) const {
     const GradAxis &v = vertical, &h = horizontal;
-    const int64_t n0 = index / b.down * b.images, n1 = least(images, n0 + b.images), B = n1 - n0;
-    const int64_t r0 = index % b.down * b.rows, r1 = least(v.outputs, r0 + b.rows);
-    const int64_t h0 = least(v.sources, most(0, r0 * v.stride - v.pad));
-    const int64_t h1 = most(h0, least(v.sources, (r1 - 1) * v.stride - v.pad + (v.taps - 1) * v.dilation + 1));
-    const int64_t OW = h.outputs, W = h.sources, taps = this->taps(), c_groups = divUp(C, XR);
+    const int64_t n0 = index / b.down * b.images, n1 = minOf(images, n0 + b.images), B = n1 - n0;
+    const int64_t r0 = index % b.down * b.rows, r1 = minOf(v.outputs, r0 + b.rows);
+    const int64_t h0 = minOf(v.sources, maxOf(0, r0 * v.stride - v.pad));
+    const int64_t h1 = maxOf(h0, minOf(v.sources, (r1 - 1) * v.stride - v.pad + (v.taps - 1) * v.dilation + 1));
+    const int64_t OW = h.outputs, W = h.sources, taps = this->taps(), c_groups = ceilDiv(C, XR);
     const int64_t x_pixels = (h1 - h0) * W * B, g_pixels = (r1 - r0) * OW * B;
 
     for (int64_t y = h0; y < h1; ++y) {
@@ -179,19 +179,19 @@ struct WeightGradient {
       }
     }
     for (int64_t p = panel; p < panel_end; ++p) {
-      const int cols = static_cast<int>(least(NR, N - p * NR)), width = static_cast<int>(divUp(cols, VN)) * VN;
+      const int cols = static_cast<int>(minOf(NR, N - p * NR)), width = static_cast<int>(ceilDiv(cols, VN)) * VN;
       T* to = gp + (p - panel) * NR * g_pixels;
       for (int64_t y = r0; y < r1; ++y)
         for (int64_t w = 0; w < OW; ++w)
           for (int64_t n = 0; n < B; ++n) {
             const T* from = g + (((n0 + n) * v.outputs + y) * OW + w) * ldg + group * N + p * NR;
-            for (int j = 0; j < width; j += VN) load(from + j, static_cast<int>(least(VN, cols - j))).store(to + j);
+            for (int j = 0; j < width; j += VN) load(from + j, static_cast<int>(minOf(VN, cols - j))).store(to + j);
             to += width;
           }
     }
 
     for (int64_t p = panel; p < panel_end; ++p) {
-      const int vectors = static_cast<int>(divUp(least(NR, N - p * NR), VN)), width = vectors * VN;
+      const int vectors = static_cast<int>(ceilDiv(minOf(NR, N - p * NR), VN)), width = vectors * VN;
       const GradKernel<T>* kernels = gradKernels<T>.of(vectors);
       GradTileArgs<T> t;
       t.line = line;
@@ -204,8 +204,8 @@ struct WeightGradient {
         for (int64_t i = 0; i < v.taps; ++i) {
           int64_t y0, y1;
           v.reach(i, &y0, &y1);
-          y0 = most(y0, r0);
-          y1 = least(y1, r1);
+          y0 = maxOf(y0, r0);
+          y1 = minOf(y1, r1);
           if (y0 >= y1) continue;
           for (int64_t j = 0; j < h.taps; ++j) {
             int64_t w0, w1;
@@ -219,7 +219,7 @@ struct WeightGradient {
             t.g = gp + (p - panel) * NR * g_pixels + ((y0 - r0) * OW + w0) * B * width;
             t.fetch = t.g;
             t.sum = sum + ((p * taps + i * h.taps + j) * c_groups + q) * XR * NR;
-            kernels[least(XR, C - q * XR) - 1](t);
+            kernels[minOf(XR, C - q * XR) - 1](t);
           }
         }
     }
@@ -229,8 +229,8 @@ struct WeightGradient {
   void inPlace(const Blocks& b, int64_t index, int64_t group, int64_t panel, int64_t panel_end, const int64_t* line,
                T* sum) const {
     const GradAxis &v = vertical, &h = horizontal;
-    const int64_t n0 = index / b.down * b.images, n1 = least(images, n0 + b.images);
-    const int64_t r0 = index % b.down * b.rows, r1 = least(v.outputs, r0 + b.rows), c_groups = divUp(C, XR);
+    const int64_t n0 = index / b.down * b.images, n1 = minOf(images, n0 + b.images);
+    const int64_t r0 = index % b.down * b.rows, r1 = minOf(v.outputs, r0 + b.rows), c_groups = ceilDiv(C, XR);
     // Without a stride the rows of an image follow each other, and so do whole images.
     const bool rows_join = v.stride * h.stride == 1 && h.sources == h.outputs;
     const bool images_join = rows_join && v.sources == v.outputs && r1 - r0 == v.outputs;
@@ -242,23 +242,23 @@ struct WeightGradient {
     t.g_row = h.outputs * ldg;
     // A few pixels at a time, which stay in the first cache for all panels and groups of channels.
     const int64_t rows = r1 - r0, whole = rows * h.outputs * (images_join ? n1 - n0 : 1);
-    const int64_t step = rows_join ? kPixels : most(1, kPixels / h.outputs), end = rows_join ? whole : rows;
+    const int64_t step = rows_join ? kPixels : maxOf(1, kPixels / h.outputs), end = rows_join ? whole : rows;
     for (int64_t n = n0; n < n1; n += images_join ? n1 - n0 : 1)
       for (int64_t i = 0; i < end; i += step) {
-        const int64_t count = least(step, end - i);
+        const int64_t count = minOf(step, end - i);
         t.rows = rows_join ? 1 : count;
         t.run = rows_join ? count : h.outputs;
         const T* xs =
             x + (n * v.sources + r0 * v.stride) * h.sources * ldx + group * C + i * (rows_join ? ldx : t.x_row);
         const T* gs = g + (n * v.outputs + r0) * t.g_row + group * N + i * (rows_join ? ldg : t.g_row);
         for (int64_t p = panel; p < panel_end; ++p) {
-          const GradKernel<T>* kernels = gradKernels<T>.of(static_cast<int>(least(NR, N - p * NR) / VN));
+          const GradKernel<T>* kernels = gradKernels<T>.of(static_cast<int>(minOf(NR, N - p * NR) / VN));
           t.g = gs + p * NR;
           for (int64_t q = 0; q < c_groups; ++q) {
             t.x = xs + q * XR;
             ahead(t, q, gs + p * NR + t.rows * t.g_row, p * NR < C ? xs + p * NR + t.rows * t.x_row : nullptr);
             t.sum = sum + (p * c_groups + q) * XR * NR;
-            kernels[least(XR, C - q * XR) - 1](t);
+            kernels[minOf(XR, C - q * XR) - 1](t);
           }
         }
       }
@@ -294,9 +294,9 @@ struct WeightGradient {
   void fold(const Blocks& b, int64_t index, int64_t group, int64_t panel, int64_t panel_end, const int64_t* line, T* xp,
             T* gp, T* sum) const {
     const GradAxis &v = vertical, &h = horizontal;
-    const int64_t n = index / b.down, r0 = index % b.down * b.rows, r1 = least(v.outputs, r0 + b.rows);
-    const int64_t OW = h.outputs, width = h.reach(OW), D = depth(), c_groups = divUp(D, XR);
-    const int64_t before = least(width, h.pad), inside = most(0, least(h.sources, width - h.pad));
+    const int64_t n = index / b.down, r0 = index % b.down * b.rows, r1 = minOf(v.outputs, r0 + b.rows);
+    const int64_t OW = h.outputs, width = h.reach(OW), D = depth(), c_groups = ceilDiv(D, XR);
+    const int64_t before = minOf(width, h.pad), inside = maxOf(0, minOf(h.sources, width - h.pad));
     for (int64_t i = 0; i < v.reach(r1 - r0); ++i) {
       const int64_t y = r0 * v.stride - v.pad + i;
       T* to = xp + i * width * C;
@@ -314,16 +314,16 @@ struct WeightGradient {
     const bool copied = N % VN != 0;
     // Rows that stay in the first cache for all panels and tiles: half of it for x.
     const int64_t near = 16 * 1024 / (width * C * static_cast<int64_t>(sizeof(T)));
-    const int64_t step = most(1, least(kPixels / OW, (near - (v.taps - 1) * v.dilation - 1) / v.stride + 1));
+    const int64_t step = maxOf(1, minOf(kPixels / OW, (near - (v.taps - 1) * v.dilation - 1) / v.stride + 1));
     GradTileArgs<T> t;
     t.x_step = h.stride * C;
     t.x_row = v.stride * width * C;
     for (int64_t r = r0; r < r1; r += step) {
-      t.rows = least(step, r1 - r);
+      t.rows = minOf(step, r1 - r);
       t.run = OW;
       t.x = xp + (r - r0) * t.x_row;
       for (int64_t p = panel; p < panel_end; ++p) {
-        const int cols = static_cast<int>(least(NR, N - p * NR)), vectors = static_cast<int>(divUp(cols, VN));
+        const int cols = static_cast<int>(minOf(NR, N - p * NR)), vectors = static_cast<int>(ceilDiv(cols, VN));
         const T* from = g + ((n * v.outputs + r) * OW) * ldg + group * N + p * NR;
         t.g = from;
         t.g_step = ldg;
@@ -332,7 +332,7 @@ struct WeightGradient {
           t.g_step = vectors * VN;
           for (int64_t i = 0; i < t.rows * OW; ++i)
             for (int j = 0; j < cols; j += VN)
-              load(from + i * ldg + j, static_cast<int>(least(VN, cols - j))).store(gp + i * t.g_step + j);
+              load(from + i * ldg + j, static_cast<int>(minOf(VN, cols - j))).store(gp + i * t.g_step + j);
         }
         t.g_row = OW * t.g_step;
         const GradKernel<T>* kernels = gradKernels<T>.of(vectors);
@@ -340,7 +340,7 @@ struct WeightGradient {
           t.line = line + q * XR;
           ahead(t, copied ? 1 : q, from + t.rows * t.g_row, nullptr);
           t.sum = sum + (p * c_groups + q) * XR * NR;
-          kernels[least(XR, D - q * XR) - 1](t);
+          kernels[minOf(XR, D - q * XR) - 1](t);
         }
       }
     }

@@ -70,37 +70,37 @@ struct ImplicitGemm {
     const int64_t per_image = vertical.outputs * horizontal.outputs;
     if (images * per_image * N * groups == 0) return false;
     const int64_t taps = vertical.taps * horizontal.taps, depth = taps * K;
-    const int64_t panels = divUp(N, NR), panel_size = depth * NR;
+    const int64_t panels = ceilDiv(N, NR), panel_size = depth * NR;
     T* packed = take<T>(args, groups * panels * panel_size);
     parallelRange(groups * panels, panel_size * 2, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
         const int64_t n0 = i % panels * NR;
-        const int cols = static_cast<int>(least(NR, N - n0));
-        pack(i / panels, n0, cols, packed + i * panel_size, static_cast<int>(divUp(cols, VN)) * VN);
+        const int cols = static_cast<int>(minOf(NR, N - n0));
+        pack(i / panels, n0, cols, packed + i * panel_size, static_cast<int>(ceilDiv(cols, VN)) * VN);
       }
     });
 
     // Enough images for full tiles at the corners, too, where the images are small.
-    int64_t together = least(images, divUp(64 * MR, per_image));
+    int64_t together = minOf(images, ceilDiv(64 * MR, per_image));
     if (together > MR) together = together / MR * MR;
     const ConvSource source{vertical.sources, horizontal.sources, ldx, K};
     const bool plain = !(scale || shift || residual || relu);
     const ConvPlan plan = planConv(args, vertical, horizontal, source, together, MR, Tile::KC, plain);
 
-    const int64_t image_groups = divUp(images, together);
+    const int64_t image_groups = ceilDiv(images, together);
     const int64_t tiles = plan.tiles, work = plan.work * N;  // of a group of images
     // About 1/48 of the whole for each piece of work, but no less than some 10 us. Large weights are shared out by
     // panels, so that each is read once per group of images.
-    const int64_t target = most(int64_t{1} << 20, work * image_groups * groups / 48);
+    const int64_t target = maxOf(int64_t{1} << 20, work * image_groups * groups / 48);
     int64_t tile_parts = 1, panel_parts = 1;
     if (work > target) {
-      const int64_t parts = divUp(work, target);
-      if (panel_size * panels * static_cast<int64_t>(sizeof(T)) > 256 * 1024) panel_parts = least(panels, parts);
-      tile_parts = least(divUp(tiles, 4), divUp(parts, panel_parts));
+      const int64_t parts = ceilDiv(work, target);
+      if (panel_size * panels * static_cast<int64_t>(sizeof(T)) > 256 * 1024) panel_parts = minOf(panels, parts);
+      tile_parts = minOf(ceilDiv(tiles, 4), ceilDiv(parts, panel_parts));
     }
-    const int64_t tile_step = divUp(tiles, tile_parts), panel_step = divUp(panels, panel_parts);
-    tile_parts = divUp(tiles, tile_step);
-    panel_parts = divUp(panels, panel_step);
+    const int64_t tile_step = ceilDiv(tiles, tile_parts), panel_step = ceilDiv(panels, panel_parts);
+    tile_parts = ceilDiv(tiles, tile_step);
+    panel_parts = ceilDiv(panels, panel_step);
     const bool whole = tile_parts * panel_parts * groups == 1;
     const int64_t parts = tile_parts * panel_parts;
     const int64_t pieces = image_groups * groups * parts;
@@ -109,10 +109,10 @@ struct ImplicitGemm {
       const int64_t part = chunk % parts, group = chunk / parts % groups, first = chunk / parts / groups * together;
       const int64_t tile = part / panel_parts * tile_step, panel = part % panel_parts * panel_step;
       slots.with([&](int64_t* memory) {
-        piece(plan, memory, packed + group * panels * panel_size, depth, group, first, least(together, images - first),
-              tile, least(tiles, tile + tile_step), panel, least(panels, panel + panel_step));
+        piece(plan, memory, packed + group * panels * panel_size, depth, group, first, minOf(together, images - first),
+              tile, minOf(tiles, tile + tile_step), panel, minOf(panels, panel + panel_step));
       });
-      if (whole) done(first, least(together, images - first));
+      if (whole) done(first, minOf(together, images - first));
     });
     return whole;
   }
@@ -130,24 +130,24 @@ struct ImplicitGemm {
     const bool plain = !(scale || shift || residual || relu);
     // Of the pixels that no tap reaches.
     T* const zeros = y + first * per_image * ldy + group * N + panel * NR;
-    const int64_t width = least(N, panel_end * NR) - panel * NR;
+    const int64_t width = minOf(N, panel_end * NR) - panel * NR;
     constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
     for (int c = 0; c < plan.classCount; ++c) {
       const PixelClass& k = plan.classes[c];
       if (k.firstTile < 0) continue;
       const bool host = c == plan.host && plan.hasGuests;
       const int64_t pixels = k.perImage * count;
-      const int64_t from = most(0, tile - k.firstTile) * MR, to = least(pixels, (tile_end - k.firstTile) * MR);
+      const int64_t from = maxOf(0, tile - k.firstTile) * MR, to = minOf(pixels, (tile_end - k.firstTile) * MR);
       if (from >= to) continue;
       const DepthList blocks(plan, k, memory);
       for (int64_t start = from; start < to; start += kTogether * MR) {
-        const int64_t end = least(to, start + kTogether * MR);
+        const int64_t end = minOf(to, start + kTogether * MR);
         for (int b = 0; b < blocks.count(); ++b) {
           const bool finish = b + 1 == blocks.count();
           for (int64_t p = panel; p < panel_end; ++p) {
             const int64_t n = group * N + p * NR;
-            const int64_t cols = least(NR, N - p * NR);
-            const ConvKernel<T>* kernels = convKernels<T>.of(static_cast<int>(divUp(cols, VN)));
+            const int64_t cols = minOf(NR, N - p * NR);
+            const ConvKernel<T>* kernels = convKernels<T>.of(static_cast<int>(ceilDiv(cols, VN)));
             t.last = static_cast<int>((cols - 1) % VN) + 1;
             t.b = packed + p * depth * NR;
             t.y = y + first * per_image * ldy + n;
@@ -166,15 +166,15 @@ struct ImplicitGemm {
               continue;
             }
             // The memory that is written next is asked for while the products of this tile are made.
-            const int64_t np = panel_end - panel, hosts = divUp(pixels, MR) * np;
-            int64_t at = start / MR * np + (p - panel) * divUp(end - start, MR);
+            const int64_t np = panel_end - panel, hosts = ceilDiv(pixels, MR) * np;
+            int64_t at = start / MR * np + (p - panel) * ceilDiv(end - start, MR);
             for (int64_t i = start; i < end; i += MR, ++at) {
-              for (int64_t q = i + MR; q < least(end, i + 2 * MR); ++q)
+              for (int64_t q = i + MR; q < minOf(end, i + 2 * MR); ++q)
                 __builtin_prefetch(t.y + plan.pixel[k.first + q] * ldy, 1);
               guests(plan, count, at + 1, hosts, [&](int64_t pixel) {
                 for (int64_t j = 0; j < width; j += line) __builtin_prefetch(zeros + pixel * ldy + j, 1);
               });
-              tiles(plan, t, kernels, k.first, i, least(i + MR, end));
+              tiles(plan, t, kernels, k.first, i, minOf(i + MR, end));
               guests(plan, count, at, hosts,
                      [&](int64_t pixel) { memset(zeros + pixel * ldy, 0, static_cast<size_t>(width) * sizeof(T)); });
             }

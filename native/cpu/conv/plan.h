@@ -120,7 +120,7 @@ class DepthList {
   // Numbers of memory that a list needs.
   static int64_t size(const ConvPlan& plan) {
     const int64_t taps = plan.tapRows * plan.tapColumns,
-                  blocks = most(1, divUp(taps * plan.from.channels, plan.mostDepth));
+                  blocks = maxOf(1, ceilDiv(taps * plan.from.channels, plan.mostDepth));
     return (2 * taps + blocks) * kSegment + blocks * kBlock;
   }
 
@@ -151,7 +151,7 @@ class DepthList {
 
   // Cuts the segments into blocks of at most mostDepth.
   void cut(const ConvPlan& plan, const PixelClass& k, const Segment* segments, int count, Segment* to) {
-    const int64_t n = most(1, divUp(k.depth, plan.mostDepth)), depth = most(1, divUp(divUp(k.depth, n), 4) * 4);
+    const int64_t n = maxOf(1, ceilDiv(k.depth, plan.mostDepth)), depth = maxOf(1, ceilDiv(ceilDiv(k.depth, n), 4) * 4);
     blocks_ = reinterpret_cast<DepthBlock*>(to + count + n);
     int64_t left = 0;
     for (int i = 0; i < count; ++i) {
@@ -161,7 +161,7 @@ class DepthList {
           blocks_[count_++] = {to, 0};
           left = depth;
         }
-        const int64_t length = least(left, s.length);
+        const int64_t length = minOf(left, s.length);
         *to++ = {s.a, s.b, length};
         ++blocks_[count_ - 1].count;
         s.a += length;
@@ -226,7 +226,7 @@ inline ConvPlan planConv(const Args& args, const ConvAxis& v, const ConvAxis& h,
       continue;
     }
     k.firstTile = plan.tiles;
-    const int64_t n = divUp(k.perImage * images, tile);
+    const int64_t n = ceilDiv(k.perImage * images, tile);
     plan.tiles += n;
     plan.work += 2 * n * tile * k.depth;
   }

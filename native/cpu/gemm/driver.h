@@ -81,7 +81,7 @@ struct Gemm {
 
   // Few rows or few columns, and both operands contiguous along K.
   bool alongDepth() const {
-    return !listed.any() && a_col == 1 && b_row == 1 && K >= 2 * VN && least(M, N) <= Shape::FewLines &&
+    return !listed.any() && a_col == 1 && b_row == 1 && K >= 2 * VN && minOf(M, N) <= Shape::FewLines &&
            (VN > 1 || M <= 3);
   }
   // A vector or two times a matrix whose rows are contiguous.
@@ -111,52 +111,52 @@ struct Gemm {
     if (a_col != 1) return false;
     const bool crowded = !across && a_row * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
     if (N <= (crowded ? 2 : 8) * NR || M <= InPlaceTiles * MR) return true;
-    return sharable() && !readsPanels(divUp(M, MR)) && !crowded;
+    return sharable() && !readsPanels(ceilDiv(M, MR)) && !crowded;
   }
   bool sharable() const { return N * K <= Shape::SharedNumbers; }
   static constexpr int64_t InPlaceTiles = 12;
 
   int64_t depthOfBlock() const {
-    const int64_t blocks = most(1, divUp(K, Shape::KC));
-    return least(Shape::KC, divUp(divUp(K, blocks), 8) * 8);
+    const int64_t blocks = maxOf(1, ceilDiv(K, Shape::KC));
+    return minOf(Shape::KC, ceilDiv(ceilDiv(K, blocks), 8) * 8);
   }
   // Depth of A that is packed at a time: as many blocks as fit. A panel of B then meets its blocks one after the other,
   // which reads B in long runs and keeps the panel's part of C in L1.
   int64_t depthAtOnce(int64_t depth) const {
-    return least(K, most(1, Shape::PackedNumbers / (least(M, Shape::RowsAtOnce) * depth)) * depth);
+    return minOf(K, maxOf(1, Shape::PackedNumbers / (minOf(M, Shape::RowsAtOnce) * depth)) * depth);
   }
-  int64_t packedSize() const { return readsInPlace() ? 0 : least(M, Shape::RowsAtOnce) * depthAtOnce(depthOfBlock()); }
+  int64_t packedSize() const { return readsInPlace() ? 0 : minOf(M, Shape::RowsAtOnce) * depthAtOnce(depthOfBlock()); }
   int64_t blocksSize() const { return (sharesPanels() ? paddedColumns() * K : 0) + packedSize(); }
-  int64_t paddedColumns() const { return divUp(N, NR) * NR; }
+  int64_t paddedColumns() const { return ceilDiv(N, NR) * NR; }
 
   // Row tiles of one piece of work. Columns are cut first: each group of rows packs B for itself.
   int64_t rowStep(int64_t tiles, int64_t depth, int64_t target) const {
     const int64_t bytes = sharable() ? Shape::SharingBlockBytes : Shape::BlockBytes;
-    const int64_t fit = most(1, bytes / (MR * depthOfBlock() * static_cast<int64_t>(sizeof(T))));
+    const int64_t fit = maxOf(1, bytes / (MR * depthOfBlock() * static_cast<int64_t>(sizeof(T))));
     const int64_t share = target / (2 * MR * NR * depth);
-    const int64_t wanted = groups()                     ? most(InPlaceTiles, least(fit, share))
-                           : divUp(N, NR) >= ManyPanels ? fit
-                                                        : most(1, least(fit, share));
-    return divUp(tiles, divUp(tiles, wanted));
+    const int64_t wanted = groups()                       ? maxOf(InPlaceTiles, minOf(fit, share))
+                           : ceilDiv(N, NR) >= ManyPanels ? fit
+                                                          : maxOf(1, minOf(fit, share));
+    return ceilDiv(tiles, ceilDiv(tiles, wanted));
   }
   // A piece goes through its rows in groups of InPlaceTiles, so that they stay in L2 from panel to panel.
   bool groups() const { return across || (readsInPlace() && N > 8 * NR); }
   static constexpr int64_t ManyPanels = 24;
   // About 1/48 of a block's work for each piece, but no less than some 5 us.
   static int64_t pieceFlops(int64_t rows, int64_t cols, int64_t depth) {
-    return most(int64_t{1} << 19, 2 * rows * cols * depth / 48);
+    return maxOf(int64_t{1} << 19, 2 * rows * cols * depth / 48);
   }
   // Whether B is packed once for all groups of rows: not where the first tile of each group packs it in passing.
   bool sharesPanels() const {
-    const int64_t rows = least(M, Shape::RowsAtOnce), tiles = divUp(rows, MR);
+    const int64_t rows = minOf(M, Shape::RowsAtOnce), tiles = ceilDiv(rows, MR);
     const int64_t step = groups() ? InPlaceTiles : rowStep(tiles, K, pieceFlops(rows, N, K));
-    return sharable() && step < divUp(M, MR) && !readsPanels(step);
+    return sharable() && step < ceilDiv(M, MR) && !readsPanels(step);
   }
   // Micro-kernels read B's lines where they lie, the first of a group packing them in passing: where few tiles share
   // them, or where the lines that are asked for ahead find room in L1. Not with one lane: GCC 12 vectorises that
   // micro-kernel with a load of one line too many, so B must be a panel with its slack.
   bool readsPanels(int64_t tiles) const {
-    return VN > 1 && b_col == 1 && !listed.ofB() && (tiles <= 2 || spreads(b_row, least(K, depthOfBlock())));
+    return VN > 1 && b_col == 1 && !listed.ofB() && (tiles <= 2 || spreads(b_row, minOf(K, depthOfBlock())));
   }
   bool packsInPassing(int64_t tiles) const { return tiles > 2 && N * K * static_cast<int64_t>(sizeof(T)) > 16384; }
 
@@ -171,21 +171,21 @@ struct Gemm {
 
   // The shorter side stays in L1, a block of K at a time; a group of lines of the longer one is a piece of work.
   void runDots() const {
-    const int64_t few = least(M, N), many = most(M, N);
-    const int64_t fit = most(4 * VN, Shape::DotNumbers / few / 16 * 16), blocks = divUp(K, fit);
-    const int64_t depth = blocks == 1 ? K : divUp(divUp(K, blocks), VN) * VN;
-    const int64_t each = 2 * few * K, target = most(int64_t{1} << 18, each * many / 48);
-    const int64_t step = most(1, target / (each * 12)) * 12;
-    parallelFor(divUp(many, step), [&](int64_t chunk) {
-      const int64_t from = chunk * step, to = least(many, from + step);
+    const int64_t few = minOf(M, N), many = maxOf(M, N);
+    const int64_t fit = maxOf(4 * VN, Shape::DotNumbers / few / 16 * 16), blocks = ceilDiv(K, fit);
+    const int64_t depth = blocks == 1 ? K : ceilDiv(ceilDiv(K, blocks), VN) * VN;
+    const int64_t each = 2 * few * K, target = maxOf(int64_t{1} << 18, each * many / 48);
+    const int64_t step = maxOf(1, target / (each * 12)) * 12;
+    parallelFor(ceilDiv(many, step), [&](int64_t chunk) {
+      const int64_t from = chunk * step, to = minOf(many, from + step);
       for (int64_t k = 0; k < K; k += depth) {
-        const int64_t now = least(depth, K - k);
+        const int64_t now = minOf(depth, K - k);
         const T* bias = k + now == K ? epilogue.bias : nullptr;
         if (N <= M) {
           dotBlock(from, to, 0, N, now, a + k, a_row, b + k, b_col, k > 0, bias, c, ldc);
         } else {
           for (int64_t n = from; n < to; n += 4)
-            dotBlock(0, M, n, least(to, n + 4), now, a + k, a_row, b + k, b_col, k > 0, bias, c, ldc);
+            dotBlock(0, M, n, minOf(to, n + 4), now, a + k, a_row, b + k, b_col, k > 0, bias, c, ldc);
         }
       }
       if (N <= M)
@@ -206,9 +206,9 @@ struct Gemm {
   }
 
   void runSweep() const {
-    const int64_t step = most(8 * NR, least(4096, divUp(divUp(N, 16), NR) * NR));
-    parallelFor(divUp(N, step), [&](int64_t chunk) {
-      const int64_t from = chunk * step, to = least(N, from + step);
+    const int64_t step = maxOf(8 * NR, minOf(4096, ceilDiv(ceilDiv(N, 16), NR) * NR));
+    parallelFor(ceilDiv(N, step), [&](int64_t chunk) {
+      const int64_t from = chunk * step, to = minOf(N, from + step);
       const auto run = M == 1 ? sweepRows<T, 1> : M == 2 ? sweepRows<T, 2> : sweepRows<T, 3>;
       run(from, to, K, a, a_row, a_col, b, b_row, c, ldc, epilogue.bias);
       finishTile(c + from, M, to - from);
@@ -225,16 +225,16 @@ struct Gemm {
     }
     for (int64_t m = 0; m < M; m += Shape::RowsAtOnce)
       for (int64_t k = 0; k < K; k += at_once)
-        block(scratch, panels, m, least(Shape::RowsAtOnce, M - m), {k, least(K, k + at_once), depth});
+        block(scratch, panels, m, minOf(Shape::RowsAtOnce, M - m), {k, minOf(K, k + at_once), depth});
   }
 
   // All of B packed, one block of K after the other, panel by panel.
   void sharePanels(T* out, int64_t step) const {
-    const int64_t wide = b_col == 1 ? PanelsAtOnce * NR : NR, count = divUp(N, wide);
-    parallelRange(count * divUp(K, step), wide * step, [&](int64_t first, int64_t end) {
+    const int64_t wide = b_col == 1 ? PanelsAtOnce * NR : NR, count = ceilDiv(N, wide);
+    parallelRange(count * ceilDiv(K, step), wide * step, [&](int64_t first, int64_t end) {
       for (int64_t i = first; i < end; ++i) {
-        const int64_t n = i % count * wide, k = i / count * step, depth = least(step, K - k);
-        packPanels(k, n, least(wide, N - n), depth, out + k * paddedColumns() + n * depth);
+        const int64_t n = i % count * wide, k = i / count * step, depth = minOf(step, K - k);
+        packPanels(k, n, minOf(wide, N - n), depth, out + k * paddedColumns() + n * depth);
       }
     });
   }
@@ -252,8 +252,8 @@ struct Gemm {
   // wait for each other.
   struct Cut {
     int64_t tiles, low, higher;  // the first `higher` tiles have one line more than `low`
-    explicit Cut(int64_t n) : tiles(divUp(n, MR)), low(n / tiles), higher(n % tiles) {}
-    int64_t start(int64_t i) const { return i * low + least(i, higher); }
+    explicit Cut(int64_t n) : tiles(ceilDiv(n, MR)), low(n / tiles), higher(n % tiles) {}
+    int64_t start(int64_t i) const { return i * low + minOf(i, higher); }
     int lines(int64_t i) const { return static_cast<int>(low + (i < higher)); }
   };
 
@@ -264,29 +264,29 @@ struct Gemm {
   // Rows m0..m0+rows of C (+)= A[.., k] B[k, ..] for the given k.
   void block(T* packed, const T* panels, int64_t m0, int64_t rows, const Depths& ks) const {
     const Cut cut(rows);
-    const int64_t tiles = cut.tiles, depth = ks.to - ks.from, blocks = divUp(depth, ks.step);
+    const int64_t tiles = cut.tiles, depth = ks.to - ks.from, blocks = ceilDiv(depth, ks.step);
     const bool in_place = readsInPlace();
     if (!in_place) {
       constexpr int64_t together = 8;  // tiles
-      const int64_t groups = divUp(tiles, together);
+      const int64_t groups = ceilDiv(tiles, together);
       parallelRange(groups * blocks, together * MR * ks.step, [&](int64_t first, int64_t end) {
         for (int64_t j = first; j < end; ++j) {
-          const int64_t i = j % groups * together, k = ks.from + j / groups * ks.step, now = least(ks.step, ks.to - k);
-          packTiles(cut, i, least(tiles, i + together), a + m0 * a_row + k * a_col, now, packed + (k - ks.from) * rows);
+          const int64_t i = j % groups * together, k = ks.from + j / groups * ks.step, now = minOf(ks.step, ks.to - k);
+          packTiles(cut, i, minOf(tiles, i + together), a + m0 * a_row + k * a_col, now, packed + (k - ks.from) * rows);
         }
       });
     }
 
     constexpr int64_t width = NR;
-    const int64_t count = divUp(N, width), target = pieceFlops(rows, N, depth);
+    const int64_t count = ceilDiv(N, width), target = pieceFlops(rows, N, depth);
     const int64_t row_step = rowStep(tiles, depth, target);
-    const int64_t col_step = least(count, most(1, target / (2 * row_step * MR * width * depth)));
-    const int64_t col_groups = divUp(count, col_step), group = groups() ? InPlaceTiles : row_step;
-    parallelFor(divUp(tiles, row_step) * col_groups, [&](int64_t chunk) {
-      const int64_t first = chunk / col_groups * row_step, end = least(tiles, first + row_step);
-      const int64_t n = chunk % col_groups * col_step * width, n_end = least(N, n + col_step * width);
+    const int64_t col_step = minOf(count, maxOf(1, target / (2 * row_step * MR * width * depth)));
+    const int64_t col_groups = ceilDiv(count, col_step), group = groups() ? InPlaceTiles : row_step;
+    parallelFor(ceilDiv(tiles, row_step) * col_groups, [&](int64_t chunk) {
+      const int64_t first = chunk / col_groups * row_step, end = minOf(tiles, first + row_step);
+      const int64_t n = chunk % col_groups * col_step * width, n_end = minOf(N, n + col_step * width);
       for (int64_t tile = first; tile < end; tile += group)
-        piece(in_place ? nullptr : packed, panels, cut, m0, rows, ks, tile, least(end, tile + group), n, n_end);
+        piece(in_place ? nullptr : packed, panels, cut, m0, rows, ks, tile, minOf(end, tile + group), n, n_end);
     });
   }
 
@@ -344,11 +344,11 @@ struct Gemm {
     const bool reads = !panels && readsPanels(tile_end - tile);
     const int64_t wide = b_col == 1 && !reads && !panels && !across ? PanelsAtOnce * NR : NR;
     while (n < n_end) {
-      int64_t cols = least(wide, n_end - n);
+      int64_t cols = minOf(wide, n_end - n);
       const bool direct = reads && cols >= VN, packs = direct && packsInPassing(tile_end - tile);
       if (direct) cols = cols / VN * VN;
       for (int64_t k = ks.from; k < ks.to; k += ks.step) {
-        const int64_t depth = least(ks.step, ks.to - k);
+        const int64_t depth = minOf(ks.step, ks.to - k);
         const bool finish = k + depth == K && !across;
         t.k = depth;
         t.add = k > (across ? ks.from : 0);
@@ -356,7 +356,7 @@ struct Gemm {
         const T* lines_of_b = panels ? panels + k * paddedColumns() + n * depth : buffer;
         if (!direct && !panels) packPanels(k, n, cols, depth, buffer);
         for (int64_t j = 0; j < cols; j += NR) {
-          const int width = static_cast<int>(least(NR, cols - j)), vectors = static_cast<int>(divUp(width, VN));
+          const int width = static_cast<int>(minOf(NR, cols - j)), vectors = static_cast<int>(ceilDiv(width, VN));
           t.last = (width - 1) % VN + 1;
           t.bias = finish && epilogue.bias ? epilogue.bias + n + j : nullptr;
           t.b = direct ? b + k * b_row + n : lines_of_b + j * depth;
@@ -379,7 +379,7 @@ struct Gemm {
             const int lines = cut.lines(i);
             const bool first = packs && i == tile;
             t.tiles =
-                alone || first ? 1 : static_cast<int>((i < cut.higher ? least(cut.higher, tile_end) : tile_end) - i);
+                alone || first ? 1 : static_cast<int>((i < cut.higher ? minOf(cut.higher, tile_end) : tile_end) - i);
             t.a_next = lines * a_step;
             t.c_next = t.rows ? 0 : lines * t.ldc;
             if (packed) t.a_col = lines;
@@ -425,8 +425,8 @@ struct Gemm {
                 (Vec<T>::load(corner + y * ldc + x) + Vec<T>::load(block + y * W + x)).store(corner + y * ldc + x);
           continue;
         }
-        for (int64_t y = 0; y < least(W, cols - j); ++y)
-          for (int64_t x = 0; x < least(W, lines - i); ++x) {
+        for (int64_t y = 0; y < minOf(W, cols - j); ++y)
+          for (int64_t x = 0; x < minOf(W, lines - i); ++x) {
             const T own = held[(i + x) * NR + j + y];
             corner[y * ldc + x] = ks.from == 0 ? own : corner[y * ldc + x] + own;
           }
@@ -470,7 +470,7 @@ struct Gemm {
       return;
     }
     for (int64_t j = 0; j < cols; j += NR) {
-      const int width = static_cast<int>(least(NR, cols - j)), padded = static_cast<int>(divUp(width, VN)) * VN;
+      const int width = static_cast<int>(minOf(NR, cols - j)), padded = static_cast<int>(ceilDiv(width, VN)) * VN;
       T* to = out + j * depth;
       if (listed.ofB())
         gatherPanel(listed.b_cols ? from : from + j * b_col, b_col, b_row,

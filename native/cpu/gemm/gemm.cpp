@@ -53,17 +53,17 @@ void matmul(const Args& args) {
     one.run(packed);
   };
   // Small items: each piece of work takes some of them, with packing space of its own. Large ones are split inside.
-  const int64_t size = g.scratchSize(), flops = 2 * g.M * g.N * most(g.K, 1);
+  const int64_t size = g.scratchSize(), flops = 2 * g.M * g.N * maxOf(g.K, 1);
   if (size > 32768 || flops > (int64_t{1} << 24)) {
     T* packed = take<T>(args, size);
     for (int64_t n = 0; n < batch; ++n) item(n, packed);
     return;
   }
-  const int64_t step = most(divUp(batch, 64), divUp(int64_t{1} << 20, flops));
-  const int64_t line = divUp(most(size, 1), 64) * 64;
-  T* packed = take<T>(args, divUp(batch, step) * line);
-  parallelFor(divUp(batch, step), [&](int64_t chunk) {
-    for (int64_t n = chunk * step; n < least(batch, (chunk + 1) * step); ++n) item(n, packed + chunk * line);
+  const int64_t step = maxOf(ceilDiv(batch, 64), ceilDiv(int64_t{1} << 20, flops));
+  const int64_t line = ceilDiv(maxOf(size, 1), 64) * 64;
+  T* packed = take<T>(args, ceilDiv(batch, step) * line);
+  parallelFor(ceilDiv(batch, step), [&](int64_t chunk) {
+    for (int64_t n = chunk * step; n < minOf(batch, (chunk + 1) * step); ++n) item(n, packed + chunk * line);
   });
 }
 

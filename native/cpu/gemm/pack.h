@@ -25,7 +25,7 @@ int64_t transposePanel(const T* in, int64_t row, int n, int64_t depth, T* out, i
 // line is overwritten by that line. So the last line is left to the caller.
 inline int64_t transposeLow(const float* in, int64_t row, int n, int64_t depth, float* out, int width) {
   const float* rows[8];
-  for (int i = 0; i < 8; ++i) rows[i] = in + least(i, n - 1) * row;
+  for (int i = 0; i < 8; ++i) rows[i] = in + minOf(i, n - 1) * row;
   int64_t k = 0;
   for (; k + 8 < depth; k += 8) {
     const float* const at[8] = {rows[0] + k, rows[1] + k, rows[2] + k, rows[3] + k,
@@ -100,7 +100,7 @@ void gatherPanel(const T* in, int64_t row, int64_t col, const int32_t* rows, con
       if (!cols) {
         for (int i = 0; i < n; i += 8) {
           const T* line[8];
-          for (int j = 0; j < 8; ++j) line[j] = in + rowOf(static_cast<int>(least(i + j, n - 1)));
+          for (int j = 0; j < 8; ++j) line[j] = in + rowOf(static_cast<int>(minOf(i + j, n - 1)));
           for (k = 0; k + 8 <= depth; k += 8) {
             const T* const at[8] = {line[0] + k, line[1] + k, line[2] + k, line[3] + k,
                                     line[4] + k, line[5] + k, line[6] + k, line[7] + k};
