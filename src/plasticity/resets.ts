@@ -10,6 +10,7 @@ import type { PlasticityContext } from './context.js';
 import type { PlasticityEvent } from './events.js';
 import type { ResetSettings } from './reset-options.js';
 import { loadArrays, storedArrays } from './stored.js';
+import { observableWidths } from './widths.js';
 
 /** What a checkpoint keeps: `meta` is plain JSON, `tensors` are running statistics by '<width>/<name>'. */
 export interface ResetState {
@@ -25,34 +26,6 @@ export interface ResetState {
 export interface ResetSource {
   /** Seed of the drawn weights. Default 0. */
   seed?: number;
-}
-
-/** Widths whose neurons can be looked at: computed by a layer and read by one, or by several behind a UnitGate. */
-function choose(model: Module, wanted: ResetSettings['widths']): Width[] {
-  const all = model.widths();
-  const fits = (width: Width): boolean =>
-    width.producers.length > 0 && (width.consumers.length === 1 || (width.gated && width.consumers.length > 0));
-  const chosen =
-    wanted === 'all'
-      ? all.filter(fits)
-      : wanted.map((name) => {
-          const found = all.find((width) => width.name === name);
-          if (!found) {
-            const names = all.map((width) => `'${width.name}'`).join(', ') || 'none';
-            throw new ConfigError(`resets: widths: the model has no width '${name}' (it has ${names})`);
-          }
-          if (!fits(found)) {
-            throw new ConfigError(
-              `resets: widths: expected '${name}' to have a layer that computes it and one that reads it, or a UnitGate`,
-            );
-          }
-          return found;
-        });
-  if (chosen.length === 0) throw new ConfigError('resets: widths: the model has no width whose units can be reset');
-  if (new Set(chosen.map(({ name }) => name)).size !== chosen.length) {
-    throw new ConfigError(`resets: widths: expected distinct names, got ${chosen.map(({ name }) => name).join(', ')}`);
-  }
-  return chosen;
 }
 
 export abstract class ResetCallback {
@@ -119,7 +92,9 @@ export abstract class ResetCallback {
   }
 
   protected chosen(): Width[] {
-    return choose(this.model, this.settings.widths);
+    const widths = observableWidths(this.model, this.settings.widths, 'resets');
+    if (widths.length === 0) throw new ConfigError('resets: widths: the model has no width whose units can be reset');
+    return widths;
   }
 
   /** Hands the activations of training passes to `look` until unobserve(). */

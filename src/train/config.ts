@@ -8,6 +8,7 @@ import { datasetNames } from '../data/index.js';
 import { ConfigError, expectation } from '../device/index.js';
 import { lossNames, samplerNames } from '../longtail/index.js';
 import { cycleSchema, growthEpochs, resetSchema } from '../plasticity/index.js';
+import { diagnosticsSchema } from './diagnostics.js';
 import { modelSchema } from './model-config.js';
 
 const fraction = z.number().min(0).max(1);
@@ -126,6 +127,7 @@ export const runConfigSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe('Units started afresh in place, instead of the grow-and-prune cycle (null: none)'),
+  diagnostics: diagnosticsSchema,
   epochs: count.max(100000).default(40).describe('Epochs'),
   batchSize: count
     .max(1 << 20)

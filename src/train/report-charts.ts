@@ -7,12 +7,16 @@ import { SERIES } from './report-style.js';
 import { type MetricRow, percent, type RunGroup, spread } from './report-summary.js';
 import type { EpochRecord, PlasticityEvent, RunResult } from './results.js';
 
-type Row = Record<string, string | number | boolean>;
+export type Row = Record<string, string | number | boolean>;
 
 const colorOf = (names: string[]): object => ({ domain: names, range: names.map((_, i) => SERIES[i % SERIES.length]) });
 
-/** Mean, lowest and highest value per epoch over the runs of each group. */
-function overEpochs(groups: RunGroup[], part: string, value: (epoch: EpochRecord) => number | null | undefined): Row[] {
+/** Mean, lowest and highest value per epoch over the runs of each group; `part` tells the lines of a chart apart, or is ''. */
+export function overEpochs(
+  groups: RunGroup[],
+  part: string,
+  value: (epoch: EpochRecord) => number | null | undefined,
+): Row[] {
   return groups.flatMap((group) => {
     const byEpoch = new Map<number, number[]>();
     for (const epoch of group.runs.flatMap((run) => run.epochs)) {
@@ -29,7 +33,13 @@ function overEpochs(groups: RunGroup[], part: string, value: (epoch: EpochRecord
   });
 }
 
-function lines(title: string, rows: Row[], groups: RunGroup[], format: string): Chart {
+export function lines(
+  title: string,
+  rows: Row[],
+  groups: RunGroup[],
+  format: string,
+  { width = 400, height = 210, ticks = 6 } = {},
+): Chart {
   const names = groups.map((group) => group.name);
   const color = { field: 'group', type: 'nominal', scale: colorOf(names) };
   const x = {
@@ -43,13 +53,15 @@ function lines(title: string, rows: Row[], groups: RunGroup[], format: string): 
     type: 'quantitative',
     title: null,
     scale: { zero: false, nice: true },
-    axis: { format, tickCount: 6 },
+    axis: { format, tickCount: ticks },
   });
   const last = names
     .flatMap((name) =>
       [...new Set(rows.map((row) => row.part))].map((part) => {
         const row = rows.findLast((r) => r.group === name && r.part === part);
-        return row ? `${name} (${part}): ${Number(row.mean).toPrecision(3)} after epoch ${row.epoch}` : '';
+        return row
+          ? `${name}${part === '' ? '' : ` (${part})`}: ${Number(row.mean).toPrecision(3)} after epoch ${row.epoch}`
+          : '';
       }),
     )
     .filter((text) => text !== '');
@@ -57,8 +69,8 @@ function lines(title: string, rows: Row[], groups: RunGroup[], format: string): 
     title,
     description: `Lines over epochs. ${last.join('; ')}.`,
     spec: {
-      width: 400,
-      height: 210,
+      width,
+      height,
       data: { values: rows },
       layer: [
         {
@@ -76,10 +88,11 @@ function lines(title: string, rows: Row[], groups: RunGroup[], format: string): 
               field: 'part',
               type: 'nominal',
               scale: {
-                domain: ['test', 'train'],
+                domain: ['test', 'train', ''],
                 range: [
                   [1, 0],
                   [4, 3],
+                  [1, 0],
                 ],
               },
             },

@@ -47,6 +47,7 @@ const runSchema = z
         trainAccuracy: rate,
         test: evaluation.optional(),
         widths: z.record(z.string(), z.number()),
+        diagnostics: z.record(z.string(), z.record(z.string(), rate)).optional(),
       }),
     ),
     events: z.array(

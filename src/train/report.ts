@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import { IOError } from '../device/index.js';
 import { makeFolder } from '../io/index.js';
 import * as charts from './report-charts.js';
+import { diagnosticSection } from './report-diagnostics.js';
 import { type Column, details, type Html, markup, raw, table } from './report-html.js';
 import { SERIES, STYLE } from './report-style.js';
 import {
@@ -351,6 +352,7 @@ ${results(groups)}
 ${await curveSection(groups)}
 ${await classSection(groups)}
 <div id="neurons">${neurons}</div>
+${await diagnosticSection(groups, legend(groups, false))}
 ${await confusionSection(groups)}
 ${configSection(groups)}
 ${machineSection(result, groups)}

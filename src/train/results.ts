@@ -2,6 +2,7 @@
  * What a run leaves behind: the types of results.json, written by `gyrus train` and `gyrus compare` and read by `gyrus report`.
  * All rates are fractions (0..1), losses are means per sample in nats, times are seconds.
  */
+import type { WidthDiagnostics } from '../plasticity/diagnostics.js';
 import type { PlasticityEvent } from '../plasticity/events.js';
 
 export type { PlasticityEvent };
@@ -37,6 +38,8 @@ export interface EpochRecord {
   test?: Pick<Evaluation, 'top1' | 'meanRecall' | 'head' | 'mid' | 'tail' | 'perClass' | 'loss'>;
   /** Active units of each plastic width at the end of the epoch, by name. */
   widths: Record<string, number>;
+  /** By width; absent in epochs without, and in runs that ask for none. */
+  diagnostics?: Record<string, WidthDiagnostics>;
   samplesPerSecond: number;
   seconds: number;
 }

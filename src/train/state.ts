@@ -153,9 +153,16 @@ export async function packState(run: StoredRun, state: TrainingState): Promise<C
 }
 
 /** Without the fields that don't change the weights and may differ on resume; paths don't, the data themselves are compared. */
-function comparable({ threads, checkpoint, evalEvery, dataset, ...rest }: RunConfig): Record<string, unknown> {
+function comparable({
+  threads,
+  checkpoint,
+  evalEvery,
+  diagnostics,
+  dataset,
+  ...rest
+}: RunConfig): Record<string, unknown> {
   const { dir, train, test, ...data } = (dataset as RunConfig['dataset'] | undefined) ?? {};
-  void [threads, checkpoint, evalEvery, dir, train, test];
+  void [threads, checkpoint, evalEvery, diagnostics, dir, train, test];
   return { ...rest, dataset: data };
 }
 

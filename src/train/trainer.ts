@@ -11,6 +11,7 @@ import { add, argmax, assign, cast, equal, mul, stack, sum } from '../ops/index.
 import { keep, noGrad, Philox, tensor, type Tensor } from '../tensor/index.js';
 import type { Callback, RunHooks, TrainContext } from './callback.js';
 import { CostMeter } from './cost.js';
+import { diagnosticsAt } from './diagnostics.js';
 import { Evaluator } from './evaluate.js';
 import { Pace } from './pace.js';
 import type { EpochRecord, Evaluation, RunResult } from './results.js';
@@ -139,6 +140,7 @@ export class Trainer {
       const evaluate = isLast || (state.epoch + 1) % config.evalEvery === 0;
       const evaluation = evaluate ? await this.#evaluator.evaluate() : undefined;
       if (evaluation) last = { step: state.step, evaluation };
+      const diagnostics = await diagnosticsAt(this.#options, this.#options.data, state.epoch + 1);
       const record: EpochRecord = {
         epoch: state.epoch + 1,
         step: state.step,
@@ -147,6 +149,7 @@ export class Trainer {
         trainAccuracy: hits / state.rows,
         ...(evaluation && { test: summary(evaluation) }),
         widths: this.#widths(),
+        ...(diagnostics && { diagnostics }),
         samplesPerSecond: state.rows / trained,
         seconds: (performance.now() - began) / 1000,
       };

@@ -1,10 +1,14 @@
 /**
- * Resets in a whole training: events, resuming, configuration.
+ * Resets and diagnostics in a whole training: events, resuming, configuration, report.
  */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { setThreads, threads } from '../../src/device/index.js';
 import { type Callback, parseConfig, type RunConfigInput, train } from '../../src/train/index.js';
+import { checkResults } from '../../src/train/report-read.js';
+import { renderReport } from '../../src/train/report.js';
+import type { CompareResult } from '../../src/train/results.js';
 import { fingerprint, smallData, temporaryFolder, timeless } from './support.js';
 
 const dir = temporaryFolder();
@@ -73,5 +77,43 @@ describe('resets', () => {
       /'resets.rate': expected it with method cbp/,
     );
     expect(() => parseConfig({ ...base, resets: { periods: 3 } as never })).toThrow(/did you mean 'resets.period'/);
+  });
+});
+
+describe('diagnostics', () => {
+  it('are in the records of their epochs, come to the metrics, and change nothing', async () => {
+    const plain = path();
+    await train({ ...base, checkpoint: { path: plain, every: 1000 } }, { data });
+    const to = path();
+    const metricsPath = join(dir, 'metrics.jsonl');
+    const config = { ...base, diagnostics: { every: 2, samplesPerClass: 10 }, checkpoint: { path: to, every: 1000 } };
+    const result = await train(config, { data, metricsPath });
+    expect(await fingerprint(to)).toEqual(await fingerprint(plain));
+    expect(result.epochs.map((e) => (e.diagnostics ? Object.keys(e.diagnostics) : null))).toEqual([
+      null,
+      ['hidden1', 'hidden2'],
+      null,
+      ['hidden1', 'hidden2'],
+      ['hidden1', 'hidden2'],
+    ]);
+    const lines = readFileSync(metricsPath, 'utf8').trim().split('\n');
+    const last = JSON.parse(lines.at(-1)!) as (typeof result.epochs)[number];
+    expect(last.diagnostics).toEqual(result.epochs.at(-1)?.diagnostics);
+    const { hidden1 } = result.epochs.at(-1)!.diagnostics!;
+    expect(hidden1.units).toBe(8);
+    expect(hidden1.effectiveRank).toBeGreaterThan(1);
+    expect(hidden1.effectiveRank).toBeLessThanOrEqual(8);
+  });
+
+  it('make a section of the report, and none without', async () => {
+    const result = await train({ ...base, epochs: 2, diagnostics: {} }, { data });
+    const machine = { node: '20', isa: 'test', threads: 1, cpu: 'test' };
+    const compare: CompareResult = { format: 'gyrus-results', version: 1, createdAt: 'now', machine, runs: [result] };
+    const page = await renderReport(checkResults(JSON.parse(JSON.stringify(compare))));
+    expect(page).toContain('<section id="diagnostics">');
+    for (const text of ['effective rank', 'dormant', 'hidden2', 'T2'])
+      expect(page.slice(page.indexOf('id="diagnostics"'))).toContain(text);
+    const without = { ...result, epochs: result.epochs.map((epoch) => ({ ...epoch, diagnostics: undefined })) };
+    expect(await renderReport({ ...compare, runs: [without] })).not.toContain('id="diagnostics"');
   });
 });
