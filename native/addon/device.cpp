@@ -206,7 +206,7 @@ napi_value trim(napi_env env, napi_callback_info info) {
   });
 }
 
-// The last argument of createLoader: nothing, or [height, width, channels, padding, flip, key, key].
+// An argument of createLoader: nothing, or [height, width, channels, padding, flip, key, key].
 std::optional<Loader::Augment> augmentOf(const Arguments& args, std::size_t features) {
   constexpr double kWord = 4294967295.0, kExtent = 2147483647.0;
   const std::vector<double> given = args.numbers(6, "augment");
@@ -227,11 +227,47 @@ std::optional<Loader::Augment> augmentOf(const Arguments& args, std::size_t feat
                          at(3), given[4], {static_cast<std::uint32_t>(at(5)), static_cast<std::uint32_t>(at(6))}};
 }
 
+// The last argument of createLoader: nothing, or [kind, alpha, probability, kappa, tau, epochs, height, width,
+// channels, key, key].
+std::optional<Mix> mixOf(const Arguments& args, std::size_t features) {
+  constexpr double kWord = 4294967295.0, kExtent = 2147483647.0;
+  const std::vector<double> given = args.numbers(7, "mix");
+  if (given.empty()) return std::nullopt;
+  const auto whole = [&](std::size_t i, double most) {
+    return given[i] >= 0 && given[i] <= most && given[i] == std::floor(given[i]);
+  };
+  const auto fraction = [&](std::size_t i) { return given[i] >= 0 && given[i] <= 1; };
+  if (given.size() != 11 || !whole(0, 2) || !(given[1] > 0 && std::isfinite(given[1])) || !fraction(2) ||
+      !(given[3] >= 1 && std::isfinite(given[3])) || !fraction(4) || !whole(5, kWord) || !whole(6, kExtent) ||
+      !whole(7, kExtent) || !whole(8, kExtent) || !whole(9, kWord) || !whole(10, kWord))
+    throw Error(
+        Code::Config,
+        "createLoader: mix: expected [kind, alpha, probability, kappa, tau, epochs, height, width, channels, key, "
+        "key] or nothing");
+  const auto at = [&](std::size_t i) { return static_cast<std::int64_t>(given[i]); };
+  const Mix mix{static_cast<Mix::Kind>(at(0)),
+                given[1],
+                given[2],
+                given[3],
+                given[4],
+                at(5),
+                at(6),
+                at(7),
+                at(8),
+                {static_cast<std::uint32_t>(at(9)), static_cast<std::uint32_t>(at(10))}};
+  if (mix.kind == Mix::Kind::CutMix && given[6] * given[7] * given[8] != static_cast<double>(features))
+    throw Error(Code::Shape, "createLoader: mix: expected height, width and channels of a row of " +
+                                 std::to_string(features) + " numbers");
+  return mix;
+}
+
 napi_value makeLoader(napi_env env, napi_callback_info info) {
   return method(env, info, "createLoader", [&](const Arguments& args, const Shared& holder) -> napi_value {
     const auto features = static_cast<std::size_t>(args.integer(2, "features", 1, 2147483647));
     Loader::Data d;
-    d.augment = augmentOf(args, features);  // before the arrays, since its elements may run JavaScript
+    // Before the arrays, since the elements of these may run JavaScript.
+    d.augment = augmentOf(args, features);
+    d.mix = mixOf(args, features);
     const Bytes data = typedArray(env, args[0], "createLoader: data");
     const Bytes labels = typedArray(env, args[1], "createLoader: labels");
     if (data.type != napi_uint8_array && data.type != napi_float32_array)

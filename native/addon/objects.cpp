@@ -82,10 +82,14 @@ napi_value next(napi_env env, napi_callback_info info) {
     const std::optional<Device::Batch> batch = object.holder->device().nextBatch(object.loader);
     if (!batch) return Napi::Env(env).Null();
     object.holder->reportMemory();
-    Napi::Array result = Napi::Array::New(env, 3);
+    Napi::Array result = Napi::Array::New(env, object.loader->mixes() ? 5 : 3);
     result.Set(0u, batch->x);
     result.Set(1u, batch->y);
     result.Set(2u, static_cast<double>(batch->rows));
+    if (object.loader->mixes()) {
+      result.Set(3u, batch->other);
+      result.Set(4u, batch->share);
+    }
     return result;
   });
 }

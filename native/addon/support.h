@@ -45,7 +45,7 @@ napi_value guarded(napi_env env, F&& f) noexcept {
 // The arguments of one call; a missing one is undefined.
 class Arguments {
  public:
-  static constexpr std::size_t kMost = 7;
+  static constexpr std::size_t kMost = 8;
   Arguments(napi_env env, napi_callback_info info, const char* method);
   napi_value self() const { return self_; }
   void* data() const { return data_; }

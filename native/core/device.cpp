@@ -212,20 +212,27 @@ std::optional<Device::Batch> Device::nextBatch(const std::shared_ptr<Loader>& lo
   if (!rows) return std::nullopt;
   const auto n = static_cast<std::size_t>(*rows);
   EntryExtra& e = stream_.next().set(Entry::Kind::HandOver);
-  const double x = newBuffer(n * static_cast<std::size_t>(loader->features()) * sizeof(float));
-  double y;
-  try {
-    y = newBuffer(n * sizeof(std::int32_t));
-  } catch (...) {
-    releaseBlock(handles_.remove(x, "loader"));
-    throw;
+  const std::size_t row = static_cast<std::size_t>(loader->features()) * sizeof(float);
+  const int buffers = loader->mixes() ? 4 : 2;
+  double handles[4] = {};
+  char* data[4] = {};
+  for (int i = 0; i < buffers; ++i) {
+    try {
+      handles[i] = newBuffer(n * (i == 0 ? row : sizeof(float)));
+    } catch (...) {
+      while (i-- > 0) releaseBlock(handles_.remove(handles[i], "loader"));
+      throw;
+    }
+    data[i] = handles_.get(handles[i], "loader")->data;
   }
-  e.target = handles_.get(x, "loader")->data;
-  e.labels = handles_.get(y, "loader")->data;
+  e.target = data[0];
+  e.labels = data[1];
+  e.otherLabels = data[2];
+  e.shares = data[3];
   e.loader = loader;
   e.epoch = loader->take().epoch;
   stream_.push();
-  return Batch{x, y, *rows};
+  return Batch{handles[0], handles[1], *rows, handles[2], handles[3]};
 }
 
 MemoryInfo Device::memory() const {

@@ -45,6 +45,7 @@ class Device {
   struct Batch {
     double x, y;
     std::int64_t rows;
+    double other = 0, share = 0;  // of mixed rows
   };
   std::optional<Batch> nextBatch(const std::shared_ptr<Loader>& loader);
 

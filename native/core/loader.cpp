@@ -10,6 +10,7 @@
 namespace gyrus {
 
 Loader::Loader(Data data, int prefetch) : data_(std::move(data)), slots_(static_cast<std::size_t>(prefetch)) {
+  for (const std::int32_t label : data_.labels) ++counts_[label];
   thread_ = std::thread([this] { loop(); });
 }
 
@@ -82,7 +83,7 @@ void Loader::close() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Loader::handOver(std::uint64_t epoch, char* x, char* y) {
+void Loader::handOver(std::uint64_t epoch, char* x, char* y, char* other, char* share) {
   std::unique_lock<std::mutex> hold(lock_);
   for (;;) {
     changed_.wait(hold, [this] { return closed_ || filled_ > 0 || outOfMemory_; });
@@ -95,6 +96,10 @@ void Loader::handOver(std::uint64_t epoch, char* x, char* y) {
       hold.unlock();
       std::memcpy(x, slot.x.data(), slot.x.size() * sizeof(float));
       std::memcpy(y, slot.y.data(), slot.y.size() * sizeof(std::int32_t));
+      if (data_.mix) {
+        std::memcpy(other, slot.other.data(), slot.other.size() * sizeof(std::int32_t));
+        std::memcpy(share, slot.share.data(), slot.share.size() * sizeof(float));
+      }
       hold.lock();
     }
     first_ = (first_ + 1) % slots_.size();
@@ -130,7 +135,7 @@ void Loader::writeRow(const T* in, const Crop* crop, float* out) const {
     }
 }
 
-void Loader::assemble(const std::int32_t* rows, std::uint32_t epoch, std::int64_t place, Slot& slot) const {
+void Loader::assemble(const std::int32_t* rows, std::uint32_t epoch, std::int64_t place, Slot& slot) {
   const auto features = static_cast<std::size_t>(data_.features);
   slot.x.resize(static_cast<std::size_t>(slot.rows) * features);
   slot.y.resize(static_cast<std::size_t>(slot.rows));
@@ -152,6 +157,7 @@ void Loader::assemble(const std::int32_t* rows, std::uint32_t epoch, std::int64_
       writeRow(data_.floats.data() + row * features, drawn, out);
     slot.y[static_cast<std::size_t>(i)] = data_.labels[row];
   }
+  if (data_.mix) mixRows(*data_.mix, counts_, epoch, place, slot.x, slot.y, slot.other, slot.share, scratch_);
 }
 
 void Loader::loop() {

@@ -12,6 +12,7 @@
 #include "core/crop.h"
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/mix.h"
 
 namespace gyrus {
 
@@ -31,6 +32,7 @@ class Loader {
     // A number becomes number * scale + shift of its channel, the last axis of a row; as many as there are channels.
     std::vector<float> scale{1}, shift{0};
     std::optional<Augment> augment;
+    std::optional<Mix> mix;  // of the rows of a batch, after the augmentation
   };
   struct Ticket {
     std::uint64_t epoch;
@@ -43,10 +45,12 @@ class Loader {
   ~Loader();
 
   std::int64_t features() const { return data_.features; }
+  // Whether batches have second labels and shares.
+  bool mixes() const { return data_.mix.has_value(); }
 
   // ---- the producer's side
-  // `epoch` and `first`, the place of order[0] in it, choose the augmentation. Throws Error(Config) for a row that
-  // isn't there. What was prefetched and not handed out is dropped.
+  // `epoch` and `first`, the place of order[0] in it, choose augmentation and mixing. Throws Error(Config) for a row
+  // that isn't there. What was prefetched and not handed out is dropped.
   void start(std::vector<std::int32_t> order, std::int64_t batchSize, bool dropLast, std::uint32_t epoch = 0,
              std::int64_t first = 0);
   // Rows of the next batch without taking it; nothing at the end of the epoch.
@@ -60,8 +64,9 @@ class Loader {
   void close();
 
   // ---- the stream's side
-  // Waits for the next batch of the epoch and copies it: x f32 [rows, features], y i32 [rows].
-  void handOver(std::uint64_t epoch, char* x, char* y);
+  // Waits for the next batch of the epoch and copies it: x f32 [rows, features], y i32 [rows]; where rows are mixed
+  // also the second labels i32 [rows] and the shares of the first f32 [rows].
+  void handOver(std::uint64_t epoch, char* x, char* y, char* other, char* share);
 
  private:
   struct Epoch {
@@ -77,14 +82,18 @@ class Loader {
     std::int64_t rows = 0;
     std::vector<float> x;
     std::vector<std::int32_t> y;
+    std::vector<std::int32_t> other;
+    std::vector<float> share;
   };
   void loop();
-  void assemble(const std::int32_t* rows, std::uint32_t epoch, std::int64_t place, Slot& slot) const;
+  void assemble(const std::int32_t* rows, std::uint32_t epoch, std::int64_t place, Slot& slot);
   template <class T>
   void writeRow(const T* in, const Crop* crop, float* out) const;
   void cut();  // the last epoch ends with what was taken of it
 
   const Data data_;
+  ClassCounts counts_;          // of the labels
+  std::vector<float> scratch_;  // of the loader's thread
   std::mutex lock_;
   std::condition_variable changed_;
   std::deque<Epoch> epochs_;  // those with batches still to make; the last one is the current

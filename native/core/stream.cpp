@@ -300,7 +300,7 @@ void Stream::run(Entry& e) {
     case Entry::Kind::HandOver:
       // Like a host write it happens under a sticky error too: the ring of batches has to move on.
       try {
-        x.loader->handOver(x.epoch, x.target, x.labels);
+        x.loader->handOver(x.epoch, x.target, x.labels, x.otherLabels, x.shares);
       } catch (const Error& error) {
         if (!error_) error_ = error;
       }

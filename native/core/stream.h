@@ -27,9 +27,12 @@ struct EntryExtra {
   // Call whose arguments don't fit the entry
   std::vector<View> views;
   std::vector<double> record;
-  // Write (staged -> target), Read (target -> a copy), HandOver (x -> target, y -> labels)
+  // Write (staged -> target), Read (target -> a copy), HandOver (x -> target, y -> labels, and of mixed rows
+  // their second labels and shares)
   char* target = nullptr;
   char* labels = nullptr;
+  char* otherLabels = nullptr;
+  char* shares = nullptr;
   std::size_t bytes = 0;
   std::unique_ptr<char[]> staged;
   Completion completion;

@@ -5,6 +5,7 @@ export * from './files.js';
 export * from './idx.js';
 export * from './image.js';
 export * from './loader.js';
+export { type LoaderMix, type MixMethod, mixMethods } from './mix.js';
 export * from './npy.js';
 export * from './own.js';
 export * from './rda.js';

@@ -2,8 +2,9 @@
  * DataLoader: batches of a dataset as tensors. They are assembled natively, on a thread of their own and ahead of their use.
  */
 import { ConfigError, type Device, DisposedError, expectKeys, type NativeLoader } from '../device/index.js';
-import { Philox, resolveDevice, Storage, Tensor } from '../tensor/index.js';
+import { type DType, Philox, resolveDevice, Storage, Tensor } from '../tensor/index.js';
 import { affineOf, type Dataset } from './dataset.js';
+import { type LoaderMix, mixRecord } from './mix.js';
 
 export interface LoaderOptions {
   /** Rows per batch. Default 128. */
@@ -16,6 +17,8 @@ export interface LoaderOptions {
   sampler?: { epoch(e: number): Int32Array };
   /** Random augmentation of pictures; default: none. */
   augment?: LoaderAugmentation;
+  /** Mixing of the rows of a batch, after their augmentation; default: none. */
+  mix?: LoaderMix;
   device?: Device | string;
 }
 
@@ -52,6 +55,16 @@ export interface Batch {
   x: Tensor;
   y: Tensor;
   rows: number;
+  /** With `mix`: labels of the second parts i32 [rows], and shares of the first, whose labels are y, f32 [rows], 0.5..1. */
+  mixed?: { labels: Tensor; share: Tensor };
+}
+
+/** Frees a batch. */
+export function disposeBatch({ x, y, mixed }: Batch): void {
+  x.dispose();
+  y.dispose();
+  mixed?.labels.dispose();
+  mixed?.share.dispose();
 }
 
 export class DataLoader implements AsyncIterable<Batch> {
@@ -65,7 +78,7 @@ export class DataLoader implements AsyncIterable<Batch> {
   #epoch = -1;
   #disposed = false;
 
-  /** Throws ConfigError for a batch size or prefetch below 1, and for an augmentation of rows that are no pictures. */
+  /** Throws ConfigError for a batch size or prefetch below 1, for an augmentation of rows that are no pictures, and as {@link mixRecord}. */
   constructor(dataset: Dataset, options: LoaderOptions = {}) {
     const { batchSize = 128, dropLast = false, prefetch = 4 } = options;
     for (const [name, value] of [
@@ -84,7 +97,8 @@ export class DataLoader implements AsyncIterable<Batch> {
     const { data, labels, features } = dataset;
     const { scale, shift } = affineOf(dataset);
     const augment = augmentation(dataset, options.augment);
-    this.#native = this.device.createLoader(data, labels, features, scale, shift, prefetch, augment);
+    const mix = mixRecord(dataset, options.mix);
+    this.#native = this.device.createLoader(data, labels, features, scale, shift, prefetch, augment, mix);
   }
 
   /** Batches of the epoch that was started. */
@@ -114,13 +128,19 @@ export class DataLoader implements AsyncIterable<Batch> {
     if (this.#epoch < 0) throw new ConfigError('DataLoader.next: expected start() before, got no epoch');
     const batch = this.#native.next();
     if (!batch) return undefined;
-    const [x, y, rows] = batch;
+    const [x, y, rows, other, share] = batch;
     const { features } = this.dataset;
-    return {
+    const column = (handle: number, dtype: DType): Tensor =>
+      new Tensor(new Storage(this.device, handle, 4 * rows), dtype, [rows]);
+    const out: Batch = {
       x: new Tensor(new Storage(this.device, x, 4 * rows * features), 'f32', [rows, features]),
-      y: new Tensor(new Storage(this.device, y, 4 * rows), 'i32', [rows]),
+      y: column(y, 'i32'),
       rows,
     };
+    if (other !== undefined && share !== undefined) {
+      out.mixed = { labels: column(other, 'i32'), share: column(share, 'f32') };
+    }
+    return out;
   }
 
   /** The batches of the next epoch (the first iteration is epoch 0). Each batch is disposed of when the loop goes on. */
@@ -133,8 +153,7 @@ export class DataLoader implements AsyncIterable<Batch> {
         await this.device.fence();
         yield batch;
       } finally {
-        batch.x.dispose();
-        batch.y.dispose();
+        disposeBatch(batch);
       }
       if (this.#epoch !== epoch) throw new ConfigError('DataLoader: start() was called while iterating');
     }

@@ -168,8 +168,11 @@ export class CpuDevice implements Device {
     shift: Float32Array,
     prefetch: number,
     augment: number[],
+    mix: number[],
   ): NativeLoader {
-    const loader = guarded(() => this.#current().createLoader(data, labels, features, scale, shift, prefetch, augment));
+    const loader = guarded(() =>
+      this.#current().createLoader(data, labels, features, scale, shift, prefetch, augment, mix),
+    );
     return {
       start: (order, batchSize, dropLast, epoch, first) =>
         guarded(() => loader.start(order, batchSize, dropLast, epoch, first)),

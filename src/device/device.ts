@@ -68,6 +68,7 @@ export interface Device {
     shift: Float32Array,
     prefetch: number,
     augment: number[],
+    mix: number[],
   ): NativeLoader;
   dispose(): void;
 }

@@ -37,14 +37,15 @@ export interface NativeGraph {
 export interface NativeLoader {
   /**
    * Sets the order of the coming epoch: row numbers, in sequence; rows beyond are an error of code CONFIG. Drops what was prefetched.
-   * `epoch` and `first`, the place of order[0] in it, choose the augmentation.
+   * `epoch` and `first`, the place of order[0] in it, choose augmentation and mixing.
    */
   start(order: Int32Array, batchSize: number, dropLast: boolean, epoch: number, first: number): void;
   /**
    * Enqueues the hand-over of the next batch into two fresh buffers: f32 [rows, features] and i32 [rows].
-   * Returns [handle x, handle y, rows], or null at the end of the epoch.
+   * Returns [handle x, handle y, rows], or null at the end of the epoch. Where rows are mixed two more follow, of the second labels
+   * i32 [rows] and the shares of the first f32 [rows].
    */
-  next(): [number, number, number] | null;
+  next(): [x: number, y: number, rows: number, other?: number, share?: number] | null;
   /** Stops the thread and lets go of the data. */
   dispose(): void;
 }
@@ -83,7 +84,8 @@ export interface NativeDevice {
    * features: numbers per row. The data arrays are copied. scale and shift: x * scale + shift on the way out, one of each or one per
    * channel, the last axis of a row. augment: nothing, or [height, width, channels, padding, flip, key, key] for rows that are
    * pictures: shifted by up to `padding` pixels, what comes in being 0 before scale and shift, and mirrored with probability
-   * `flip`, by the random stream of the key (two 32-bit words).
+   * `flip`, by the random stream of the key (two 32-bit words). mix: nothing, or [kind, alpha, probability, kappa, tau, epochs,
+   * height, width, channels, key, key]: 0 mixup, 1 Remix, 2 CutMix (of pictures), in that many epochs from 0 on.
    */
   createLoader(
     data: Uint8Array | Float32Array,
@@ -93,6 +95,7 @@ export interface NativeDevice {
     shift: Float32Array,
     prefetch: number,
     augment: number[],
+    mix: number[],
   ): NativeLoader;
   /** Stops the stream and frees everything; every later call throws DISPOSED. */
   dispose(): void;
