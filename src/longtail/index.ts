@@ -1,4 +1,16 @@
-export * from './losses.js';
+export { createLoss } from './create-loss.js';
+export {
+  type DeferredReweighting,
+  effectiveNumberWeights,
+  inverseFrequencyWeights,
+  ldamMargins,
+  logPriors,
+  type Loss,
+  type LossInputs,
+  type LossName,
+  lossNames,
+  type LossOptions,
+} from './losses.js';
 export * from './metrics.js';
 export * from './profiles.js';
 export * from './samplers.js';

@@ -1,10 +1,11 @@
 /**
- * Losses for long-tailed data. Whatever depends on the class counts lives in device tensors that compute() reads, so a captured
- * step stays valid when deferred re-weighting changes the weights: their contents are written, in stream order.
+ * Losses for long-tailed data that are cross-entropies with a weight, offset, margin and factor for each class. Whatever depends on
+ * the class counts lives in device tensors that compute() reads, so a captured step stays valid when deferred re-weighting changes
+ * the weights: their contents are written, in stream order.
  */
 import { ConfigError, type Device } from '../device/index.js';
-import { add, clamp, crossEntropy, expm1, mean, mul, neg, pow } from '../ops/index.js';
-import { keep, tensor, type Tensor } from '../tensor/index.js';
+import { add, clamp, crossEntropy, div, expm1, indexSelect, mean, mul, neg, pow, sub, sum } from '../ops/index.js';
+import { keep, noGrad, tensor, type Tensor } from '../tensor/index.js';
 
 export const lossNames = [
   'ce',
@@ -14,6 +15,8 @@ export const lossNames = [
   'logit-adjustment',
   'balanced-softmax',
   'vs',
+  'influence-balanced',
+  'lade',
 ] as const;
 export type LossName = (typeof lossNames)[number];
 
@@ -31,6 +34,12 @@ export interface LossOptions {
   gamma?: number;
   /** Class-balanced: default 0.9999. */
   beta?: number;
+  /** Influence-balanced: factor, default 1000. LADE: weight of the estimator, default 0.1. */
+  alpha?: number;
+  /** LADE: weight of the squared log-normalisers, default 0.1. */
+  lambda?: number;
+  /** Influence-balanced: share of the epochs before its weights apply, default 0.5. */
+  from?: number;
   /** Logit adjustment, default 1; VS, default 1.25. */
   tau?: number;
   /** LDAM: the largest margin, default 0.5. */
@@ -47,13 +56,34 @@ export interface LossOptions {
   reweightable?: boolean;
 }
 
+/** What some losses look at beside logits and labels. */
+export interface LossInputs {
+  /** What went into the classifier, [N, F]. For losses with `usesFeatures`. */
+  features?: Tensor;
+  /** For samples that are mixed of two. For losses with `mixable`. */
+  mixed?: {
+    /** Labels of the second parts, i32 [N]. */
+    labels: Tensor;
+    /** Shares of the first parts, f32 [N], 0..1. */
+    share: Tensor;
+  };
+}
+
 /** A loss over logits [N, C] and labels i32 [N]. */
 export interface Loss {
   readonly name: LossName;
   /** Whether the logits must come from a cosine classifier. */
   readonly cosine: boolean;
-  /** Mean loss, a scalar. */
-  compute(logits: Tensor, labels: Tensor): Tensor;
+  /** Whether compute() needs the classifier's input. */
+  readonly usesFeatures: boolean;
+  /** Whether compute() takes mixed samples. */
+  readonly mixable: boolean;
+  /**
+   * Mean loss, a scalar. A mixed sample counts as its first label by its share, and as its second by the rest: share L(y) +
+   * (1 - share) L(y2), and where classes have weights the sum is divided by those of both.
+   * @throws ConfigError for mixed samples or missing features where the loss can't do with them
+   */
+  compute(logits: Tensor, labels: Tensor, inputs?: LossInputs): Tensor;
   /** Logits to predict with, and to report the plain cross-entropy of. May be the argument itself. */
   predict(logits: Tensor): Tensor;
   /** To be called as each epoch (from 0) starts; deferred re-weighting switches here. */
@@ -63,7 +93,7 @@ export interface Loss {
   dispose(): void;
 }
 
-function checkCounts(op: string, counts: readonly number[]): void {
+export function checkCounts(op: string, counts: readonly number[]): void {
   if (counts.length < 2 || counts.some((n) => !Number.isFinite(n) || n < 1)) {
     throw new ConfigError(
       `${op}: expected at least one sample in each of two or more classes, got [${counts.join(', ')}]`,
@@ -71,7 +101,7 @@ function checkCounts(op: string, counts: readonly number[]): void {
   }
 }
 
-function range(op: string, name: string, value: number, low: number, high: number): number {
+export function range(op: string, name: string, value: number, low: number, high: number): number {
   if (!(value >= low && value <= high))
     throw new ConfigError(`${op}: expected ${name} from ${low} to ${high}, got ${value}`);
   return value;
@@ -84,6 +114,13 @@ export function effectiveNumberWeights(counts: readonly number[], beta = 0.9999)
   const raw = counts.map((n) => (1 - beta) / (1 - beta ** n));
   const sum = raw.reduce((a, b) => a + b, 0);
   return raw.map((w) => (w * counts.length) / sum);
+}
+
+/** Weights 1 / n_c with sum C. */
+export function inverseFrequencyWeights(counts: readonly number[]): number[] {
+  checkCounts('inverseFrequencyWeights', counts);
+  const sum = counts.reduce((a, n) => a + 1 / n, 0);
+  return counts.map((n) => counts.length / n / sum);
 }
 
 /** Margins m_c = K n_c^(-1/4), K such that the largest is `max` (Cao et al. 2019). */
@@ -128,11 +165,15 @@ function partsOf(o: LossOptions, counts: readonly number[]): Parts {
         margins: ldamMargins(counts, range(op, 'maxMargin', o.maxMargin ?? 0.5, 0, 2)).map((m) => m * scale),
       };
     }
+    case 'influence-balanced':
+      // Until its own begin to apply.
+      return { weights: counts.map(() => 1) };
     case 'balanced-softmax':
+    case 'lade':
     case 'logit-adjustment': {
-      const tau = range(op, 'tau', o.name === 'balanced-softmax' ? 1 : (o.tau ?? 1), 0, 10);
+      const tau = range(op, 'tau', o.name === 'logit-adjustment' ? (o.tau ?? 1) : 1, 0, 10);
       const offsets = logPriors(counts).map((l) => tau * l);
-      return o.mode === 'post-hoc' ? { posthoc: offsets.map((v) => -v) } : { offsets };
+      return o.name === 'logit-adjustment' && o.mode === 'post-hoc' ? { posthoc: offsets.map((v) => -v) } : { offsets };
     }
     case 'vs': {
       const tau = range(op, 'tau', o.tau ?? 1.25, 0, 10);
@@ -145,9 +186,12 @@ function partsOf(o: LossOptions, counts: readonly number[]): Parts {
   }
 }
 
-class CountLoss implements Loss {
+/** The table's losses, and what those that add something to them start from. */
+export class CountLoss implements Loss {
   readonly name: LossName;
   readonly cosine: boolean;
+  readonly usesFeatures: boolean = false;
+  readonly mixable: boolean = true;
   readonly #options: LossOptions;
   readonly #parts: Parts;
   readonly #drw: number[] | undefined;
@@ -157,6 +201,8 @@ class CountLoss implements Loss {
   readonly #margins: Tensor | undefined;
   readonly #factors: Tensor | undefined;
   readonly #posthoc: Tensor | undefined;
+  /** The loss's own class weights, where it has any. */
+  #own: readonly number[] | undefined;
   #deferred = false;
   #extra: readonly number[] | undefined;
   /** Whether compute() reads the weights; plain cross-entropy without them is one kernel less. */
@@ -178,6 +224,7 @@ class CountLoss implements Loss {
       this.#tensors.push(out);
       return out;
     };
+    this.#own = parts.weights;
     this.#weights = constant(this.#current(counts.length)) as Tensor;
     this.#weighted = parts.weights !== undefined || this.#drw !== undefined || (options.reweightable ?? false);
     this.#offsets = constant(parts.offsets);
@@ -188,7 +235,7 @@ class CountLoss implements Loss {
 
   #current(classes: number): number[] {
     return Array.from({ length: classes }, (_, c) => {
-      const own = this.#deferred && this.#drw ? this.#drw[c] : (this.#parts.weights?.[c] ?? 1);
+      const own = this.#deferred && this.#drw ? this.#drw[c] : (this.#own?.[c] ?? 1);
       return own * (this.#extra?.[c] ?? 1);
     });
   }
@@ -199,22 +246,45 @@ class CountLoss implements Loss {
     this.#weights.storage.version++;
   }
 
-  compute(logits: Tensor, labels: Tensor): Tensor {
+  /** Other class weights of its own, for a loss that began with some. */
+  protected setClassWeights(weights: readonly number[]): void {
+    this.#own = weights;
+    this.#write();
+  }
+
+  compute(logits: Tensor, labels: Tensor, { mixed }: LossInputs = {}): Tensor {
+    let losses = this.losses(logits, labels);
+    if (mixed) {
+      const { labels: others, share } = mixed;
+      losses = add(mul(share, losses), mul(sub(1, share), this.losses(logits, others)));
+    }
+    // Focal losses are a plain mean, weighted or not.
+    if (!this.#weighted || this.#parts.gamma !== undefined) return mean(losses);
+    const weights = noGrad(() => {
+      const first = indexSelect(this.#weights, labels);
+      if (!mixed) return sum(first);
+      const second = indexSelect(this.#weights, mixed.labels);
+      return sum(add(mul(mixed.share, first), mul(sub(1, mixed.share), second)));
+    });
+    return div(sum(losses), weights);
+  }
+
+  /** Loss of each sample times the weight of its class, [N]. */
+  protected losses(logits: Tensor, labels: Tensor): Tensor {
     const { scale, gamma } = this.#parts;
     let z = scale === undefined ? logits : mul(logits, scale);
     if (this.#factors) z = mul(z, this.#factors);
-    const options = {
+    const weighted = crossEntropy(z, labels, {
       classWeights: this.#weighted ? this.#weights : undefined,
       offsets: this.#offsets,
       margins: this.#margins,
       labelSmoothing: this.#options.labelSmoothing ?? 0,
-    };
-    if (gamma === undefined) return crossEntropy(z, labels, { ...options, reduction: 'mean' });
+      reduction: 'none',
+    });
+    if (gamma === undefined) return weighted;
     // p from the unweighted cross-entropy: the weight must not change the probability.
     const ce = crossEntropy(z, labels, { reduction: 'none' });
-    const miss = clamp(neg(expm1(neg(ce))), 1e-7, 1);
-    const weighted = crossEntropy(z, labels, { ...options, reduction: 'none' });
-    return mean(mul(pow(miss, gamma), weighted));
+    return mul(pow(clamp(neg(expm1(neg(ce))), 1e-7, 1), gamma), weighted);
   }
 
   predict(logits: Tensor): Tensor {
@@ -245,16 +315,4 @@ class CountLoss implements Loss {
   dispose(): void {
     for (const t of this.#tensors) t.dispose();
   }
-}
-
-/**
- * The loss of that name for a training set with `counts` samples per class.
- * Formulas (z logits, y label, n_c counts, pi = n / N):
- * ce -log softmax(z)_y; focal (1 - p)^gamma ce; class-balanced: weights (1-b)/(1-b^n_c) with sum C; ldam: z_y -= m_y, ce(s z) over
- * cosines; logit-adjustment, balanced-softmax: ce(z + tau log pi); vs: ce(z (n_c/n_max)^gamma + tau log pi).
- * @throws ConfigError for unknown names, parameters out of range, or a class without samples
- */
-export function createLoss(options: LossOptions, counts: readonly number[], device?: Device | string): Loss {
-  checkCounts('createLoss', counts);
-  return new CountLoss(options, counts, device);
 }
