@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { basename, extname } from 'node:path';
 import type { Command } from 'commander';
 import { loadCheckpoint } from '../io/index.js';
-import { compareResult, parseConfig, train } from '../train/index.js';
+import { compareResult, parseConfig, totalEpochs, train } from '../train/index.js';
 import { addConfigOptions, applyFlags, configOf, fieldsHelp, readConfig } from './config.js';
 import { commandLine, EXIT, expectWritable, say, shellWord, writeJson } from './output.js';
 import { duration, runProgress } from './progress.js';
@@ -55,7 +55,7 @@ async function run(options: TrainOptions): Promise<void> {
   };
   const folder = out ?? join(config.checkpoint.path, '..');
   expectWritable(options.json, options.report);
-  const progress = runProgress(name, config.epochs, options.quiet);
+  const progress = runProgress(name, totalEpochs(config), options.quiet);
   const result = await interruptible(async (signal) => {
     try {
       return await train(config, {
@@ -81,7 +81,7 @@ async function run(options: TrainOptions): Promise<void> {
   if (options.json !== '-') process.stdout.write(`${comparisonTable(results)}\n`);
   if (result.interrupted) {
     const done = result.epochs.at(-1)?.epoch ?? 0;
-    say(`interrupted after ${done} of ${config.epochs} epochs; the checkpoint is ${config.checkpoint.path}`);
+    say(`interrupted after ${done} of ${totalEpochs(config)} epochs; the checkpoint is ${config.checkpoint.path}`);
     say(`go on with: gyrus train --resume ${shellWord(config.checkpoint.path)}`);
     process.exitCode = EXIT.interrupted;
     return;

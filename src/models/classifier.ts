@@ -13,13 +13,13 @@ export type Classifier = Linear | CosineLinear;
  * The module that is last in the order of definition, at whatever depth.
  * @throws ConfigError when that is neither a Linear nor a CosineLinear
  */
-export function classifierOf(model: Module): Classifier {
+export function lastLayer(model: Module): Classifier {
   let last = model;
   while (!(last instanceof CosineLinear || last instanceof Linear)) {
     const next = [...last.children.values()].at(-1);
     if (!next) {
       throw new ConfigError(
-        `classifierOf: expected a model that ends in a Linear or a CosineLinear, got a ${last.constructor.name}`,
+        `lastLayer: expected a model that ends in a Linear or a CosineLinear, got a ${last.constructor.name}`,
       );
     }
     last = next;

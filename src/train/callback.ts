@@ -12,7 +12,7 @@ export interface TrainContext {
   readonly model: Module;
   readonly optimizer: Optimizer;
   readonly loss: Loss;
-  /** Epochs of the whole training. */
+  /** Epochs of the first stage, which for most trainings is the only one. */
   readonly epochs: number;
   /** Current epoch, from 0. In onEpochEnd: the one that just ended. */
   readonly epoch: number;

@@ -6,6 +6,7 @@ import { parseConfig, type RunConfigInput } from './config.js';
 import type { RunHooks } from './callback.js';
 import type { CompareResult, RunResult } from './results.js';
 import { train } from './run.js';
+import { totalEpochs } from './second-stage-config.js';
 import { prepareData, type PreparedData } from './setup.js';
 
 /** A run of a comparison that is about to start. */
@@ -69,7 +70,8 @@ export async function compare(
     const data = prepared.get(key) ?? (await prepareData(config.dataset));
     prepared.set(key, data);
     const hooks =
-      options.onRunStart?.({ name, seed: config.seed, index, total: jobs.length, epochs: config.epochs, data }) ?? {};
+      options.onRunStart?.({ name, seed: config.seed, index, total: jobs.length, epochs: totalEpochs(config), data }) ??
+      {};
     const result = await train(config, {
       ...hooks,
       name,

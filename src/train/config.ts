@@ -9,7 +9,9 @@ import { ConfigError, expectation } from '../device/index.js';
 import { lossNames, samplerNames } from '../longtail/index.js';
 import { cycleSchema, growthEpochs, resetSchema } from '../plasticity/index.js';
 import { diagnosticsSchema } from './diagnostics.js';
+import { mixProblems, mixSchema } from './mix-config.js';
 import { modelSchema } from './model-config.js';
+import { secondStageProblems, secondStageSchema } from './second-stage-config.js';
 
 const fraction = z.number().min(0).max(1);
 const count = z.number().int().min(1);
@@ -57,6 +59,14 @@ const scheduleSchema = z.strictObject({
 
 const lossSchema = z.strictObject({
   name: z.enum(lossNames).default('ce').describe('Loss'),
+  alpha: z
+    .number()
+    .min(0)
+    .max(1e9)
+    .optional()
+    .describe('Influence-balanced: factor, default 1000; LADE: weight of the estimator, default 0.1'),
+  lambda: z.number().min(0).max(1000).optional().describe('LADE: weight of the squared log-normalisers, default 0.1'),
+  from: fraction.optional().describe('Influence-balanced: share of the epochs before its weights apply, default 0.5'),
   gamma: z.number().min(0).max(10).optional().describe('Focal, VS: exponent (defaults 2, 0.15)'),
   beta: z.number().min(0).lt(1).optional().describe('Class-balanced: default 0.9999'),
   tau: z.number().min(0).max(10).optional().describe('Logit adjustment, VS: defaults 1, 1.25'),
@@ -122,6 +132,11 @@ export const runConfigSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe('Random augmentation of the training pictures (null: none)'),
+  mix: mixSchema.nullable().default(null).describe('Mixing of the training samples (null: none)'),
+  secondStage: secondStageSchema
+    .nullable()
+    .default(null)
+    .describe('What becomes of the classifier once the epochs are over (null: nothing)'),
   plasticity: plasticitySchema.nullable().default(null).describe('Grow-and-prune cycle (null: fixed width)'),
   resets: resetSchema
     .nullable()
@@ -343,6 +358,7 @@ export function parseConfig(input: unknown, where = 'config'): RunConfig {
         `and lastShrink ${lastShrink}`,
     );
   }
+  problems.push(...mixProblems(config.mix, config.loss.name), ...secondStageProblems(config));
   if (config.schedule.warmupEpochs >= config.epochs && config.schedule.warmupEpochs > 0) {
     problems.push(
       `'schedule.warmupEpochs': expected fewer than the epochs (${config.epochs}), got ${config.schedule.warmupEpochs}`,

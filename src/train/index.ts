@@ -7,5 +7,6 @@ export * from './model-config.js';
 export * from './presets.js';
 export * from './results.js';
 export * from './run.js';
+export { totalEpochs } from './second-stage-config.js';
 export * from './setup.js';
 export * from './trainer.js';

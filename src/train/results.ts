@@ -28,8 +28,10 @@ export interface Evaluation {
 }
 
 export interface EpochRecord {
-  /** From 1. */
+  /** From 1, over both stages. */
   epoch: number;
+  /** 2 in the second stage of a two-stage method. */
+  stage?: 2;
   step: number;
   learningRate: number;
   trainLoss: number;
@@ -62,11 +64,14 @@ export interface RunResult {
   parameters: { start: number; end: number };
   /**
    * Multiply-adds of linear layers, matrix products, convolutions and attention: of one sample's forward pass through the final
-   * network, and of the whole training, where a sample's step counts as three forward passes at the widths of that step.
+   * network, and of the whole training, where a sample's step counts as three forward passes at the widths of that step, and as one in
+   * a second stage.
    */
   multiplyAdds: { forward: number; training: number };
   epochs: EpochRecord[];
   events: PlasticityEvent[];
+  /** What a two-stage method did after the first stage. */
+  secondStage?: { method: string; tau?: number };
   final: Evaluation;
   /** True when the run was ended by a signal; `final` is then of the last weights. */
   interrupted: boolean;

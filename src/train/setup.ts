@@ -9,19 +9,21 @@ import {
   createSampler,
   effectiveNumberWeights,
   exponentialCounts,
+  inverseFrequencyWeights,
   longTailSubset,
   type Loss,
   type Sampler,
   type SamplerName,
   stepCounts,
 } from '../longtail/index.js';
-import type { Module } from '../nn/index.js';
+import type { Module, Parameter } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
 import { Adam, AdamW, type Optimizer, type Schedule, schedules, SGD } from '../optim/index.js';
 import { createResets, PlasticityCycle, type ResetCallback } from '../plasticity/index.js';
 import { Philox, tensor, type Tensor } from '../tensor/index.js';
 import type { PlasticityConfig, RunConfig } from './config.js';
 import { buildModel } from './model-config.js';
+import { SecondStage } from './second-stage.js';
 
 /** A training set with its long tail and a test set; classes are numbered by frequency, the most frequent first. */
 export interface PreparedData {
@@ -99,6 +101,8 @@ export interface PreparedRun {
   cycle: PlasticityCycle | undefined;
   /** Instead of the cycle. */
   resets: ResetCallback | undefined;
+  /** Comes after all epochs; most runs have none. */
+  secondStage: SecondStage | undefined;
   /** What else changes while the widths are grown. */
   grown: { sampler: Sampler; weights: readonly number[] | undefined };
   /** Of weights, dropout and newborn neurons; its state is part of a checkpoint. */
@@ -107,9 +111,8 @@ export interface PreparedRun {
   dispose(): void;
 }
 
-function createOptimizer(config: RunConfig['optimizer'], model: Module): Optimizer {
+function createOptimizer(config: RunConfig['optimizer'], parameters: readonly Parameter[]): Optimizer {
   const { name, lr, weightDecay, youngSteps, momentum, nesterov, beta1, beta2, eps } = config;
-  const parameters = model.parameters();
   if (name === 'sgd') return new SGD(parameters, { lr, momentum, nesterov, weightDecay, youngSteps });
   const Class = name === 'adam' ? Adam : AdamW;
   return new Class(parameters, { lr, betas: [beta1, beta2], eps, weightDecay, youngSteps });
@@ -129,12 +132,39 @@ function createCycle(config: PlasticityConfig, seed: number): PlasticityCycle {
   return new PlasticityCycle({ ...options, seed: new Philox(seed, 'cycle').u32() });
 }
 
+function createSecondStage(
+  { secondStage, optimizer, seed }: RunConfig,
+  {
+    model,
+    loss,
+    train,
+    samplerOf,
+  }: Pick<PreparedRun, 'model' | 'loss'> & {
+    train: Dataset;
+    samplerOf: (name: SamplerName) => Sampler;
+  },
+): SecondStage | undefined {
+  if (!secondStage) return undefined;
+  return new SecondStage({
+    config: secondStage,
+    model,
+    train,
+    loss,
+    sampler: samplerOf(secondStage.sampler ?? 'class-balanced'),
+    lr: secondStage.lr ?? optimizer.lr,
+    schedule: schedules.cosine(),
+    optimizerOf: (parameters) => createOptimizer(optimizer, parameters),
+    clipNorm: optimizer.clipNorm,
+    // A stream of its own: the new classifier must not repeat the first weights.
+    generator: new Generator(new Philox(seed, 'second-stage').u32()),
+  });
+}
+
 /** Extra class weights of the grown phase, with mean 1. */
 function grownWeights(name: PlasticityConfig['grownLoss'], counts: readonly number[]): number[] | undefined {
   if (name === 'same') return undefined;
   if (name === 'effective') return effectiveNumberWeights(counts);
-  const sum = counts.reduce((a, n) => a + 1 / n, 0);
-  return counts.map((n) => counts.length / n / sum);
+  return inverseFrequencyWeights(counts);
 }
 
 /** Up to that many rows of each class, drawn by seed and epoch, as one batch. */
@@ -166,7 +196,7 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
     capacity: 1 + (plasticity?.rate ?? 0),
     generator,
   });
-  const optimizer = createOptimizer(config.optimizer, model);
+  const optimizer = createOptimizer(config.optimizer, model.parameters());
   const samplerOf = (name: SamplerName): Sampler =>
     createSampler(name, data.train.labels, data.train.classes, { seed, epochs: config.epochs });
   const sampler = samplerOf(config.sampler);
@@ -178,6 +208,7 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
   const resets = config.resets
     ? createResets(config.resets, model, { seed: new Philox(seed, 'resets').u32() })
     : undefined;
+  const secondStage = createSecondStage(config, { model, loss, train: data.train, samplerOf });
   return {
     config,
     model,
@@ -187,9 +218,11 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
     sampler,
     cycle,
     resets,
+    secondStage,
     grown,
     generator,
     dispose: () => {
+      secondStage?.dispose();
       cycle?.dispose();
       resets?.dispose();
       optimizer.dispose();

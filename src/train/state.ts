@@ -13,6 +13,7 @@ import type { CycleState, ResetState } from '../plasticity/index.js';
 import { type Tensor, tensor, tidy } from '../tensor/index.js';
 import type { RunConfig } from './config.js';
 import type { EpochRecord, PlasticityEvent } from './results.js';
+import type { SecondStageState } from './second-stage.js';
 import type { PreparedData, PreparedRun } from './setup.js';
 
 /** Where a training stands. */
@@ -46,6 +47,8 @@ interface Meta {
   generator: number[];
   cycle: CycleState['meta'] | null;
   resets: ResetState['meta'] | null;
+  /** Null before the second stage, and without one. */
+  secondStage: SecondStageState['meta'] | null;
 }
 
 const count = z.number().int().min(0);
@@ -86,6 +89,10 @@ const metaSchema = z.looseObject({
     .looseObject({ log: z.array(some), generator: z.array(z.number()), counters: some })
     .nullable()
     .default(null),
+  secondStage: z
+    .looseObject({ method: z.string(), tau: z.number().nullable(), optimizer: some.nullable() })
+    .nullable()
+    .default(null),
 });
 
 /** The meta of a training checkpoint. Throws FormatError naming the first part that is missing or another thing. */
@@ -116,23 +123,25 @@ function digestOf(dataset: Dataset): string {
   return digest;
 }
 
-const PARTS = ['model', 'optimizer', 'cycle', 'resets'] as const;
+const PARTS = ['model', 'optimizer', 'cycle', 'resets', 'secondStage'] as const;
 
 /** What a checkpoint is made from and goes back into. */
 type StoredRun = PreparedRun & { readonly data: Pick<PreparedData, 'train'> };
 
 /** The checkpoint of a run between two steps. */
 export async function packState(run: StoredRun, state: TrainingState): Promise<Checkpoint> {
-  const { model, optimizer, generator, cycle, resets, config } = run;
+  const { model, optimizer, generator, cycle, resets, secondStage, config } = run;
   const tensors = new Map<string, HostTensor>();
   const optimizerState = optimizer.stateDict();
   const cycleState = cycle?.state();
   const resetState = resets?.state();
+  const stageState = secondStage?.state();
   const parts = {
     model: model.stateDict(),
     optimizer: optimizerState,
     cycle: cycleState?.tensors ?? new Map<string, Tensor>(),
     resets: resetState?.tensors ?? new Map<string, Tensor>(),
+    secondStage: stageState?.tensors ?? new Map<string, Tensor>(),
   };
   for (const part of PARTS) {
     for (const [name, value] of await toHost(parts[part])) tensors.set(`${part}/${name}`, value);
@@ -148,6 +157,7 @@ export async function packState(run: StoredRun, state: TrainingState): Promise<C
     generator: [...(await generator.state.data())],
     cycle: cycleState?.meta ?? null,
     resets: resetState?.meta ?? null,
+    secondStage: stageState?.meta ?? null,
   };
   return { meta: meta as unknown as Record<string, unknown>, tensors };
 }
@@ -207,7 +217,7 @@ export async function restoreState(path: string, run: StoredRun): Promise<Traini
   if (meta.data !== digestOf(run.data.train)) {
     throw new ConfigError(`resume: ${path}: expected the training data of the checkpoint, got other rows or labels`);
   }
-  const { model, optimizer, cycle, resets, generator } = run;
+  const { model, optimizer, cycle, resets, secondStage, generator } = run;
   const widths = model.widths();
   if (widths.length !== meta.widths.length) {
     throw new ConfigError(`resume: ${path}: expected ${widths.length} widths, got ${meta.widths.length}`);
@@ -218,6 +228,9 @@ export async function restoreState(path: string, run: StoredRun): Promise<Traini
     optimizer.loadStateDict(Object.assign(part(tensors, 'optimizer'), { meta: meta.optimizer }));
     if (cycle && meta.cycle) cycle.load({ meta: meta.cycle, tensors: part(tensors, 'cycle') });
     if (resets && meta.resets) resets.load({ meta: meta.resets, tensors: part(tensors, 'resets') });
+    if (secondStage && meta.secondStage) {
+      secondStage.load({ meta: meta.secondStage, tensors: part(tensors, 'secondStage') });
+    }
   });
   generator.setState(meta.generator);
   return meta.state;

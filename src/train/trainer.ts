@@ -3,9 +3,10 @@
  * free, since the loop waits for fences a few steps behind. Between any two steps it can stop, save and go on.
  */
 import { capture, type Captured } from '../autograd/index.js';
-import { DataLoader } from '../data/index.js';
+import { type Batch, DataLoader, disposeBatch, type LoaderMix } from '../data/index.js';
 import { ConfigError, type Device } from '../device/index.js';
 import { saveCheckpoint } from '../io/index.js';
+import { type Classifier, lastLayer, forwardWithFeatures } from '../models/index.js';
 import { BatchNorm } from '../nn/index.js';
 import { add, argmax, assign, cast, equal, mul, stack, sum } from '../ops/index.js';
 import { keep, noGrad, Philox, tensor, type Tensor } from '../tensor/index.js';
@@ -13,8 +14,10 @@ import type { Callback, RunHooks, TrainContext } from './callback.js';
 import { CostMeter } from './cost.js';
 import { diagnosticsAt } from './diagnostics.js';
 import { Evaluator } from './evaluate.js';
+import type { MixConfig } from './mix-config.js';
 import { Pace } from './pace.js';
 import type { EpochRecord, Evaluation, RunResult } from './results.js';
+import { totalEpochs } from './second-stage-config.js';
 import { type PreparedData, type PreparedRun, probeBatch } from './setup.js';
 import { packState, restoreState, type TrainingState } from './state.js';
 
@@ -37,10 +40,16 @@ export class Trainer {
   readonly #device: Device;
   readonly #loader: DataLoader;
   readonly #evaluator: Evaluator;
-  readonly #step: Captured<[Tensor, Tensor], void>;
-  /** f64 [2]: sum of the losses and number of right predictions of the epoch so far. */
+  /** Inputs: x, y and, of mixed samples, second labels and shares. */
+  readonly #step: Captured<Tensor[], void>;
+  readonly #secondStep: Captured<[Tensor, Tensor], void>;
+  /** Whose input the loss wants to see. */
+  readonly #classifier: Classifier | undefined;
+  /** f64 [2]: sum of the losses and number of right predictions of the epoch so far; a mixed sample is of its larger part's class. */
   readonly #totals: Tensor;
   readonly #callbacks: readonly Callback[];
+  /** Epochs of both stages. */
+  readonly #epochs: number;
   readonly #pace: Pace;
   readonly #cost: CostMeter;
   readonly #context: TrainContext;
@@ -60,7 +69,7 @@ export class Trainer {
 
   constructor(options: TrainerOptions) {
     this.#options = options;
-    const { config, data, model, sampler } = options;
+    const { config, data, model, sampler, loss } = options;
     const lonely = sampler.length % config.batchSize === 1 && sampler.length > 1;
     this.#rowsPerEpoch = sampler.length - (lonely && model.modules().some((m) => m instanceof BatchNorm) ? 1 : 0);
     this.stepsPerEpoch = Math.ceil(this.#rowsPerEpoch / config.batchSize);
@@ -68,15 +77,19 @@ export class Trainer {
       batchSize: config.batchSize,
       sampler: { epoch: (e) => this.#order(e) },
       augment: config.augment ? { ...config.augment, seed: config.seed } : undefined,
+      mix: config.mix ? mixOf(config.mix, config.epochs, config.seed) : undefined,
     });
+    this.#epochs = totalEpochs(config);
+    this.#classifier = loss.usesFeatures ? lastLayer(model) : undefined;
     this.#device = this.#loader.device;
-    this.#evaluator = new Evaluator(model, options.loss, data.test, data.counts);
+    this.#evaluator = new Evaluator(model, loss, data.test, data.counts);
     this.#totals = keep(tensor(new Float64Array(2)));
     const own = [options.cycle, options.resets].filter((callback) => callback !== undefined);
     this.#callbacks = [...own, ...(options.callbacks ?? [])];
     this.#pace = new Pace(this.#device);
     this.#cost = new CostMeter(model, data.train.features);
-    this.#step = capture((x: Tensor, y: Tensor) => this.#computeStep(x, y));
+    this.#step = capture((...inputs: Tensor[]) => this.#computeStep(inputs));
+    this.#secondStep = capture((x: Tensor, y: Tensor) => this.#computeSecondStep(x, y));
     this.#state = {
       epoch: 0,
       batch: 0,
@@ -115,20 +128,22 @@ export class Trainer {
 
   /** Trains to the end, or until the signal aborts; then saves where the configuration says so. */
   async run(): Promise<RunResult> {
-    const { config, signal } = this.#options;
+    const { config, signal, secondStage } = this.#options;
     this.#started = performance.now();
     this.#firstStep = this.#state.step;
-    this.#options.model.train();
+    this.#options.model.train(!secondStage?.begun);
     await this.#call('onTrainStart');
     let last: { step: number; evaluation: Evaluation } | undefined;
     let saved = -1;
     const { checkpoint } = config;
-    while (this.#state.epoch < config.epochs && !signal?.aborted) {
+    while (this.#state.epoch < this.#epochs && !signal?.aborted) {
       const began = performance.now();
+      if (this.#state.epoch === config.epochs) await this.#beginSecondStage();
       const whole = await this.#epoch();
       if (!whole) break;
       const state = this.#state;
-      const isLast = state.epoch + 1 === config.epochs;
+      const isLast = state.epoch + 1 === this.#epochs;
+      const endsStage = isLast || state.epoch + 1 === config.epochs;
       const [loss, hits] = await this.#totals.data();
       if (!Number.isFinite(loss)) {
         throw new ConfigError(
@@ -137,14 +152,15 @@ export class Trainer {
       }
       await this.#call('onEpochEnd');
       const trained = (performance.now() - began) / 1000;
-      const evaluate = isLast || (state.epoch + 1) % config.evalEvery === 0;
+      const evaluate = endsStage || (state.epoch + 1) % config.evalEvery === 0;
       const evaluation = evaluate ? await this.#evaluator.evaluate() : undefined;
       if (evaluation) last = { step: state.step, evaluation };
       const diagnostics = await diagnosticsAt(this.#options, this.#options.data, state.epoch + 1);
       const record: EpochRecord = {
         epoch: state.epoch + 1,
+        ...(secondStage?.begun && { stage: 2 as const }),
         step: state.step,
-        learningRate: this.#options.optimizer.lr,
+        learningRate: (secondStage?.begun ? secondStage : this.#options.optimizer).lr,
         trainLoss: loss / state.rows,
         trainAccuracy: hits / state.rows,
         ...(evaluation && { test: summary(evaluation) }),
@@ -164,7 +180,13 @@ export class Trainer {
         saved = state.step;
       }
     }
-    const interrupted = this.#state.epoch < config.epochs;
+    const interrupted = this.#state.epoch < this.#epochs;
+    // A method without epochs of its own.
+    if (!interrupted && secondStage && !secondStage.begun) {
+      await this.#beginSecondStage();
+      last = undefined;
+      if (checkpoint) await this.save(checkpoint.path);
+    }
     if (interrupted && checkpoint && saved !== this.#state.step) await this.save(checkpoint.path);
     if (!interrupted) await this.#call('onTrainEnd');
     const final = last?.step === this.#state.step ? last.evaluation : await this.#evaluator.evaluate();
@@ -176,6 +198,7 @@ export class Trainer {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#step.dispose();
+    this.#secondStep.dispose();
     this.#evaluator.dispose();
     this.#loader.dispose();
     this.#totals.dispose();
@@ -185,41 +208,62 @@ export class Trainer {
     this.dispose();
   }
 
+  /** Once in a training, whether it was resumed or not. */
+  async #beginSecondStage(): Promise<void> {
+    const { secondStage } = this.#options;
+    if (!secondStage || secondStage.begun) return;
+    await secondStage.begin();
+    this.#step.dispose();
+  }
+
   /** What is recorded: forward, loss, backward, clip, optimiser, and the sums of the epoch. */
-  #computeStep(x: Tensor, y: Tensor): void {
+  #computeStep([x, y, others, share]: readonly Tensor[]): void {
     const { model, optimizer, loss, config, cycle } = this.#options;
     optimizer.zeroGrad();
     cycle?.setLabels(y);
-    const logits = model.forward(x);
-    const value = loss.compute(logits, y);
+    const { logits, features } = this.#classifier
+      ? forwardWithFeatures(model, this.#classifier, x)
+      : { logits: model.forward(x), features: undefined };
+    const mixed = others && { labels: others, share };
+    const value = loss.compute(logits, y, { features, mixed });
     value.backward();
     if (config.optimizer.clipNorm !== null) optimizer.clipGradNorm(config.optimizer.clipNorm);
     optimizer.step();
+    this.#count(value, logits, y);
+  }
+
+  #computeSecondStep(x: Tensor, y: Tensor): void {
+    const { secondStage } = this.#options;
+    if (!secondStage) throw new ConfigError('train: expected a second stage, got none');
+    const { value, logits } = secondStage.step(x, y);
+    this.#count(value, logits, y);
+  }
+
+  /** Adds a step to the sums of the epoch. */
+  #count(value: Tensor, logits: Tensor, y: Tensor): void {
+    const { loss } = this.#options;
     noGrad(() => {
       const hits = sum(cast(equal(argmax(loss.predict(logits), -1), y), 'f64'));
-      const total = mul(cast(value.detach(), 'f64'), x.shape[0]);
+      const total = mul(cast(value.detach(), 'f64'), y.size);
       assign(this.#totals, add(this.#totals, stack([total, hits], 0)));
     });
   }
 
   /** The steps of one epoch, or what is left of it. False when the signal ended it early. */
   async #epoch(): Promise<boolean> {
-    const { loss, optimizer, schedule, config, signal, cycle, grown } = this.#options;
+    const { loss, config, signal, cycle, grown, secondStage } = this.#options;
     const state = this.#state;
     const resumed = state.batch > 0;
     loss.onEpoch(state.epoch, config.epochs);
     if (!resumed) await this.#call('onEpochStart');
     if (grown.weights) loss.setExtraWeights(cycle?.grown ? grown.weights : undefined);
     this.#loader.start(state.epoch, state.batch);
-    const steps = this.stepsPerEpoch * config.epochs;
     for (let batch = this.#loader.next(); batch; batch = this.#loader.next()) {
-      optimizer.lr = config.optimizer.lr * schedule(state.step / steps);
-      state.multiplyAdds += 3 * batch.rows * this.#cost.forward();
+      state.multiplyAdds += (secondStage?.begun ? 1 : 3) * batch.rows * this.#cost.forward();
       try {
-        this.#step(batch.x, batch.y);
+        this.#take(batch);
       } finally {
-        batch.x.dispose();
-        batch.y.dispose();
+        disposeBatch(batch);
       }
       state.step++;
       state.batch++;
@@ -238,6 +282,21 @@ export class Trainer {
     return true;
   }
 
+  /** One step of the stage we are in, at the learning rate of its place in it. */
+  #take({ x, y, mixed }: Batch): void {
+    const { optimizer, schedule, config, secondStage } = this.#options;
+    const { step } = this.#state;
+    const first = this.stepsPerEpoch * config.epochs;
+    if (secondStage?.begun) {
+      secondStage.setProgress((step - first) / (this.stepsPerEpoch * this.#epochs - first));
+      this.#secondStep(x, y);
+      return;
+    }
+    optimizer.lr = config.optimizer.lr * schedule(step / first);
+    if (mixed) this.#step(x, y, mixed.labels, mixed.share);
+    else this.#step(x, y);
+  }
+
   /** Waits until nothing is in flight; throws what failed on the way. */
   async #drain(): Promise<void> {
     await this.#pace.drain();
@@ -246,8 +305,9 @@ export class Trainer {
   }
 
   #order(e: number): Int32Array {
-    const { sampler, grown, cycle } = this.#options;
-    return (cycle?.grown ? grown.sampler : sampler).epoch(e).subarray(0, this.#rowsPerEpoch);
+    const { sampler, grown, cycle, secondStage } = this.#options;
+    const current = secondStage?.begun ? secondStage.sampler : cycle?.grown ? grown.sampler : sampler;
+    return current.epoch(e).subarray(0, this.#rowsPerEpoch);
   }
 
   #clearTotals(): void {
@@ -279,15 +339,18 @@ export class Trainer {
 
   /** Calls a hook of all callbacks in turn; a promise only when one of them returned one. */
   #callNow(hook: Hook): Promise<void> | undefined {
-    for (let i = 0; i < this.#callbacks.length; i++) {
-      const pending = this.#callbacks[i][hook]?.(this.#context);
-      if (pending) return this.#callRest(hook, i + 1, pending);
+    // What acts on the network is done with it in the second stage.
+    const over = this.#options.secondStage?.begun && hook !== 'onTrainStart';
+    const callbacks = over ? (this.#options.callbacks ?? []) : this.#callbacks;
+    for (let i = 0; i < callbacks.length; i++) {
+      const pending = callbacks[i][hook]?.(this.#context);
+      if (pending) return this.#callRest(hook, callbacks.slice(i + 1), pending);
     }
     return undefined;
   }
-  async #callRest(hook: Hook, from: number, pending: Promise<void>): Promise<void> {
+  async #callRest(hook: Hook, callbacks: readonly Callback[], pending: Promise<void>): Promise<void> {
     await pending;
-    for (const callback of this.#callbacks.slice(from)) await callback[hook]?.(this.#context);
+    for (const callback of callbacks) await callback[hook]?.(this.#context);
   }
   async #call(hook: Hook): Promise<void> {
     await this.#callNow(hook);
@@ -318,7 +381,7 @@ export class Trainer {
     if (!onProgress || this.#reading || now - this.#reported < PROGRESS_EVERY) return;
     this.#reported = now;
     const { epoch, step, rows } = this.#state;
-    const steps = this.stepsPerEpoch * config.epochs;
+    const steps = this.stepsPerEpoch * this.#epochs;
     const seconds = (now - this.#started) / 1000;
     const done = step - this.#firstStep;
     this.#reading = this.#totals.data().then(
@@ -328,7 +391,7 @@ export class Trainer {
           name,
           seed: config.seed,
           epoch: epoch + 1,
-          epochs: config.epochs,
+          epochs: this.#epochs,
           step,
           steps,
           loss: loss / rows,
@@ -347,7 +410,7 @@ export class Trainer {
 
   #result(final: Evaluation, interrupted: boolean): RunResult {
     this.#collectEvents();
-    const { config, data, model, name = 'run' } = this.#options;
+    const { config, data, model, name = 'run', secondStage } = this.#options;
     const { history, events, startParameters, multiplyAdds } = this.#state;
     return {
       name,
@@ -366,6 +429,7 @@ export class Trainer {
       multiplyAdds: { forward: this.#cost.forward(), training: multiplyAdds },
       epochs: history,
       events,
+      ...(secondStage?.begun && { secondStage: secondStage.summary }),
       final,
       interrupted,
       seconds: this.#seconds(),
@@ -375,4 +439,9 @@ export class Trainer {
 
 function summary({ top1, meanRecall, head, mid, tail, perClass, loss }: Evaluation): EpochRecord['test'] {
   return { top1, meanRecall, head, mid, tail, perClass, loss };
+}
+
+/** What the loader is asked for; the second stage's epochs come after those that are mixed. */
+function mixOf({ until, ...mix }: MixConfig, epochs: number, seed: number): LoaderMix {
+  return { ...mix, epochs: Math.floor(until * epochs), seed };
 }

@@ -63,6 +63,6 @@ export async function fingerprint(path: string): Promise<unknown> {
     const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
     return [name, shape.join('x'), bytes.toString('hex')];
   });
-  const { widths, generator, cycle, optimizer } = meta;
-  return { hex, widths, generator, cycle, optimizer };
+  const { widths, generator, cycle, optimizer, secondStage } = meta;
+  return { hex, widths, generator, cycle, optimizer, secondStage };
 }
