@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parse as parseYaml } from 'yaml';
 import { ConfigError, FormatError, shown } from '../device/index.js';
-import { configFields } from '../train/index.js';
+import { configFields, parseSeeds } from '../train/index.js';
 
 type Tree = Record<string, unknown>;
 
@@ -23,18 +23,11 @@ function toNumbers(text: string): number[] {
 
 /** Seeds as '0,1,2' or '0-4'. */
 export function toSeeds(text: string): number[] {
-  const seeds = text.split(',').flatMap((part) => {
-    const range = /^(\d+)-(\d+)$/.exec(part.trim());
-    if (range) {
-      const [from, to] = [Number(range[1]), Number(range[2])];
-      if (to < from || to - from >= 10000) throw new InvalidArgumentError('Expected a rising range, e.g. 0-4.');
-      return Array.from({ length: to - from + 1 }, (_, i) => from + i);
-    }
-    if (!/^\d+$/.test(part.trim())) throw new InvalidArgumentError('Expected whole numbers, e.g. 0,1,2 or 0-4.');
-    return [Number(part)];
-  });
-  if (new Set(seeds).size < seeds.length) throw new InvalidArgumentError('Expected each seed once.');
-  return seeds;
+  try {
+    return parseSeeds(text);
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
 }
 
 interface Flag {

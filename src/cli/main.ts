@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command line: gyrus train, compare, data, report, doctor. Each command has its own file; this one puts them together and turns
- * errors into exit codes.
+ * The command line: gyrus train, compare, experiment, data, report, doctor. Each command has its own file; this one puts them
+ * together and turns errors into exit codes.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { addCompare } from './compare.js';
 import { addData } from './data.js';
 import { addDoctor } from './doctor.js';
 import { colorsFor, explain, EXIT, say } from './output.js';
+import { addExperiment } from './experiment.js';
 import { addReport } from './report.js';
 import { addTrain } from './train.js';
 
@@ -49,6 +50,7 @@ function makeProgram(): Command {
     .addHelpText('after', HELP);
   addTrain(program);
   addCompare(program);
+  addExperiment(program);
   addData(program);
   addReport(program);
   addDoctor(program);

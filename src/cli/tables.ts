@@ -2,7 +2,17 @@
  * Tables for the terminal: what a run ended with, and groups of runs side by side with their differences.
  */
 import Table from 'cli-table3';
-import { differenceText, type MetricRow, overallRows, classRows, groupRuns, percent } from '../train/report-summary.js';
+import { cellLabel, MEASURES, type PairSummary } from '../train/experiment/index.js';
+import {
+  classRows,
+  type Difference,
+  differenceText,
+  groupRuns,
+  type MetricRow,
+  overallRows,
+  percent,
+  significance,
+} from '../train/report-summary.js';
 import type { CompareResult } from '../train/index.js';
 import { colorsFor } from './output.js';
 
@@ -26,14 +36,37 @@ function cells(row: MetricRow, paint: (text: string, row: MetricRow, i: number) 
   ];
 }
 
+/** Pairs of methods of an experiment: the difference in every cell with its interval, then their means. */
+export function pairTable(pairs: readonly PairSummary[]): string {
+  const color = colorsFor(process.stdout);
+  const cell = (difference: Difference): string => {
+    const sign = significance(difference);
+    const text = differenceText(difference);
+    return sign === 0 ? text : sign > 0 ? color.green(text) : color.red(text);
+  };
+  const rows = pairs.flatMap(({ method, against, cells, above, below, overall }) => [
+    ...cells.map((one) => [
+      `${method} − ${against}: ${cellLabel(one)}`,
+      String(one.pairs),
+      ...MEASURES.map((measure) => cell(one.differences[measure])),
+    ]),
+    [
+      color.bold(`${method} − ${against}: mean of ${cells.length}, ${above} above and ${below} below zero`),
+      '',
+      ...MEASURES.map((measure) => cell(overall[measure])),
+    ],
+  ]);
+  return makeTable(['difference in points', 'seeds', 'mean recall', 'top-1', 'head', 'mid', 'tail'], rows);
+}
+
 /** Groups of runs side by side: overall measures, then each class; differences in points to the first group. */
 export function comparisonTable(result: CompareResult): string {
   const groups = groupRuns(result);
   const color = colorsFor(process.stdout);
   const paint = (text: string, row: MetricRow, i: number): string => {
     const difference = row.differences[i];
-    if (difference?.halfWidth === undefined || Math.abs(difference.mean) <= difference.halfWidth) return text;
-    return difference.mean > 0 ? color.green(text) : color.red(text);
+    const sign = difference ? significance(difference) : 0;
+    return sign === 0 ? text : sign > 0 ? color.green(text) : color.red(text);
   };
   const head = [
     'test set, last epoch',

@@ -155,6 +155,7 @@ export const runConfigSchema = z.strictObject({
     .strictObject({
       path: z.string().min(1).describe('File of the checkpoint'),
       every: count.default(1).describe('Epochs between checkpoints'),
+      seconds: z.number().min(0).default(0).describe('Least time between checkpoints; the last epoch has one anyway'),
     })
     .nullable()
     .default(null)
@@ -279,8 +280,8 @@ export function configFields(): ConfigField[] {
 }
 
 /** The object at a path of the input. */
-function objectAt(path: readonly PropertyKey[], input: unknown): z.ZodObject | undefined {
-  let object: z.ZodObject | undefined = runConfigSchema;
+function objectAt(root: z.ZodObject, path: readonly PropertyKey[], input: unknown): z.ZodObject | undefined {
+  let object: z.ZodObject | undefined = root;
   path.forEach((part, i) => {
     const field = object?.shape[String(part)] as z.ZodType | undefined;
     object = field && objectFor(field, valueAt(input, path.slice(0, i + 1)));
@@ -288,11 +289,11 @@ function objectAt(path: readonly PropertyKey[], input: unknown): z.ZodObject | u
   return object;
 }
 
-function unknownKey(key: string, path: readonly PropertyKey[], input: unknown): string {
-  const object = objectAt(path, input) ?? runConfigSchema;
+function unknownKey(root: z.ZodObject, key: string, path: readonly PropertyKey[], input: unknown): string {
+  const object = objectAt(root, path, input) ?? root;
   const here = Object.keys(object.shape);
   const where = path.length === 0 ? '' : `${path.map(String).join('.')}.`;
-  const elsewhere = configFields().find((field) => field.key.split('.').at(-1) === key);
+  const elsewhere = fieldsOf(root, '').find((field) => field.key.split('.').at(-1) === key);
   if (elsewhere?.key === `${where}${key}`) {
     return `'${elsewhere.key}' is no field of kind ${kindOf(object)}, which has: ${here.join(', ')}`;
   }
@@ -317,6 +318,16 @@ function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
   return value;
 }
 
+/** What a schema refused, a line for each: the field, what was expected and what came; unknown keys with the nearest known one. */
+export function problemsOf(schema: z.ZodObject, error: z.ZodError, input: unknown): string[] {
+  return error.issues.flatMap((issue) => {
+    if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(schema, key, issue.path, input));
+    const name = issue.path.length === 0 ? 'the configuration' : `'${issue.path.map(String).join('.')}'`;
+    if (issue.code === 'invalid_key') return [`${name}: ${issue.issues[0].message}`];
+    return [`${name}: ${expectation(issue.message)}, got ${show(valueAt(input, issue.path))}`];
+  });
+}
+
 /**
  * Checks a configuration and fills in the defaults.
  * @param where named in messages, e.g. the file; default 'config'
@@ -324,18 +335,10 @@ function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
  */
 export function parseConfig(input: unknown, where = 'config'): RunConfig {
   const parsed = runConfigSchema.safeParse(input);
-  const problems: string[] = [];
   if (!parsed.success) {
-    for (const issue of parsed.error.issues) {
-      if (issue.code === 'unrecognized_keys') {
-        for (const key of issue.keys) problems.push(unknownKey(key, issue.path, input));
-      } else {
-        const name = issue.path.length === 0 ? 'the configuration' : `'${issue.path.map(String).join('.')}'`;
-        problems.push(`${name}: ${expectation(issue.message)}, got ${show(valueAt(input, issue.path))}`);
-      }
-    }
-    throw new ConfigError(`${where}: ${problems.join('\n  ')}`);
+    throw new ConfigError(`${where}: ${problemsOf(runConfigSchema, parsed.error, input).join('\n  ')}`);
   }
+  const problems: string[] = [];
   const config = parsed.data;
   if (config.plasticity && config.plasticity.grownEpochs > config.plasticity.period) {
     problems.push(

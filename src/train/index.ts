@@ -8,5 +8,6 @@ export * from './presets.js';
 export * from './results.js';
 export * from './run.js';
 export { totalEpochs } from './second-stage-config.js';
+export * from './seeds.js';
 export * from './setup.js';
 export * from './trainer.js';

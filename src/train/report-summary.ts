@@ -73,18 +73,33 @@ export function classOrder(run: RunResult): number[] {
   return classCounts.map((_, c) => c).sort((a, b) => classCounts[b] - classCounts[a] || a - b);
 }
 
-/** Mean difference of the seeds that both groups have. */
-export function pairedDifference(base: RunGroup, group: RunGroup, value: (run: RunResult) => number): Difference {
-  const differences: number[] = [];
-  for (const run of group.runs) {
-    const partner = base.runs.find((other) => other.seed === run.seed);
-    if (partner) differences.push(value(run) - value(partner));
-  }
+/** The mean of paired differences with Student's 95 % interval. */
+export function interval(differences: readonly number[]): Difference {
   const n = differences.length;
   const middle = mean(differences);
   if (n < 2) return { mean: middle, halfWidth: undefined, pairs: n };
   const variance = differences.reduce((sum, d) => sum + (d - middle) ** 2, 0) / (n - 1);
   return { mean: middle, halfWidth: (T95[n - 2] ?? 1.96) * Math.sqrt(variance / n), pairs: n };
+}
+
+/** Mean difference of the seeds that both groups have. */
+export function pairedDifference<T extends { seed: number }>(
+  base: { runs: readonly T[] },
+  group: { runs: readonly T[] },
+  value: (run: T) => number,
+): Difference {
+  return interval(
+    group.runs.flatMap((run) => {
+      const partner = base.runs.find((other) => other.seed === run.seed);
+      return partner ? [value(run) - value(partner)] : [];
+    }),
+  );
+}
+
+/** Whether the interval leaves out zero: 1 above, -1 below, 0 when it contains zero or there is none. */
+export function significance({ mean: middle, halfWidth }: Difference): -1 | 0 | 1 {
+  if (halfWidth === undefined || !(Math.abs(middle) > halfWidth)) return 0;
+  return middle > 0 ? 1 : -1;
 }
 
 function row(groups: RunGroup[], key: string, label: string, value: (final: Evaluation) => number): MetricRow {

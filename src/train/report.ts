@@ -22,6 +22,7 @@ import {
   overallRows,
   percent,
   type RunGroup,
+  significance,
   spread,
 } from './report-summary.js';
 import { type Chart, renderSvg } from './report-svg.js';
@@ -48,8 +49,7 @@ function legend(groups: RunGroup[], dashes: boolean): Html {
 
 /** Coloured only where the interval over the seeds leaves out zero. */
 function signed(difference: Difference | undefined): Html {
-  const clear = difference?.halfWidth !== undefined && Math.abs(difference.mean) > difference.halfWidth;
-  const css = clear ? (difference.mean > 0 ? 'up' : 'down') : '';
+  const css = { '-1': 'down', 0: '', 1: 'up' }[difference ? significance(difference) : 0];
   return markup`<span class="${css}">${differenceText(difference)}</span>`;
 }
 

@@ -136,6 +136,7 @@ export class Trainer {
     let last: { step: number; evaluation: Evaluation } | undefined;
     let saved = -1;
     const { checkpoint } = config;
+    let savedAt = performance.now();
     while (this.#state.epoch < this.#epochs && !signal?.aborted) {
       const began = performance.now();
       if (this.#state.epoch === config.epochs) await this.#beginSecondStage();
@@ -175,8 +176,10 @@ export class Trainer {
       state.rows = 0;
       this.#clearTotals();
       this.#options.onEpoch?.(record);
-      if (checkpoint && (isLast || state.epoch % checkpoint.every === 0)) {
+      const due = checkpoint && performance.now() - savedAt >= 1000 * checkpoint.seconds;
+      if (checkpoint && (isLast || (due && state.epoch % checkpoint.every === 0))) {
         await this.save(checkpoint.path);
+        savedAt = performance.now();
         saved = state.step;
       }
     }
