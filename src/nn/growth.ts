@@ -3,7 +3,13 @@
  *   zero-out  incoming weights drawn, outgoing 0                                        (exact)
  *   paired    neurons in twos with incoming (V, V) and outgoing (Z, -Z); odd one zero-out (to rounding)
  *   split     copies of chosen neurons, the outgoing weights shared out among the copies  (to rounding)
- * Source of split: Chen, Goodfellow, Shlens, "Net2Net", arXiv 1511.05641 (Net2Wider).
+ *   orthogonal  drawn as for zero-out, without what lies in the space of the incoming weights there are, length kept; outgoing 0 (exact)
+ *   gradmax   neurons in twos with incoming 0, a small bias and outgoing (u, -u), u the direction that gives the incoming weights the
+ *             largest gradient (see gradmaxDirections); odd one zero-out                  (to rounding)
+ * The paper of gradmax takes single neurons with an activation that has a slope at 0. ReLU has none here, so the twins get a bias just
+ * above 0: they are active for every sample, what they add cancels, and they set out in opposite directions, as the two halves of a
+ * linear unit. Sources: Chen, Goodfellow, Shlens, "Net2Net", arXiv 1511.05641 (split: Net2Wider); Maile et al. 2022, arXiv 2202.08539
+ * (orthogonal: NORTH*); Evci et al. 2022, arXiv 2201.05125 (gradmax).
  */
 import { ConfigError } from '../device/index.js';
 import {
@@ -15,19 +21,24 @@ import {
   gather,
   type Generator,
   indexSelect,
+  mean,
   mul,
   normal,
   permutation,
   reshape,
   scatterAdd,
+  sqrt,
+  square,
   std,
+  sum,
   uniform,
   zeros,
 } from '../ops/index.js';
 import { sizeOf, type Tensor, tensor } from '../tensor/index.js';
 import type { CarriedArray } from './carried.js';
+import { orthogonalTo, rowsOf } from './spectrum.js';
 
-export const GROWTH_INITS = ['zero-out', 'paired', 'split'] as const;
+export const GROWTH_INITS = ['zero-out', 'paired', 'split', 'orthogonal', 'gradmax'] as const;
 export type GrowthInit = (typeof GROWTH_INITS)[number];
 
 export interface NewbornOptions {
@@ -46,12 +57,29 @@ export interface NewbornOptions {
   noise?: number;
   /** split: 'random' shares of the outgoing weights break the symmetry of the copies, 'equal' ones don't. Default 'random'. */
   shares?: 'random' | 'equal';
+  /**
+   * gradmax: orthonormal outgoing weights, best first, one for each two newborn; see gradmaxDirections. Newborn for which there is none
+   * are zero-out.
+   */
+  directions?: readonly ArrayLike<number>[];
   /** Source of random numbers. Default: the default generator. */
   generator?: Generator;
 }
 
 /** Names of the options, for refusing others. */
-export const NEWBORN_OPTIONS = ['init', 'spread', 'scores', 'donors', 'noise', 'shares', 'generator'] as const;
+export const NEWBORN_OPTIONS = [
+  'init',
+  'spread',
+  'scores',
+  'donors',
+  'noise',
+  'shares',
+  'directions',
+  'generator',
+] as const;
+
+/** Of gradmax twins: enough for ReLU to pass on a gradient, far below what neurons compute. */
+const GRADMAX_BIAS = 1e-3;
 
 /** What CarriedArray asks while it makes room for the newborn. */
 export interface Newborn {
@@ -125,6 +153,74 @@ class ZeroOut implements Newborn {
 
   factors(): undefined {
     return undefined;
+  }
+}
+
+class Orthogonal extends ZeroOut {
+  override slices(array: CarriedArray, axis: number, current: Tensor): Tensor | undefined {
+    const born = super.slices(array, axis, current);
+    if (!born || array.roles[axis] !== 'incoming') return born;
+    const rows = (t: Tensor): Float64Array[] => rowsOf(t.dataSync(), t.shape[0]);
+    const { shape, dtype, device } = born;
+    const values = orthogonalTo(rows(current), rows(born)).flatMap((row) => [...row]);
+    return tensor(Float64Array.from(values), { shape, dtype, device });
+  }
+}
+
+class GradMax implements Newborn {
+  readonly keepOutgoing = false;
+  /** Neurons that have a direction. */
+  readonly aimed: number;
+  constructor(
+    readonly count: number,
+    readonly directions: readonly ArrayLike<number>[],
+    readonly options: NewbornOptions,
+  ) {
+    this.aimed = 2 * Math.min(count >> 1, directions.length);
+  }
+
+  slices(array: CarriedArray, axis: number, current: Tensor): Tensor | undefined {
+    const { aimed, count } = this;
+    const { dtype, device } = current;
+    const part = (n: number): number[] => resized(current.shape, axis, n * array.spans[axis]);
+    switch (array.roles[axis]) {
+      case 'incoming': {
+        const still = zeros(part(aimed), { dtype, device });
+        return aimed === count ? still : concat([still, draw(part(count - aimed), current, this.options)], axis);
+      }
+      case 'bias':
+        return tensor(
+          Float64Array.from({ length: count }, (_, i) => (i < aimed ? GRADMAX_BIAS : 0)),
+          { dtype, device },
+        );
+      case 'outgoing':
+        return this.#outgoing(array, current);
+      default:
+        return undefined;
+    }
+  }
+
+  factors(): undefined {
+    return undefined;
+  }
+
+  /** (u, -u) for each direction, as long as the columns there are in the mean. */
+  #outgoing(array: CarriedArray, current: Tensor): Tensor {
+    const { aimed, count, directions } = this;
+    const [outputs] = current.shape;
+    if (current.rank !== 2 || array.spans[1] !== 1 || directions.some(({ length }) => length !== outputs)) {
+      throw new ConfigError(
+        `grow: gradmax: expected a linear layer behind the width, and directions of its ${outputs} outputs, got ` +
+          `${directions.map(({ length }) => length).join(',') || 'none'}`,
+      );
+    }
+    const { dtype, device } = current;
+    const columns = Float64Array.from({ length: outputs * count }, (_, at) => {
+      const [o, i] = [Math.floor(at / count), at % count];
+      return i < aimed ? (i % 2 === 0 ? 1 : -1) * directions[i >> 1][o] : 0;
+    });
+    const lengths = sqrt(sum(square(current), 0));
+    return mul(tensor(columns, { shape: [outputs, count], dtype, device }), mean(lengths));
   }
 }
 
@@ -275,5 +371,10 @@ export function newborn(
   }
   if (init === 'paired') return new Paired(count, options);
   if (init === 'split') return new Split(chooseDonors(op, count, size, options), size, options);
+  if (init === 'orthogonal') return new Orthogonal(count, options, false);
+  if (init === 'gradmax') {
+    if (!options.directions) throw new ConfigError(`${op}: expected directions with init 'gradmax', got none`);
+    return new GradMax(count, options.directions, options);
+  }
   return new ZeroOut(count, options, keepOutgoing);
 }

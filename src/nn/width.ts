@@ -274,13 +274,15 @@ export class Width implements Versioned {
    * and step counts as of a newborn. They keep their ids; their age is 0 again.
    * Source: Sokar et al., "The dormant neuron phenomenon" (ReDo), arXiv 2302.12902.
    * @returns their ids
-   * @throws ConfigError as prune does, and for init 'split'
+   * @throws ConfigError as prune does, and for another init than zero-out and paired
    */
   reset(slots: ArrayLike<number>, options: ResetOptions = {}): number[] {
     const op = `reset '${this.name}'`;
     expectKeys(op, options, [...NEWBORN_OPTIONS, 'keepOutgoing']);
     const reborn = this.#slots('reset', slots);
-    if (options.init === 'split') throw new ConfigError(`${op}: expected init zero-out or paired, got 'split'`);
+    if (options.init !== undefined && !['zero-out', 'paired'].includes(options.init)) {
+      throw new ConfigError(`${op}: expected init zero-out or paired, got '${String(options.init)}'`);
+    }
     if (options.keepOutgoing && options.init === 'paired') {
       throw new ConfigError(`${op}: expected init zero-out with keepOutgoing, got 'paired'`);
     }

@@ -93,7 +93,7 @@ describe('MultiHeadAttention', () => {
   });
 
   for (const capacity of [2, 8]) {
-    for (const init of ['zero-out', 'paired', 'split'] as const) {
+    for (const init of ['zero-out', 'paired', 'split', 'orthogonal'] as const) {
       it(`keeps its function when heads grow by ${init}, capacity ${capacity}`, () => {
         const heads = new Width(2, { capacity });
         const net = make(heads);

@@ -54,7 +54,7 @@ describe('Conv2d', () => {
   });
 
   it('keeps the function when its width grows, whatever the init and the capacity', () => {
-    for (const init of ['zero-out', 'paired', 'split'] as const) {
+    for (const init of ['zero-out', 'paired', 'split', 'orthogonal'] as const) {
       for (const capacity of [5, 9]) {
         const { net, a, b } = makeNet(capacity);
         net.eval();

@@ -18,6 +18,9 @@ function trained(norm: boolean, capacity?: number) {
   return { ...made, optimizer };
 }
 
+/** The numbers, and zeros behind them. */
+const axis = (numbers: number[], length: number): number[] => Array.from({ length }, (_, i) => numbers[i] ?? 0);
+
 describe.each([false, true])('function preserved at grow, batch norm: %s', (norm) => {
   test.each(GROWTH_INITS)('%s', (init) => {
     const options: NewbornOptions[] = [
@@ -33,8 +36,19 @@ describe.each([false, true])('function preserved at grow, batch norm: %s', (norm
           // Running statistics move in training mode; outputs are compared, so that's no harm.
           net.train(training);
           const before = values(net.forward(batch.x));
-          first.grow(count, { init, ...extra, generator: new Generator(3) });
-          second.grow(count, { init, ...extra, scores: undefined, generator: new Generator(4) });
+          const aimed = (outputs: number) => ({
+            ...extra,
+            ...(init === 'gradmax'
+              ? {
+                  directions: [
+                    [1, 2],
+                    [0, 1, -1],
+                  ].map((u) => axis(u, outputs)),
+                }
+              : {}),
+          });
+          first.grow(count, { init, ...aimed(7), generator: new Generator(3) });
+          second.grow(count, { init, ...aimed(4), scores: undefined, generator: new Generator(4) });
           const after = values(net.forward(batch.x));
           // A product may sum a longer line in another order, so even zeros added to it can move the last bit.
           expect(distance(after, before)).toBeLessThan(2e-6);
@@ -125,7 +139,7 @@ test('split with noise moves only the copies', () => {
 });
 
 describe.each([8, 64])('grow then prune, capacity %i', (capacity) => {
-  test.each(['zero-out', 'paired'] as const)('%s restores every bit', (init) => {
+  test.each(['zero-out', 'paired', 'orthogonal'] as const)('%s restores every bit', (init) => {
     const { net, first, second, optimizer } = trained(true, capacity);
     const before = bits(net, optimizer);
     const born = first.grow(5, { init, generator: new Generator(2) });
@@ -296,13 +310,16 @@ test('bad arguments are ConfigErrors that name the width, and change nothing', (
     [() => first.grow('2' as never), /got '2'/],
     [
       () => first.grow(2, { init: 'magic' as never }),
-      /expected init to be one of zero-out, paired, split, got 'magic'/,
+      /expected init to be one of zero-out, paired, split, orthogonal, gradmax, got 'magic'/,
     ],
     [() => first.grow(2, { init: 'split', scores: [1, 2] }), /expected 8 scores, one per active neuron, got 2/],
     [() => first.grow(2, { init: 'split', donors: [0, 8] }), /expected 2 donors among slots 0..7/],
     [() => first.grow(2, { init: 'split', noise: -1 }), /expected noise to be a number >= 0, got -1/],
     [() => first.grow(2, { spread: 'wide' as never }), /expected spread/],
     [() => first.grow(2, { init: 'split', shares: 'half' as never }), /expected shares/],
+    [() => first.grow(2, { init: 'gradmax' }), /expected directions with init 'gradmax', got none/],
+    [() => first.grow(2, { init: 'gradmax', directions: [[1, 0]] }), /directions of its 7 outputs, got 2/],
+    [() => first.reset([1], { init: 'orthogonal' }), /expected init zero-out or paired, got 'orthogonal'/],
     [() => first.prune([0, 0]), /prune 'first': expected distinct slots, got \[0,0\]/],
     [() => first.prune([8]), /expected slots in 0..7, got 8/],
     [() => first.prune([-1]), /got -1/],
