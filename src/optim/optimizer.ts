@@ -5,8 +5,8 @@
  */
 import { ConfigError, type Device, expectKeys, type OpName, ShapeError, shown } from '../device/index.js';
 import { CarriedArray, Parameter, Width } from '../nn/index.js';
-import { assign, enqueue } from '../ops/index.js';
-import { describe, empty, keep, noGrad, sameShape, Tensor } from '../tensor/index.js';
+import { add, assign, cast, clone, enqueue, equal, expand, mul, reshape, sub, where } from '../ops/index.js';
+import { describe, empty, keep, noGrad, sameShape, Tensor, tidy } from '../tensor/index.js';
 
 /** A step count: `view` runs along an axis of a parameter, one number per neuron or one for all (stride 0). */
 interface Counter {
@@ -97,6 +97,7 @@ export abstract class Optimizer {
   readonly #slotNames: readonly string[];
   readonly #entries: readonly Entry[];
   readonly #hypers: ReadonlyMap<Device, Tensor>;
+  readonly #rates = new Map<Width, CarriedArray>();
   #lr: number;
   #gradScale = 1;
   #disposed = false;
@@ -156,6 +157,22 @@ export abstract class Optimizer {
     this.#writeHyper();
   }
 
+  /**
+   * Factors on the learning rate of single neurons, or none any more: whatever a step changes of a neuron's own parameters (incoming weights,
+   * bias, norm), by gradient, momentum or weight decay, is multiplied by its factor. At 0 they keep every bit, at 1 they move as ever; slots
+   * and step counts go on in any case. No part of the state dict.
+   * @param factors one per neuron: an array carried by the width
+   * @throws ConfigError for an array of other axes
+   */
+  scaleRates(width: Width, factors: CarriedArray | undefined): void {
+    if (factors && (factors.axes.length !== 1 || factors.axes[0] !== width || factors.spans[0] !== 1)) {
+      throw new ConfigError(`${this.name}: scaleRates: expected one factor per neuron of width '${width.name}'`);
+    }
+    if (factors) this.#rates.set(width, factors);
+    else this.#rates.delete(width);
+    width.touch();
+  }
+
   /** Numbers in front of the weight decays in the native record. */
   protected abstract record(count: number): number[];
 
@@ -175,6 +192,7 @@ export abstract class Optimizer {
       const key = `${parameter.array.full.device.name} ${parameter.dtype}`;
       groups.set(key, [...(groups.get(key) ?? []), entry]);
     }
+    const finish = this.#holdBack([...groups.values()].flat());
     for (const entries of groups.values()) {
       const { device } = entries[0].parameter.array.full;
       const outputs = entries.flatMap(({ parameter, slots, rows, cols }) => [
@@ -187,6 +205,7 @@ export abstract class Optimizer {
       const decays = entries.map(({ parameter }) => (parameter.decay ? this.weightDecay : 0));
       noGrad(() => enqueue(this.#op, device, [], inputs, [...this.record(entries.length), ...decays], outputs));
     }
+    finish?.();
   }
 
   /** Drops the gradients of all parameters. */
@@ -276,6 +295,34 @@ export abstract class Optimizer {
     this.#disposed = true;
     for (const entry of this.#entries) entry.dispose();
     for (const hyper of this.#hypers.values()) hyper.dispose();
+  }
+
+  /** Remembers the parameters of neurons with a learning-rate factor; the returned function takes back what the step did too much. */
+  #holdBack(entries: readonly Entry[]): (() => void) | undefined {
+    const held = entries.flatMap(({ parameter }) => {
+      const [axis] = parameter.array.axes;
+      const factors = axis instanceof Width ? this.#rates.get(axis) : undefined;
+      return factors ? [{ parameter, factors, before: noGrad(() => clone(parameter.value)) }] : [];
+    });
+    if (held.length === 0) return undefined;
+    return () => {
+      noGrad(() =>
+        tidy(() => {
+          for (const { parameter, factors, before } of held) {
+            const { shape, array, value } = parameter;
+            const [units, span] = [factors.active.shape[0], array.spans[0]];
+            const each = expand(reshape(cast(factors.active, array.dtype), [units, 1]), [units, span]);
+            const factor = reshape(
+              each,
+              shape.map((n, i) => (i === 0 ? n : 1)),
+            );
+            const part = add(before, mul(factor, sub(value, before)));
+            assign(value, where(equal(factor, 1), value, part));
+            before.dispose();
+          }
+        }),
+      );
+    };
   }
 
   #check(op: string): void {

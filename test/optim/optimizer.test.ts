@@ -3,12 +3,12 @@
  * state that survives width changes.
  */
 import { describe, expect, test } from 'vitest';
-import '../../src/autograd/index.js';
+import { capture } from '../../src/autograd/index.js';
 import { ConfigError, ShapeError } from '../../src/device/index.js';
 import { CarriedArray, Linear, Parameter, Width } from '../../src/nn/index.js';
 import { Generator, normal } from '../../src/ops/index.js';
 import { Adam, AdamW, type Optimizer, schedules, SGD } from '../../src/optim/index.js';
-import { tensor } from '../../src/tensor/index.js';
+import { type Tensor, tensor } from '../../src/tensor/index.js';
 import { bits, distance, makeBatch, makeNet, trainStep, values } from '../nn/helpers.js';
 
 /** Reference state of one parameter [rows, inner, cols] (row-major), all in f64. */
@@ -192,6 +192,79 @@ test('decay off for a parameter, gradScale', () => {
   optimizer.step();
   expect(values(layer.weight.value)).toEqual([1 - 0.5 * (1 + 1)]);
   expect(values(layer.bias!.value)).toEqual([-0.5]);
+});
+
+describe('learning-rate factors of neurons', () => {
+  const makers: [string, (params: Parameter[]) => Optimizer][] = [
+    ['SGD', (params) => new SGD(params, { lr: 0.1, momentum: 0.9, weightDecay: 0.1 })],
+    ['AdamW', (params) => new AdamW(params, { lr: 0.1, weightDecay: 0.1 })],
+  ];
+  const factorsOf = (width: Width, host: number[]): CarriedArray =>
+    new CarriedArray([width], { fill: 1, role: 'slot', initial: tensor(Float32Array.from(host)) });
+
+  test.each(makers)('%s: 0 keeps every bit, 1 moves as ever, 0.5 half as far', (_name, make) => {
+    const run = (host: number[] | undefined) => {
+      const { net, first } = makeNet({ norm: true, capacity: 12 });
+      const optimizer = make(net.parameters());
+      for (let i = 0; i < 2; i++) trainStep(net, optimizer, makeBatch());
+      const before = new Map([...net.namedParameters()].map(([name, { value }]) => [name, values(value)]));
+      if (host) optimizer.scaleRates(first, factorsOf(first, host));
+      trainStep(net, optimizer, makeBatch());
+      const after = new Map([...net.namedParameters()].map(([name, { value }]) => [name, values(value)]));
+      return { before, after, slots: [...optimizer.stateDict()].map(([name, t]) => [name, values(t)]) };
+    };
+    const plain = run(undefined);
+    const held = run([0, 1, 0.5, 1, 1, 0, 1, 1]);
+    // Slots and step counts go on for everybody.
+    expect(held.slots).toEqual(plain.slots);
+    for (const [name, was] of plain.before) {
+      const [free, now] = [plain.after.get(name)!, held.after.get(name)!];
+      if (!['0.weight', '0.bias', '1.gamma', '1.beta'].includes(name)) {
+        expect(now).toEqual(free);
+        continue;
+      }
+      const per = was.length / 8;
+      const rows = (flat: number[], unit: number): number[] => flat.slice(unit * per, (unit + 1) * per);
+      for (const unit of [0, 5]) expect(rows(now, unit)).toEqual(rows(was, unit));
+      for (const unit of [1, 3, 4, 6, 7]) expect(rows(now, unit)).toEqual(rows(free, unit));
+      rows(now, 2).forEach((x, i) => {
+        expect(x).toBeCloseTo((rows(was, 2)[i] + rows(free, 2)[i]) / 2, 6);
+      });
+    }
+  });
+
+  test('in captured steps as in eager ones, and gone when taken back', () => {
+    const outcome = (captured: boolean) => {
+      const { net, first } = makeNet();
+      const optimizer = new SGD(net.parameters(), { lr: 0.1, momentum: 0.9 });
+      const batch = makeBatch();
+      const recorded = capture((x: Tensor, y: Tensor) => trainStep(net, optimizer, { x, y }));
+      const step = (): void => (captured ? recorded(batch.x, batch.y) : trainStep(net, optimizer, batch));
+      step();
+      const factors = factorsOf(first, [0, 0, 1, 1, 1, 1, 1, 1]);
+      optimizer.scaleRates(first, factors);
+      const held = values(net.parameters()[0].value).slice(0, 12);
+      step();
+      step();
+      expect(values(net.parameters()[0].value).slice(0, 12)).toEqual(held);
+      // The factors follow the neurons.
+      first.prune([0]);
+      step();
+      expect(values(net.parameters()[0].value).slice(0, 6)).toEqual(held.slice(6));
+      optimizer.scaleRates(first, undefined);
+      factors.dispose();
+      step();
+      expect(values(net.parameters()[0].value).slice(0, 6)).not.toEqual(held.slice(6));
+      return bits(net, optimizer);
+    };
+    expect(outcome(true)).toEqual(outcome(false));
+  });
+
+  test('refuses an array of other axes', () => {
+    const { net, first, second } = makeNet();
+    const optimizer = new SGD(net.parameters(), { lr: 0.1 });
+    expect(() => optimizer.scaleRates(first, factorsOf(second, [1, 1, 1, 1, 1, 1, 1]))).toThrow(ConfigError);
+  });
 });
 
 test('clipGradNorm returns the norm and scales only what is too long', () => {
