@@ -19,8 +19,12 @@ function intercept(module: Module, through: (x: Tensor, forward: (x: Tensor) => 
   return () => void delete (module as Partial<Module>).forward;
 }
 
-/** The two layers around the width. Throws ConfigError where the rule above doesn't hold. */
-function around(width: Width): { producer: Linear; consumer: Linear } {
+/**
+ * The two layers around a width that gradmax can be used for.
+ * @throws ConfigError unless the width lies between exactly two linear layers, the first with a bias and no batch norm behind it, the
+ * second with no activation or ReLU and no cosine classifier
+ */
+export function expectGradmax(width: Width): { producer: Linear; consumer: Linear } {
   const what = `gradmax '${width.name}'`;
   const [producer, consumer] = [width.producers[0], width.consumers[0]];
   if (width.producers.length !== 1 || width.consumers.length !== 1) {
@@ -53,11 +57,10 @@ function around(width: Width): { producer: Linear; consumer: Linear } {
  * Orthonormal directions for the outgoing weights of the newborn, best first, for {@link NewbornOptions.directions}. Reads the device.
  * @param count directions wanted at most; fewer come back where M has a lower rank
  * @param pass runs the model forward and the loss backward on a batch
- * @throws ConfigError unless the width lies between exactly two linear layers, the first with a bias and no batch norm behind it, the
- * second with no activation or ReLU, each used once in the pass
+ * @throws ConfigError as {@link expectGradmax} does, and unless the pass uses each of the two layers once and leaves a gradient
  */
 export function gradmaxDirections(width: Width, count: number, pass: () => void): Float64Array[] {
-  const { producer, consumer } = around(width);
+  const { producer, consumer } = expectGradmax(width);
   const held: Tensor[] = [];
   const hold = (t: Tensor): Tensor => {
     held.push(keep(t));

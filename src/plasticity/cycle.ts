@@ -3,19 +3,21 @@
  * a share of its base size, trains grown for `grownEpochs` epochs, and is pruned to exactly its base size by the score. A
  * reconstruction of "Long-Tailed Data Classification by Increasing and Decreasing Neurons During Training" (arXiv 2507.09940).
  */
-import { backward } from '../autograd/index.js';
 import { ConfigError } from '../device/index.js';
-import type { Module, Width } from '../nn/index.js';
-import { crossEntropy, Generator } from '../ops/index.js';
-import { type Tensor, tidy, withGradMode } from '../tensor/index.js';
+import { expectGradmax, gradmaxDirections, type Module, type Width } from '../nn/index.js';
+import { Generator } from '../ops/index.js';
+import type { Tensor } from '../tensor/index.js';
+import { allocate } from './allocation.js';
 import { GateCollector, type GateStats } from './collector.js';
 import type { PlasticityContext } from './context.js';
 import type { PlasticityEvent } from './events.js';
 import { foldMeans } from './fold.js';
 import { type CycleOptions, type CycleSettings, growthEpochs, parseCycleOptions, unitsPerCycle } from './options.js';
+import { headClasses, neededUnits, Shelter } from './retention.js';
 import { classTaylor, classWeights, lowest, needsGrads, needsStats, scoreUnits } from './scores.js';
+import { Survey } from './survey.js';
 
-/** What a checkpoint keeps: `meta` is plain JSON, `tensors` are the collectors' sums by '<width>/<name>'. */
+/** What a checkpoint keeps: `meta` is plain JSON, `tensors` are the collectors' sums and the factors of sheltered units by '<width>/<name>'. */
 export interface CycleState {
   meta: {
     base: Record<string, number>;
@@ -23,7 +25,6 @@ export interface CycleState {
     collecting: boolean;
     log: PlasticityEvent[];
     generator: number[];
-    tailScores: Record<string, [number, number][]>;
   };
   tensors: Map<string, Tensor>;
 }
@@ -37,8 +38,6 @@ interface Plastic {
   /** Units at the start of training, and after every shrink. */
   readonly base: number;
   readonly collector: GateCollector | undefined;
-  /** Tail-weighted scores of the last shrink by unit id, for the donors of a split. */
-  tailScores: Map<number, number>;
 }
 
 export class PlasticityCycle {
@@ -53,6 +52,7 @@ export class PlasticityCycle {
   /** Epoch at which the grown phase that is under way began. */
   #grownAt: number | null = null;
   #growths = new Set<number>();
+  #shelter: Shelter | undefined;
   #pending: CycleState | undefined;
   #started = false;
 
@@ -88,13 +88,14 @@ export class PlasticityCycle {
     }
     this.#growths = new Set(epochs);
     const widths = this.#choose(context.model);
+    if (settings.init === 'gradmax') for (const width of widths) expectGradmax(width);
     const classes = this.#classes(context);
     this.#plastic = widths.map((width) => ({
       width,
       base: width.size,
       collector: classes === undefined ? undefined : new GateCollector(width, classes),
-      tailScores: new Map(),
     }));
+    this.#shelter = new Shelter(context.optimizer);
     this.#started = true;
     if (!this.#pending) return;
     this.#restore(this.#pending);
@@ -113,11 +114,10 @@ export class PlasticityCycle {
   async onEpochStart(context: PlasticityContext): Promise<void> {
     const { settings } = this;
     if (this.#growths.has(context.epoch) && this.#grownAt === null) {
-      this.#grownAt = context.epoch;
-      if (settings.mode === 'grow-prune' || (settings.mode === 'grow' && !this.#hasGrown)) this.#grow(context);
+      await this.#begin(context);
       await settings.adjust?.('grown', context);
     }
-    if (this.#grownAt === null || !this.#collects || settings.probe !== 'running') return;
+    if (this.#grownAt === null || !this.#scores || settings.probe !== 'running') return;
     const from = this.#grownAt + settings.grownEpochs - (settings.scoreEpochs ?? settings.grownEpochs);
     if (context.epoch >= from) this.#collect(true);
   }
@@ -130,6 +130,7 @@ export class PlasticityCycle {
   async onEpochEnd(context: PlasticityContext): Promise<void> {
     const { settings } = this;
     if (this.#grownAt === null || context.epoch + 1 < this.#grownAt + settings.grownEpochs) return;
+    this.#shelter?.lift();
     if (settings.mode !== 'grow') await this.#shrink(context);
     this.#grownAt = null;
     await settings.adjust?.('base', context);
@@ -141,7 +142,8 @@ export class PlasticityCycle {
       Object.fromEntries(this.#plastic.map((plastic) => [plastic.width.name, value(plastic)]));
     const tensors = new Map<string, Tensor>();
     for (const { width, collector } of this.#plastic) {
-      for (const [name, sums] of collector?.state() ?? []) tensors.set(`${width.name}/${name}`, sums);
+      const own = [...(collector?.state() ?? []), ...(this.#shelter?.state(width) ?? [])];
+      for (const [name, array] of own) tensors.set(`${width.name}/${name}`, array);
     }
     return {
       meta: {
@@ -150,7 +152,6 @@ export class PlasticityCycle {
         collecting: this.#plastic.some(({ collector }) => collector?.active),
         log: structuredClone(this.log),
         generator: this.#generator.stateSync(),
-        tailScores: byName(({ tailScores }) => [...tailScores]),
       },
       tensors,
     };
@@ -169,6 +170,7 @@ export class PlasticityCycle {
 
   /** Detaches the collectors and frees what the cycle holds on the device. */
   dispose(): void {
+    this.#shelter?.lift();
     for (const { collector } of this.#plastic) collector?.dispose();
     this.#plastic = [];
     for (const sums of this.#pending?.tensors.values() ?? []) sums.dispose();
@@ -182,13 +184,15 @@ export class PlasticityCycle {
     this.#plastic = this.#plastic.map((plastic) => ({
       ...plastic,
       base: meta.base[plastic.width.name],
-      tailScores: new Map(meta.tailScores[plastic.width.name]),
     }));
+    this.#shelter?.lift();
     for (const { width, collector } of this.#plastic) {
-      if (!collector) continue;
       const prefix = `${width.name}/`;
-      const own = [...tensors].filter(([name]) => name.startsWith(prefix));
-      collector.load(new Map(own.map(([name, sums]) => [name.slice(prefix.length), sums])));
+      const entries = [...tensors].filter(([name]) => name.startsWith(prefix));
+      const own = new Map(entries.map(([name, array]) => [name.slice(prefix.length), array]));
+      this.#shelter?.load(width, own);
+      if (!collector) continue;
+      collector.load(own);
       collector.active = meta.collecting;
     }
     this.#grownAt = meta.grownAt;
@@ -196,11 +200,19 @@ export class PlasticityCycle {
     this.#generator.setState(meta.generator);
   }
 
-  /** Whether activations and gradients have to be looked at. */
-  get #collects(): boolean {
-    const { mode, score, foldMean, retain, init } = this.settings;
-    if (mode === 'grow') return false;
-    return needsStats(score) || foldMean || retain !== null || init === 'split';
+  /** Whether the statistics of a grown phase decide what is removed, or how. */
+  get #scores(): boolean {
+    const { mode, score, foldMean, retain } = this.settings;
+    return mode !== 'grow' && (needsStats(score) || foldMean || retain !== null);
+  }
+
+  get #steers(): boolean {
+    return this.settings.init === 'split' && this.settings.steer === 'tail';
+  }
+
+  /** Whether newborn ask for a sample of the training set. */
+  get #birthsLook(): boolean {
+    return this.#steers || this.settings.init === 'gradmax';
   }
 
   get #hasGrown(): boolean {
@@ -212,18 +224,26 @@ export class PlasticityCycle {
     return this.#source.classCounts ?? context.classCounts;
   }
 
+  /** Number of classes, where units are looked at by class; undefined where they aren't. */
   #classes(context: PlasticityContext): number | undefined {
-    const { score, retain, probe } = this.settings;
+    const { score, retain, shelter, allocation, probe } = this.settings;
     const counts = this.#counts(context);
-    if (probe !== 'running' && !this.#source.probe && !context.probe) {
+    const sampled = {
+      probe: probe !== 'running',
+      [`init ${this.settings.init}`]: this.#birthsLook,
+      shelter: shelter !== null,
+      'allocation gradient': allocation === 'gradient',
+    };
+    const [sampling] = Object.entries(sampled).find(([, wanted]) => wanted) ?? [];
+    if (sampling !== undefined && !this.#source.probe && !context.probe) {
       throw new ConfigError(
-        'PlasticityCycle: probe: expected a training that can draw a probe set, got one that cannot',
+        `PlasticityCycle: ${sampling}: expected a training that can draw a probe set, got one that cannot`,
       );
     }
-    if (!this.#collects) return undefined;
+    if (!this.#scores && !this.#steers && shelter === null) return undefined;
     if (!counts || counts.length === 0) {
       throw new ConfigError(
-        `PlasticityCycle: expected classCounts (score ${score}, retain ${String(retain)}), got none`,
+        `PlasticityCycle: expected classCounts (score ${score}, retain ${String(retain)}, shelter ${String(shelter)}), got none`,
       );
     }
     return counts.length;
@@ -268,17 +288,72 @@ export class PlasticityCycle {
     }
   }
 
-  #grow(context: PlasticityContext): void {
-    for (const plastic of this.#plastic) this.#add(context, plastic, unitsPerCycle(this.settings, plastic.base));
+  /** A grown phase begins: growth where the mode has it, shelter where it is asked for. */
+  async #begin(context: PlasticityContext): Promise<void> {
+    const { mode, shelter, shelterFactor, headClasses: heads, allocation } = this.settings;
+    this.#grownAt = context.epoch;
+    const grows = mode === 'grow-prune' || (mode === 'grow' && !this.#hasGrown);
+    const looks = shelter !== null || (grows && (this.#birthsLook || allocation === 'gradient'));
+    const survey = looks ? await this.#survey(context) : undefined;
+    try {
+      const stats = await survey?.stats();
+      if (grows) {
+        const even = this.#plastic.map(({ base }) => unitsPerCycle(this.settings, base));
+        const numbers = await allocate(allocation, this.#plastic, even);
+        this.#births(context, numbers, survey, stats);
+      }
+      if (shelter === null || !stats) return;
+      const head = headClasses(this.#counts(context) ?? [], heads);
+      this.#plastic.forEach(({ width }, i) => {
+        const seen = stats[i];
+        if (seen) this.#shelter?.cover(width, neededUnits(seen, head, shelter), shelterFactor);
+      });
+    } finally {
+      survey?.dispose();
+    }
   }
 
-  /** n newborn for one width. */
-  #add(context: PlasticityContext, { width, tailScores }: Plastic, n: number, atEnd = false): void {
-    const { init, spread, noise } = this.settings;
-    const known = width.units.every(({ id }) => tailScores.has(id));
-    const scores = init === 'split' && known ? width.units.map(({ id }) => tailScores.get(id) as number) : undefined;
-    const unitIds = width.grow(n, { init, spread, noise, scores, generator: this.#generator });
-    this.#note(context, { kind: 'grow', layer: width.name, unitIds, width: width.size }, atEnd);
+  /** That many newborn for each width. */
+  #births(
+    context: PlasticityContext,
+    numbers: readonly number[],
+    survey: Survey | undefined,
+    stats: readonly (GateStats | undefined)[] | undefined,
+    atEnd = false,
+  ): void {
+    const { init, spread, noise, steerWeighting, effectiveBeta } = this.settings;
+    const counts = this.#counts(context);
+    this.#plastic.forEach(({ width }, i) => {
+      const n = numbers[i];
+      if (n === 0) return;
+      const seen = stats?.[i];
+      const weights = counts && classWeights(steerWeighting, counts, effectiveBeta);
+      const scores = this.#steers && seen ? classTaylor(seen.perClass, weights) : undefined;
+      const directions =
+        init === 'gradmax' && survey ? gradmaxDirections(width, n >> 1, () => survey.pass()) : undefined;
+      const unitIds = width.grow(n, { init, spread, noise, scores, directions, generator: this.#generator });
+      this.#note(context, { kind: 'grow', layer: width.name, unitIds, width: width.size }, atEnd);
+    });
+  }
+
+  /** Newborn in the place of units that were removed. */
+  async #replace(context: PlasticityContext, numbers: readonly number[]): Promise<void> {
+    const survey = this.#birthsLook ? await this.#survey(context) : undefined;
+    try {
+      const stats = this.#steers ? await survey?.stats() : undefined;
+      this.#births(context, numbers, survey, stats, true);
+    } finally {
+      survey?.dispose();
+    }
+  }
+
+  /** A sample of the training set to look at; its owner disposes of it. */
+  async #survey(context: PlasticityContext, samples = this.settings.growthSamples): Promise<Survey> {
+    const source = this.#source.probe ? this.#source : context;
+    const sample = await source.probe?.(samples);
+    if (!sample) throw new ConfigError('PlasticityCycle: expected a training that can draw a probe set');
+    const collectors = this.#plastic.map(({ collector }) => collector);
+    return new Survey(context.model, sample, collectors);
   }
 
   /** How many units go at a shrink. Replacing leaves one at least. */
@@ -292,35 +367,42 @@ export class PlasticityCycle {
   async #shrink(context: PlasticityContext): Promise<void> {
     const { settings } = this;
     const counts = this.#counts(context);
-    const probed = settings.probe !== 'running';
-    if (probed && (this.#collects || needsGrads(settings.score))) await this.#probe(context);
-    const plans: { plastic: Plastic; slots: number[]; scores: Float64Array; stats: GateStats | undefined }[] = [];
-    for (const plastic of this.#plastic) {
+    const weights = counts ? classWeights(settings.classWeighting, counts, settings.effectiveBeta) : undefined;
+    const { probe } = settings;
+    const looks = this.#scores || needsGrads(settings.score);
+    const survey = probe !== 'running' && looks ? await this.#survey(context, probe.samplesPerClass) : undefined;
+    const seen = await survey?.stats();
+    const plans: { width: Width; slots: number[]; scores: Float64Array; stats: GateStats | undefined }[] = [];
+    for (const [i, plastic] of this.#plastic.entries()) {
       const { width, collector } = plastic;
-      const stats = collector ? await collector.read() : undefined;
-      const weights = counts ? classWeights(settings.classWeighting, counts, settings.effectiveBeta) : undefined;
+      const running = this.#scores && !survey ? await collector?.read() : undefined;
+      const stats = seen?.[i] ?? running;
       const scores = await scoreUnits(width, settings.score, {
         stats,
         classWeights: weights,
         generator: this.#generator,
       });
-      const slots = this.#victims(plastic, this.#surplus(plastic), scores, stats, context);
-      if (stats && counts) {
-        const tail = classTaylor(stats.perClass, classWeights('inverse', counts));
-        plastic.tailScores = new Map(width.units.map(({ id }, slot) => [id, tail[slot]]));
-      }
-      plans.push({ plastic, slots, scores, stats });
+      plans.push({
+        width,
+        slots: this.#victims(plastic, this.#surplus(plastic), scores, stats, context),
+        scores,
+        stats,
+      });
     }
     this.#collect(false);
-    if (probed) context.model.zeroGrad();
-    for (const { plastic, slots, scores, stats } of plans) {
-      const { width } = plastic;
+    survey?.dispose();
+    for (const { width, slots, scores, stats } of plans) {
       if (slots.length === 0) continue;
       const before = width.units.map(({ id }, slot) => ({ id, score: scores[slot] }));
       if (settings.foldMean && stats && stats.samples > 0) foldMeans(width, slots, stats.mean);
       const unitIds = width.prune(slots);
       this.#note(context, { kind: 'prune', layer: width.name, unitIds, width: width.size, scores: before }, true);
-      if (settings.mode === 'replace') this.#add(context, plastic, slots.length, true);
+    }
+    if (settings.mode === 'replace') {
+      await this.#replace(
+        context,
+        plans.map(({ slots }) => slots.length),
+      );
     }
   }
 
@@ -359,46 +441,12 @@ export class PlasticityCycle {
     return chosen;
   }
 
-  /** Slots in the top share of any head class. */
+  /** Slots that a head class needs. */
   #retained(stats: GateStats | undefined, context: PlasticityContext): Set<number> {
-    const { retain, headClasses } = this.settings;
-    const kept = new Set<number>();
+    const { retain, headClasses: heads } = this.settings;
     const counts = this.#counts(context);
-    if (retain === null || !stats || !counts) return kept;
-    const order = counts.map((_, c) => c).sort((a, b) => counts[b] - counts[a] || a - b);
-    for (const c of order.slice(0, headClasses ?? Math.max(1, Math.round(counts.length / 3)))) {
-      const row = stats.perClass[c];
-      const top = lowest(
-        row.map((value) => -value),
-        Math.ceil(retain * row.length - 1e-9),
-      );
-      for (const slot of top) kept.add(slot);
-    }
-    return kept;
-  }
-
-  /** One forward and backward pass in evaluation mode over a class-balanced sample, with the collectors on. */
-  async #probe(context: PlasticityContext): Promise<void> {
-    const { probe } = this.settings;
-    const source = this.#source.probe ? this.#source : context;
-    if (probe === 'running' || !source.probe) return;
-    const { model } = context;
-    const { x, y } = await source.probe(probe.samplesPerClass);
-    const modes = model.modules().map((module) => ({ module, training: module.training }));
-    try {
-      model.eval();
-      model.zeroGrad();
-      this.#collect(true);
-      tidy(() => {
-        this.setLabels(y);
-        withGradMode(true, () => backward(crossEntropy(model.forward(x), y)));
-      });
-    } finally {
-      // Parents first, so that a submodule with a mode of its own gets it back.
-      for (const { module, training } of modes) module.train(training);
-      x.dispose();
-      y.dispose();
-    }
+    if (retain === null || !stats || !counts) return new Set();
+    return neededUnits(stats, headClasses(counts, heads), retain);
   }
 
   #note(context: PlasticityContext, what: Omit<PlasticityEvent, 'step' | 'epoch'>, atEnd = false): void {

@@ -1,3 +1,4 @@
+export * from './allocation.js';
 export * from './collector.js';
 export * from './context.js';
 export * from './continual.js';
@@ -6,10 +7,11 @@ export * from './cycle.js';
 export * from './diagnostics.js';
 export * from './events.js';
 export * from './fold.js';
-export { type CycleOptions, cycleSchema, type CycleSettings, growthEpochs } from './options.js';
+export { type CycleOptions, cycleSchema, type CycleSettings, growthEpochs, contradictions } from './options.js';
 export * from './redo.js';
 export * from './reset-options.js';
 export * from './resets.js';
+export * from './retention.js';
 export * from './scores.js';
 export * from './spectrum.js';
 export * from './widths.js';

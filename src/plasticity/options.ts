@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { ConfigError, expectation } from '../device/index.js';
 import { GROWTH_INITS, Width } from '../nn/index.js';
 import type { PlasticityContext } from './context.js';
+import { allocations } from './allocation.js';
 import { classWeightings, scoreNames } from './scores.js';
 
 const fraction = z.number().min(0).max(1);
@@ -39,12 +40,33 @@ export const cycleSchema = z.strictObject({
   grownEpochs: count.default(2).describe('Epochs of a cycle at the grown size'),
   warmup: fraction.default(0.1).describe('Share of the epochs before the first growth'),
   lastShrink: fraction.default(0.8).describe('Share of the epochs by which the last removal happens'),
-  init: z.enum(GROWTH_INITS).default('zero-out').describe('How newborn units start'),
+  allocation: z
+    .enum(allocations)
+    .default('proportional')
+    .describe(
+      'How the newborn, always as many in sum, are shared out among the widths: by base size, evenly, or by base size times the ' +
+        'mean gradient or the effective rank of the incoming weights',
+    ),
+  init: z
+    .enum(GROWTH_INITS)
+    .default('zero-out')
+    .describe('How newborn units start; gradmax only between two linear layers without batch norm'),
   spread: z
     .enum(['kaiming', 'match'])
     .default('kaiming')
     .describe('Spread of drawn weights: by fan-in, or that of the old weights'),
   noise: z.number().min(0).default(0).describe('split: relative noise on the incoming weights of copies'),
+  steer: z
+    .enum(['none', 'tail'])
+    .default('tail')
+    .describe('split: copy the units that the tail needs most (by class-taylor on a sample at growth), or ones drawn'),
+  steerWeighting: z
+    .enum(classWeightings)
+    .default('inverse')
+    .describe('steer: weight of each class in what the tail needs'),
+  growthSamples: count
+    .default(60)
+    .describe('Samples per class that steer, gradmax, shelter and allocation gradient look at when units are born'),
   score: z.enum(scoreNames).default('class-taylor').describe('What decides which units are removed'),
   classWeighting: z.enum(classWeightings).default('uniform').describe('Weight of each class in the class-taylor score'),
   effectiveBeta: z.number().min(0).lt(1).default(0.9999).describe('Beta of the effective number of samples'),
@@ -61,10 +83,17 @@ export const cycleSchema = z.strictObject({
     .describe(
       'Never remove a unit in this top share of a head class, as long as enough others are left (null: no such rule)',
     ),
+  shelter: fraction
+    .nullable()
+    .default(null)
+    .describe(
+      'While grown, the own weights of units in this top share of a head class learn at shelterFactor times the rate (null: no such rule)',
+    ),
+  shelterFactor: fraction.default(0).describe('shelter: factor on the learning rate; at 0 the weights stand still'),
   headClasses: count
     .nullable()
     .default(null)
-    .describe('retain: how many of the most frequent classes are head classes (null: a third, rounded)'),
+    .describe('retain, shelter: how many of the most frequent classes are head classes (null: a third, rounded)'),
   probe: z
     .union([z.literal('running'), z.strictObject({ samplesPerClass: count })])
     .default('running')
@@ -103,13 +132,24 @@ export function parseCycleOptions(options: CycleOptions): CycleSettings {
     );
     throw new ConfigError(`PlasticityCycle: ${problems.join('; ')}`);
   }
-  const settings = parsed.data;
-  if (settings.grownEpochs > settings.period) {
-    throw new ConfigError(
-      `PlasticityCycle: 'grownEpochs': expected at most the period (${settings.period}), got ${settings.grownEpochs}`,
-    );
+  const [problem] = contradictions(parsed.data);
+  if (problem) throw new ConfigError(`PlasticityCycle: '${problem.field}': ${problem.message}`);
+  return parsed.data;
+}
+
+/** Fields that don't go together, each with a message. */
+export function contradictions(
+  settings: Pick<CycleSettings, 'mode' | 'period' | 'grownEpochs' | 'allocation'>,
+): { field: string; message: string }[] {
+  const { mode, period, grownEpochs, allocation } = settings;
+  const out: { field: string; message: string }[] = [];
+  if (grownEpochs > period) {
+    out.push({ field: 'grownEpochs', message: `expected at most the period (${period}), got ${grownEpochs}` });
   }
-  return settings;
+  if (mode === 'replace' && allocation !== 'proportional') {
+    out.push({ field: 'allocation', message: `expected proportional in mode replace, got ${allocation}` });
+  }
+  return out;
 }
 
 /** Units that a cycle adds to a width of that base size, before it is known how they are shared out. */

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { datasetNames } from '../data/index.js';
 import { ConfigError, expectation } from '../device/index.js';
 import { lossNames, samplerNames } from '../longtail/index.js';
-import { cycleSchema, growthEpochs, resetSchema } from '../plasticity/index.js';
+import { contradictions, cycleSchema, growthEpochs, resetSchema } from '../plasticity/index.js';
 import { diagnosticsSchema } from './diagnostics.js';
 import { mixProblems, mixSchema } from './mix-config.js';
 import { modelSchema } from './model-config.js';
@@ -340,10 +340,8 @@ export function parseConfig(input: unknown, where = 'config'): RunConfig {
   }
   const problems: string[] = [];
   const config = parsed.data;
-  if (config.plasticity && config.plasticity.grownEpochs > config.plasticity.period) {
-    problems.push(
-      `'plasticity.grownEpochs': expected at most the period (${config.plasticity.period}), got ${config.plasticity.grownEpochs}`,
-    );
+  for (const { field, message } of config.plasticity ? contradictions(config.plasticity) : []) {
+    problems.push(`'plasticity.${field}': ${message}`);
   }
   const { plasticity, dataset } = config;
   if (plasticity && config.resets) {

@@ -82,7 +82,6 @@ const metaSchema = z.looseObject({
       collecting: z.boolean(),
       log: z.array(some),
       generator: z.array(z.number()),
-      tailScores: some,
     })
     .nullable(),
   resets: z

@@ -4,7 +4,7 @@
 import { capture } from '../../src/autograd/index.js';
 import { BatchNorm, Linear, ReLU, Sequential, Width } from '../../src/nn/index.js';
 import { crossEntropy, Generator, normal } from '../../src/ops/index.js';
-import { AdamW, type Optimizer } from '../../src/optim/index.js';
+import { AdamW, type Optimizer, SGD } from '../../src/optim/index.js';
 import { type CycleOptions, PlasticityCycle, type PlasticityContext } from '../../src/plasticity/index.js';
 import { type Tensor, tensor, tidy } from '../../src/tensor/index.js';
 
@@ -36,13 +36,18 @@ export interface Training {
   /** Sizes of the widths after each epoch. */
   sizes: number[][];
   recordings(): number;
-  /** Runs epochs [from, to); calls onTrainStart before the first one of this object. */
-  run(from: number, to: number): Promise<void>;
+  /**
+   * Runs epochs [from, to); calls onTrainStart before the first one of this object. `begin`: only what comes before the steps of epoch
+   * `from`; `begun`: without that.
+   */
+  run(from: number, to: number, begin?: boolean, begun?: boolean): Promise<void>;
+  /** The sample of an epoch that the cycle is given. */
+  probe(epoch: number, samples: number): { x: Tensor; y: Tensor };
 }
 
 export function training(
   options: CycleOptions,
-  settings: { epochs?: number; norm?: boolean; eager?: boolean } = {},
+  settings: { epochs?: number; norm?: boolean; eager?: boolean; optimizer?: 'adamw' | 'sgd' } = {},
 ): Training {
   const { epochs = 10, norm = true, eager = false } = settings;
   const generator = new Generator(17);
@@ -55,7 +60,10 @@ export function training(
     new ReLU(),
     new Linear(widths[1], 5, { generator }),
   );
-  const optimizer = new AdamW(net.parameters(), { lr: 0.01, youngSteps: 2 });
+  const optimizer: Optimizer =
+    settings.optimizer === 'sgd'
+      ? new SGD(net.parameters(), { lr: 0.01, momentum: 0.9, nesterov: true, weightDecay: 0.01 })
+      : new AdamW(net.parameters(), { lr: 0.01, youngSteps: 2 });
   const cycle = new PlasticityCycle(options);
   const data = batches();
   const body = (x: Tensor, y: Tensor): void => {
@@ -67,6 +75,12 @@ export function training(
   };
   const recorded = capture(body);
   let started = false;
+  const probe = (epoch: number, samples: number): { x: Tensor; y: Tensor } => {
+    const source = new Generator(epoch);
+    const x = normal([5 * samples, 8], { generator: source });
+    source.dispose();
+    return { x, y: tensor(Int32Array.from({ length: 5 * samples }, (_, i) => i % 5)) };
+  };
   const out: Training = {
     net,
     widths,
@@ -74,7 +88,8 @@ export function training(
     cycle,
     sizes: [],
     recordings: () => recorded.recordings,
-    async run(from, to) {
+    probe,
+    async run(from, to, begin = false, begun = false) {
       const context = (epoch: number, step: number): PlasticityContext => ({
         model: net,
         optimizer,
@@ -83,17 +98,14 @@ export function training(
         step,
         stepsPerEpoch: data.length,
         classCounts,
-        probe: (samples) =>
-          tidy(() => ({
-            x: normal([5 * samples, 8], { generator: new Generator(epoch) }),
-            y: tensor(Int32Array.from({ length: 5 * samples }, (_, i) => i % 5)),
-          })),
+        probe: (samples) => probe(epoch, samples),
       });
       if (!started) cycle.onTrainStart(context(from, from * data.length));
       started = true;
+      if (begin) await cycle.onEpochStart(context(from, from * data.length));
       for (let epoch = from; epoch < to; epoch++) {
         let step = epoch * data.length;
-        await cycle.onEpochStart(context(epoch, step));
+        if (!begun || epoch > from) await cycle.onEpochStart(context(epoch, step));
         for (const { x, y } of data) {
           optimizer.lr = 0.01 * (1 - step / (epochs * data.length));
           if (eager) tidy(() => body(x, y));

@@ -107,6 +107,18 @@ describe('training', () => {
       { plasticity: { ...plastic.plasticity, grownLoss: 'inverse', grownSampler: 'class-balanced' } },
     ],
     [
+      'shelter in the grown phase, steered splits',
+      { plasticity: { ...plastic.plasticity, shelter: 0.5, init: 'split', growthSamples: 8, allocation: 'gradient' } },
+    ],
+    [
+      'units replaced, gradmax',
+      {
+        plasticity: { ...plastic.plasticity, mode: 'replace', init: 'gradmax' },
+        model: { hidden: [8, 6] },
+        optimizer: { name: 'sgd', lr: 0.05, nesterov: true },
+      },
+    ],
+    [
       'SGD, DRW and a progressive sampler',
       {
         optimizer: { name: 'sgd', lr: 0.05 },
