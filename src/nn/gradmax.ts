@@ -9,7 +9,7 @@ import { add, matmul, reluGrad, reshape, transpose, zeros } from '../ops/index.j
 import { describe, keep, noGrad, type Tensor, tidy } from '../tensor/index.js';
 import { Linear } from './layers.js';
 import type { Module } from './module.js';
-import { eigen, gram, rowsOf } from './spectrum.js';
+import { eigen, gram, rowsOf } from './directions.js';
 import type { Width } from './width.js';
 
 /** Calls `through` in place of the module's forward pass until the returned function is called. */

@@ -36,7 +36,7 @@ import {
 } from '../ops/index.js';
 import { sizeOf, type Tensor, tensor } from '../tensor/index.js';
 import type { CarriedArray } from './carried.js';
-import { orthogonalTo, rowsOf } from './spectrum.js';
+import { orthogonalTo, rowsOf } from './directions.js';
 
 export const GROWTH_INITS = ['zero-out', 'paired', 'split', 'orthogonal', 'gradmax'] as const;
 export type GrowthInit = (typeof GROWTH_INITS)[number];

@@ -9,5 +9,4 @@ export * from './layers.js';
 export * from './module.js';
 export * from './norm.js';
 export * from './parameter.js';
-export { eigen, gram, rowsOf } from './spectrum.js';
 export * from './width.js';

@@ -6,10 +6,11 @@
  *   gradient        base size times mean |dL/dW| of the incoming weights on a class-balanced sample: where the loss pulls hardest
  *   effective-rank  base size times the effective rank of the incoming weights by the number of units: where directions are used up
  */
-import { eigen, rowsOf, type Width } from '../nn/index.js';
-import { add, matmul, reshape, transpose } from '../ops/index.js';
+import type { Width } from '../nn/index.js';
+import { concat, reshape, transpose } from '../ops/index.js';
 import { noGrad, tidy } from '../tensor/index.js';
 import { meanIncomingGradients } from './scores.js';
+import { effectiveRank } from './spectrum.js';
 
 export const allocations = ['proportional', 'even', 'gradient', 'effective-rank'] as const;
 export type Allocation = (typeof allocations)[number];
@@ -30,28 +31,17 @@ export function shareOut(total: number, weights: ArrayLike<number>): number[] {
   return out;
 }
 
-/** exp of the entropy of the singular values by their sum, 1 to their number; 0 for none above 0. Source: Roy and Vetterli 2007. */
-export function effectiveRank(singularValues: ArrayLike<number>): number {
-  const values = Array.from(singularValues).filter((value) => value > 0);
-  const all = values.reduce((sum, value) => sum + value, 0);
-  if (values.length === 0) return 0;
-  return Math.exp(-values.reduce((sum, value) => sum + (value / all) * Math.log(value / all), 0));
-}
-
 /** Effective rank of the incoming weights of a width, a unit's weights as a row, over the number of units. Reads the device. */
 export function usedDirections(width: Width): number {
   const units = width.size;
-  const products = noGrad(() =>
+  const rows = noGrad(() =>
     tidy(() => {
-      const grams = width.producers.map(({ weight }) => {
-        const rows = reshape(weight.array.active, [units, -1]);
-        return matmul(rows, transpose(rows));
-      });
-      return grams.reduce((a, b) => add(a, b)).dataSync();
+      const parts = width.producers.map(({ weight }) => reshape(weight.array.active, [units, -1]));
+      // Units as columns: the smaller of the two Gram matrices, for all but the widest layers.
+      return transpose(parts.length === 1 ? parts[0] : concat(parts, 1)).dataSync();
     }),
   );
-  // Singular values of W are roots of the eigenvalues of W W^T.
-  return effectiveRank(eigen(rowsOf(products, units)).values.map(Math.sqrt)) / units;
+  return effectiveRank(rows, rows.length / units, units) / units;
 }
 
 async function meanGradient(width: Width): Promise<number> {

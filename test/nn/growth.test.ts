@@ -6,19 +6,10 @@ import { describe, expect, test } from 'vitest';
 import { backward } from '../../src/autograd/index.js';
 import { ConfigError } from '../../src/device/index.js';
 import { CosineLinear } from '../../src/models/index.js';
-import {
-  BatchNorm,
-  Conv2d,
-  eigen,
-  gradmaxDirections,
-  gram,
-  Linear,
-  ReLU,
-  Sequential,
-  Width,
-} from '../../src/nn/index.js';
+import { BatchNorm, Conv2d, gradmaxDirections, Linear, ReLU, Sequential, Width } from '../../src/nn/index.js';
 import { crossEntropy, Generator, normal } from '../../src/ops/index.js';
 import { tidy } from '../../src/tensor/index.js';
+import { eigen, gram } from '../../src/nn/directions.js';
 import { distance, makeBatch, makeNet, type Net, values } from './helpers.js';
 
 const batch = makeBatch(32);

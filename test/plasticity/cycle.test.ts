@@ -10,7 +10,6 @@ import {
   classTaylor,
   classWeights,
   type CycleOptions,
-  effectiveRank,
   type GateCollector,
   growthEpochs,
   lowest,
@@ -340,11 +339,7 @@ describe('allocation', () => {
     expect(shareOut(5, [NaN, 0])).toEqual([3, 2]);
   });
 
-  test('effective rank: equal singular values count whole, a vanishing one not at all', () => {
-    expect(effectiveRank([2, 2, 2])).toBeCloseTo(3, 12);
-    expect(effectiveRank([5, 0, 0])).toBeCloseTo(1, 12);
-    expect(effectiveRank([0])).toBe(0);
-    expect(effectiveRank([1, 0.5])).toBeCloseTo(Math.exp((2 / 3) * Math.log(1.5) + (1 / 3) * Math.log(3)), 12);
+  test('used directions: effective rank of the incoming weights by the number of units', () => {
     const width = new Width(4, { name: 'w' });
     const layer = new Linear(4, width, { init: 'orthogonal', generator: new Generator(1) });
     expect(usedDirections(width)).toBeCloseTo(1, 5);

@@ -1,6 +1,6 @@
 /**
- * Eigenvalues and orthogonal parts of small matrices, on the host in double precision: what growth and its allocation need of linear
- * algebra. Written for matrices of up to some hundred rows; the work grows with the cube.
+ * Directions among the rows of small matrices, on the host in double precision: eigenvectors for gradmax, orthogonal rows for newborn
+ * neurons. Written for matrices of up to some hundred rows; the work grows with the cube.
  */
 
 const SWEEPS = 60;
