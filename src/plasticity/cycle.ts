@@ -65,7 +65,8 @@ export class PlasticityCycle {
 
   /**
    * Whether a grown phase is under way. The controls have the phases of the cycle, so that whatever else changes in them (loss,
-   * sampler) is the same; the widths stay at their base size in mode 'replace', and grown after the first phase in mode 'grow'.
+   * sampler) is the same; the widths stay at their base size in modes 'replace' and 'phases', and grown after the first phase in
+   * mode 'grow'.
    */
   get grown(): boolean {
     return this.#grownAt !== null;
@@ -131,7 +132,7 @@ export class PlasticityCycle {
     const { settings } = this;
     if (this.#grownAt === null || context.epoch + 1 < this.#grownAt + settings.grownEpochs) return;
     this.#shelter?.lift();
-    if (settings.mode !== 'grow') await this.#shrink(context);
+    if (this.#removes) await this.#shrink(context);
     this.#grownAt = null;
     await settings.adjust?.('base', context);
   }
@@ -200,10 +201,15 @@ export class PlasticityCycle {
     this.#generator.setState(meta.generator);
   }
 
+  /** Whether a grown phase ends with a removal. */
+  get #removes(): boolean {
+    return this.settings.mode === 'grow-prune' || this.settings.mode === 'replace';
+  }
+
   /** Whether the statistics of a grown phase decide what is removed, or how. */
   get #scores(): boolean {
-    const { mode, score, foldMean, retain } = this.settings;
-    return mode !== 'grow' && (needsStats(score) || foldMean || retain !== null);
+    const { score, foldMean, retain } = this.settings;
+    return this.#removes && (needsStats(score) || foldMean || retain !== null);
   }
 
   get #steers(): boolean {

@@ -13,7 +13,7 @@ import { classWeightings, scoreNames } from './scores.js';
 const fraction = z.number().min(0).max(1);
 const count = z.number().int().min(1);
 
-export const CYCLE_MODES = ['grow-prune', 'grow', 'replace'] as const;
+export const CYCLE_MODES = ['grow-prune', 'grow', 'replace', 'phases'] as const;
 
 export const cycleSchema = z.strictObject({
   mode: z
@@ -21,7 +21,8 @@ export const cycleSchema = z.strictObject({
     .default('grow-prune')
     .describe(
       'grow-prune, or a control: grow (grown at the first growth and never shrunk), replace (never grown: when the cycle would ' +
-        'shrink, as many units as it would remove make way for newborn ones)',
+        'shrink, as many units as it would remove make way for newborn ones), phases (no unit is born or removed: what else the grown ' +
+        'phases change, loss, sampler or shelter, is all that is left)',
     ),
   widths: z
     .union([z.literal('all'), z.array(z.union([z.string(), z.instanceof(Width)])).min(1)])

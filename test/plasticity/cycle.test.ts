@@ -167,6 +167,22 @@ describe('controls', () => {
     },
   );
 
+  test('phases: no unit is born or removed, and nothing is scored', async () => {
+    const heard: string[] = [];
+    const run = training({
+      ...usual,
+      mode: 'phases',
+      adjust: (phase, { epoch }) => void heard.push(`${phase} ${epoch}`),
+    });
+    const { ids } = run.widths[0].state();
+    await run.run(0, 10);
+    expect(run.sizes).toEqual(new Array<number[]>(10).fill([6, 5]));
+    expect(run.widths[0].state().ids).toEqual(ids);
+    expect(run.cycle.log).toEqual([]);
+    expect(heard).toEqual(['grown 1', 'base 2', 'grown 4', 'base 5']);
+    expect(run.recordings()).toBe(1);
+  });
+
   test('replace leaves one unit at least, whatever the rate', async () => {
     const run = training({ ...usual, mode: 'replace', rate: 2, score: 'random' });
     await run.run(0, 4);

@@ -70,6 +70,16 @@ describe('training', () => {
     expect((await whole({ ...plastic, seed: 4 })).state).not.toEqual(first.state);
   });
 
+  it('is a training at fixed width when the cycle has phases only, and another when these weight the tail', async () => {
+    const outcome = async (plasticity: RunConfigInput['plasticity']) => {
+      const { epochs, final } = await train({ ...plastic, plasticity }, { data });
+      return { losses: epochs.map(({ trainLoss }) => trainLoss), final };
+    };
+    const fixed = await outcome(null);
+    expect(await outcome({ ...plastic.plasticity, mode: 'phases' })).toEqual(fixed);
+    expect(await outcome({ ...plastic.plasticity, mode: 'phases', grownLoss: 'inverse' })).not.toEqual(fixed);
+  });
+
   it('is the same for any number of threads', async () => {
     const before = threads();
     try {
