@@ -9,6 +9,7 @@ export * from './events.js';
 export * from './fold.js';
 export { type CycleOptions, cycleSchema, type CycleSettings, growthEpochs, contradictions } from './options.js';
 export * from './redo.js';
+export * from './regularizers.js';
 export * from './reset-options.js';
 export * from './resets.js';
 export * from './retention.js';

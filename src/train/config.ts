@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { datasetNames } from '../data/index.js';
 import { ConfigError, expectation } from '../device/index.js';
 import { lossNames, samplerNames } from '../longtail/index.js';
-import { contradictions, cycleSchema, growthEpochs, resetSchema } from '../plasticity/index.js';
+import { contradictions, cycleSchema, growthEpochs, regularizerSchema, resetSchema } from '../plasticity/index.js';
 import { diagnosticsSchema } from './diagnostics.js';
 import { mixProblems, mixSchema } from './mix-config.js';
 import { modelSchema } from './model-config.js';
@@ -142,6 +142,10 @@ export const runConfigSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe('Units started afresh in place, instead of the grow-and-prune cycle (null: none)'),
+  regularizers: z
+    .array(regularizerSchema)
+    .default([])
+    .describe('Added to the loss: a list of { name: similarity | t1 | t2, weight, widths }'),
   diagnostics: diagnosticsSchema,
   epochs: count.max(100000).default(40).describe('Epochs'),
   batchSize: count
@@ -281,12 +285,14 @@ export function configFields(): ConfigField[] {
 
 /** The object at a path of the input. */
 function objectAt(root: z.ZodObject, path: readonly PropertyKey[], input: unknown): z.ZodObject | undefined {
-  let object: z.ZodObject | undefined = root;
+  let schema: z.ZodType | undefined = root;
   path.forEach((part, i) => {
-    const field = object?.shape[String(part)] as z.ZodType | undefined;
-    object = field && objectFor(field, valueAt(input, path.slice(0, i + 1)));
+    const here = schema && (inner(schema) as z.ZodType & { def: { element?: z.ZodType } });
+    const list = typeof part === 'number' ? here?.def.element : undefined;
+    const object = schema && objectFor(schema, valueAt(input, path.slice(0, i)));
+    schema = list ?? (object?.shape[String(part)] as z.ZodType | undefined);
   });
-  return object;
+  return schema && objectFor(schema, valueAt(input, path));
 }
 
 function unknownKey(root: z.ZodObject, key: string, path: readonly PropertyKey[], input: unknown): string {

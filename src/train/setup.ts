@@ -19,7 +19,7 @@ import {
 import type { Module, Parameter } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
 import { Adam, AdamW, type Optimizer, type Schedule, schedules, SGD } from '../optim/index.js';
-import { createResets, PlasticityCycle, type ResetCallback } from '../plasticity/index.js';
+import { createResets, PlasticityCycle, Regularizers, type ResetCallback } from '../plasticity/index.js';
 import { Philox, tensor, type Tensor } from '../tensor/index.js';
 import type { PlasticityConfig, RunConfig } from './config.js';
 import { buildModel } from './model-config.js';
@@ -103,6 +103,8 @@ export interface PreparedRun {
   resets: ResetCallback | undefined;
   /** Comes after all epochs; most runs have none. */
   secondStage: SecondStage | undefined;
+  /** Added to the loss. */
+  regularizers: Regularizers | undefined;
   /** What else changes while the widths are grown. */
   grown: { sampler: Sampler; weights: readonly number[] | undefined };
   /** Of weights, dropout and newborn neurons; its state is part of a checkpoint. */
@@ -205,6 +207,7 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
     weights: plasticity ? grownWeights(plasticity.grownLoss, data.counts) : undefined,
   };
   const cycle = plasticity ? createCycle(plasticity, seed) : undefined;
+  const regularizers = config.regularizers.length > 0 ? new Regularizers(config.regularizers, model) : undefined;
   const resets = config.resets
     ? createResets(config.resets, model, { seed: new Philox(seed, 'resets').u32() })
     : undefined;
@@ -219,12 +222,14 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
     cycle,
     resets,
     secondStage,
+    regularizers,
     grown,
     generator,
     dispose: () => {
       secondStage?.dispose();
       cycle?.dispose();
       resets?.dispose();
+      regularizers?.dispose();
       optimizer.dispose();
       model.dispose();
       loss.dispose();

@@ -221,7 +221,7 @@ export class Trainer {
 
   /** What is recorded: forward, loss, backward, clip, optimiser, and the sums of the epoch. */
   #computeStep([x, y, others, share]: readonly Tensor[]): void {
-    const { model, optimizer, loss, config, cycle } = this.#options;
+    const { model, optimizer, loss, config, cycle, regularizers } = this.#options;
     optimizer.zeroGrad();
     cycle?.setLabels(y);
     const { logits, features } = this.#classifier
@@ -229,7 +229,7 @@ export class Trainer {
       : { logits: model.forward(x), features: undefined };
     const mixed = others && { labels: others, share };
     const value = loss.compute(logits, y, { features, mixed });
-    value.backward();
+    (regularizers?.add(value) ?? value).backward();
     if (config.optimizer.clipNorm !== null) optimizer.clipGradNorm(config.optimizer.clipNorm);
     optimizer.step();
     this.#count(value, logits, y);

@@ -1,5 +1,5 @@
 /**
- * Resets and diagnostics in a whole training: events, resuming, configuration, report.
+ * Resets, diagnostics and regularisers in a whole training: events, resuming, configuration, report.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -115,5 +115,40 @@ describe('diagnostics', () => {
       expect(page.slice(page.indexOf('id="diagnostics"'))).toContain(text);
     const without = { ...result, epochs: result.epochs.map((epoch) => ({ ...epoch, diagnostics: undefined })) };
     expect(await renderReport({ ...compare, runs: [without] })).not.toContain('id="diagnostics"');
+  });
+});
+
+describe('regularizers', () => {
+  const regularizers: RunConfigInput['regularizers'] = [
+    { name: 'similarity', weight: 0.1 },
+    { name: 't1', weight: 0.01, widths: ['hidden2'] },
+    { name: 't2', weight: 0.1 },
+  ];
+
+  it('resume to the same bits, and change what is learned but not how the loss is reported', async () => {
+    const config = { ...base, regularizers };
+    const [whole, plain, to] = [path(), path(), path()];
+    const result = await train({ ...config, checkpoint: { path: whole, every: 1000 } }, { data });
+    const without = await train({ ...base, checkpoint: { path: plain, every: 1000 } }, { data });
+    expect(await fingerprint(whole)).not.toEqual(await fingerprint(plain));
+    // T1 and T2 are negative; the loss that is reported is the loss alone.
+    expect(Math.abs(result.epochs[0].trainLoss - without.epochs[0].trainLoss)).toBeLessThan(0.1);
+    const controller = new AbortController();
+    const callback: Callback = {
+      onStepEnd: (context) => {
+        if (context.step === 13) controller.abort();
+      },
+    };
+    const saving = { ...config, checkpoint: { path: to, every: 1000 } };
+    await train(saving, { data, signal: controller.signal, callbacks: [callback] });
+    expect(timeless(await train(saving, { data, resume: to }))).toEqual(timeless(result));
+    expect(await fingerprint(to)).toEqual(await fingerprint(whole));
+  });
+
+  it('are checked, in a list as elsewhere', () => {
+    const parse = (list: unknown) => () => parseConfig({ ...base, regularizers: list });
+    expect(parse([{ name: 't1' }])).toThrow(/'regularizers.0.weight'/);
+    expect(parse([{ name: 't1', weight: 1, width: ['hidden1'] }])).toThrow(/did you mean 'regularizers.0.widths'/);
+    expect(parse([{ name: 't9', weight: 1 }])).toThrow(/'regularizers.0.name'/);
   });
 });
