@@ -18,6 +18,14 @@ interface Outputs {
 /** Batches whose results are awaited together; keeps the queue, and the inputs in it, short. */
 const IN_FLIGHT = 4;
 
+/**
+ * Rows per batch for a model of so many multiply-adds a row: 128 to 1000, about 1e9 multiply-adds. That is enough to keep the kernels
+ * busy, and the activations of a convolutional net don't take fresh memory, whose first touch costs more than the arithmetic.
+ */
+export function evaluationBatch(multiplyAdds: number): number {
+  return Math.min(1000, Math.max(128, Math.round(1e9 / multiplyAdds)));
+}
+
 export class Evaluator {
   readonly #model: Module;
   readonly #counts: readonly number[];

@@ -13,7 +13,7 @@ import { keep, noGrad, Philox, tensor, type Tensor } from '../tensor/index.js';
 import type { Callback, RunHooks, TrainContext } from './callback.js';
 import { CostMeter } from './cost.js';
 import { diagnosticsAt } from './diagnostics.js';
-import { Evaluator } from './evaluate.js';
+import { evaluationBatch, Evaluator } from './evaluate.js';
 import type { MixConfig } from './mix-config.js';
 import { Pace } from './pace.js';
 import type { EpochRecord, Evaluation, RunResult } from './results.js';
@@ -82,12 +82,13 @@ export class Trainer {
     this.#epochs = totalEpochs(config);
     this.#classifier = loss.usesFeatures ? lastLayer(model) : undefined;
     this.#device = this.#loader.device;
-    this.#evaluator = new Evaluator(model, loss, data.test, data.counts);
+    this.#cost = new CostMeter(model, data.train.features);
+    const rows = evaluationBatch(this.#cost.forward());
+    this.#evaluator = new Evaluator(model, loss, data.test, data.counts, rows);
     this.#totals = keep(tensor(new Float64Array(2)));
     const own = [options.cycle, options.resets].filter((callback) => callback !== undefined);
     this.#callbacks = [...own, ...(options.callbacks ?? [])];
     this.#pace = new Pace(this.#device);
-    this.#cost = new CostMeter(model, data.train.features);
     this.#step = capture((...inputs: Tensor[]) => this.#computeStep(inputs));
     this.#secondStep = capture((x: Tensor, y: Tensor) => this.#computeSecondStep(x, y));
     this.#state = {
