@@ -21,7 +21,7 @@ export const plasticitySchema = cycleSchema.omit({ widths: true, seed: true, adj
   widths: z
     .union([z.literal('all'), z.array(z.string()).min(1)])
     .default('all')
-    .describe("Names of the hidden layers that change: 'all' or a list of hidden1, hidden2, ..."),
+    .describe("Widths that change: 'all' or a list of names, e.g. hidden1, conv2, stage1.block1, heads1, mlp1"),
   grownLoss: z
     .enum(['same', 'effective', 'inverse'])
     .default('same')
