@@ -13,11 +13,12 @@ import type { PlasticityContext } from './context.js';
 import type { PlasticityEvent } from './events.js';
 import { foldMeans } from './fold.js';
 import { type CycleOptions, type CycleSettings, growthEpochs, parseCycleOptions, unitsPerCycle } from './options.js';
-import { headClasses, neededUnits, Shelter } from './retention.js';
+import { headClasses, neededUnits } from './retention.js';
 import { classTaylor, classWeights, lowest, needsGrads, needsStats, scoreUnits } from './scores.js';
 import { Survey } from './survey.js';
+import { UnitRates } from './unit-rates.js';
 
-/** What a checkpoint keeps: `meta` is plain JSON, `tensors` are the collectors' sums and the factors of sheltered units by '<width>/<name>'. */
+/** What a checkpoint keeps: `meta` is plain JSON, `tensors` are the collectors' sums and the units' learning-rate factors by '<width>/<name>'. */
 export interface CycleState {
   meta: {
     base: Record<string, number>;
@@ -52,7 +53,7 @@ export class PlasticityCycle {
   /** Epoch at which the grown phase that is under way began. */
   #grownAt: number | null = null;
   #growths = new Set<number>();
-  #shelter: Shelter | undefined;
+  #rates: UnitRates | undefined;
   #pending: CycleState | undefined;
   #started = false;
 
@@ -96,7 +97,7 @@ export class PlasticityCycle {
       base: width.size,
       collector: classes === undefined ? undefined : new GateCollector(width, classes),
     }));
-    this.#shelter = new Shelter(context.optimizer);
+    this.#rates = new UnitRates(context.optimizer);
     this.#started = true;
     if (!this.#pending) return;
     this.#restore(this.#pending);
@@ -131,7 +132,7 @@ export class PlasticityCycle {
   async onEpochEnd(context: PlasticityContext): Promise<void> {
     const { settings } = this;
     if (this.#grownAt === null || context.epoch + 1 < this.#grownAt + settings.grownEpochs) return;
-    this.#shelter?.lift();
+    this.#rates?.lift();
     if (this.#removes) await this.#shrink(context);
     this.#grownAt = null;
     await settings.adjust?.('base', context);
@@ -143,7 +144,7 @@ export class PlasticityCycle {
       Object.fromEntries(this.#plastic.map((plastic) => [plastic.width.name, value(plastic)]));
     const tensors = new Map<string, Tensor>();
     for (const { width, collector } of this.#plastic) {
-      const own = [...(collector?.state() ?? []), ...(this.#shelter?.state(width) ?? [])];
+      const own = [...(collector?.state() ?? []), ...(this.#rates?.state(width) ?? [])];
       for (const [name, array] of own) tensors.set(`${width.name}/${name}`, array);
     }
     return {
@@ -171,7 +172,7 @@ export class PlasticityCycle {
 
   /** Detaches the collectors and frees what the cycle holds on the device. */
   dispose(): void {
-    this.#shelter?.lift();
+    this.#rates?.lift();
     for (const { collector } of this.#plastic) collector?.dispose();
     this.#plastic = [];
     for (const sums of this.#pending?.tensors.values() ?? []) sums.dispose();
@@ -186,12 +187,12 @@ export class PlasticityCycle {
       ...plastic,
       base: meta.base[plastic.width.name],
     }));
-    this.#shelter?.lift();
+    this.#rates?.lift();
     for (const { width, collector } of this.#plastic) {
       const prefix = `${width.name}/`;
       const entries = [...tensors].filter(([name]) => name.startsWith(prefix));
       const own = new Map(entries.map(([name, array]) => [name.slice(prefix.length), array]));
-      this.#shelter?.load(width, own);
+      this.#rates?.load(width, own);
       if (!collector) continue;
       collector.load(own);
       collector.active = meta.collecting;
@@ -296,11 +297,12 @@ export class PlasticityCycle {
 
   /** A grown phase begins: growth where the mode has it, shelter where it is asked for. */
   async #begin(context: PlasticityContext): Promise<void> {
-    const { mode, shelter, shelterFactor, headClasses: heads, allocation } = this.settings;
+    const { mode, shelter, allocation } = this.settings;
     this.#grownAt = context.epoch;
     const grows = mode === 'grow-prune' || (mode === 'grow' && !this.#hasGrown);
     const looks = shelter !== null || (grows && (this.#birthsLook || allocation === 'gradient'));
     const survey = looks ? await this.#survey(context) : undefined;
+    const sizes = this.#plastic.map(({ width }) => width.size);
     try {
       const stats = await survey?.stats();
       if (grows) {
@@ -308,15 +310,30 @@ export class PlasticityCycle {
         const numbers = await allocate(allocation, this.#plastic, even);
         this.#births(context, numbers, survey, stats);
       }
-      if (shelter === null || !stats) return;
-      const head = headClasses(this.#counts(context) ?? [], heads);
-      this.#plastic.forEach(({ width }, i) => {
-        const seen = stats[i];
-        if (seen) this.#shelter?.cover(width, neededUnits(seen, head, shelter), shelterFactor);
-      });
+      this.#setRates(context, sizes, stats);
     } finally {
       survey?.dispose();
     }
+  }
+
+  /** Units that a head class needs learn slower, the newborn, behind the others, faster: as far as the settings say so. */
+  #setRates(
+    context: PlasticityContext,
+    sizes: readonly number[],
+    stats: readonly (GateStats | undefined)[] | undefined,
+  ): void {
+    const { shelter, shelterFactor, headClasses: heads, newbornRate } = this.settings;
+    if (shelter === null && newbornRate === 1) return;
+    const head = headClasses(this.#counts(context) ?? [], heads);
+    this.#plastic.forEach(({ width }, i) => {
+      const seen = stats?.[i];
+      const needed = shelter !== null && seen ? neededUnits(seen, head, shelter) : new Set<number>();
+      const factors = width.units.map((_, slot) => {
+        if (slot >= sizes[i]) return newbornRate;
+        return needed.has(slot) ? shelterFactor : 1;
+      });
+      if (factors.some((factor) => factor !== 1)) this.#rates?.set(width, factors);
+    });
   }
 
   /** That many newborn for each width. */

@@ -17,3 +17,4 @@ export * from './scores.js';
 export * from './spectrum.js';
 export * from './widths.js';
 export * from './zap.js';
+export * from './unit-rates.js';

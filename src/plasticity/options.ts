@@ -91,6 +91,14 @@ export const cycleSchema = z.strictObject({
       'While grown, the own weights of units in this top share of a head class learn at shelterFactor times the rate (null: no such rule)',
     ),
   shelterFactor: fraction.default(0).describe('shelter: factor on the learning rate; at 0 the weights stand still'),
+  newbornRate: z
+    .number()
+    .gt(0)
+    .max(100)
+    .default(1)
+    .describe(
+      'While grown, the own weights of the newborn learn at this many times the rate (none are in modes replace and phases)',
+    ),
   headClasses: count
     .nullable()
     .default(null)

@@ -312,6 +312,25 @@ describe('shelter', () => {
   });
 });
 
+test('newbornRate: the newborn learn faster, nobody else differs at first, 1 changes nothing', async () => {
+  const ends = [];
+  for (const newbornRate of [undefined, 1, 4]) {
+    const run = training({ ...usual, newbornRate }, { optimizer: 'sgd' });
+    await run.run(0, 1);
+    await run.run(1, 1, true);
+    const weight = () => values(run.widths[0].producers[0].weight.value).slice(6 * 8);
+    const start = weight();
+    await run.run(1, 2, false, true);
+    const moved = weight().reduce((sum, x, i) => sum + Math.abs(x - start[i]), 0);
+    await run.run(2, 10);
+    ends.push({ start, moved, bits: bits(run.net, run.optimizer) });
+  }
+  const [plain, one, four] = ends;
+  expect(one).toEqual(plain);
+  expect(four.start).toEqual(plain.start);
+  expect(four.moved).toBeGreaterThan(2 * plain.moved);
+});
+
 describe('allocation', () => {
   test.each(['proportional', 'even', 'gradient', 'effective-rank'] as const)(
     '%s: as many newborn in every cycle, and back to the base size',
@@ -394,7 +413,7 @@ test.each([1, 2, 3, 5])('a checkpoint after epoch %i resumes bit for bit', async
     { init: 'split' },
     { mode: 'grow', shelter: 0.3, shelterFactor: 0.1 },
     { mode: 'replace', init: 'orthogonal' },
-    { shelter: 0.5, grownEpochs: 3 },
+    { shelter: 0.5, grownEpochs: 3, newbornRate: 2 },
     { init: 'gradmax', widths: ['b'], allocation: 'gradient' },
   ];
   for (const kind of kinds) {
@@ -490,6 +509,7 @@ describe('refusals', () => {
     [{ adjust: 3 as never }, /'adjust'/],
     [{ mode: 'shrink' as never }, /'mode'/],
     [{ shelter: 1.5 }, /'shelter'/],
+    [{ newbornRate: 0 }, /'newbornRate'/],
     [{ mode: 'replace', allocation: 'even' }, /'allocation': expected proportional in mode replace, got even/],
   ];
   test.each(options)('%j', (wrong, message) => {
