@@ -132,7 +132,10 @@ export const runConfigSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe('Random augmentation of the training pictures (null: none)'),
-  mix: mixSchema.nullable().default(null).describe('Mixing of the training samples (null: none)'),
+  mix: mixSchema
+    .nullable()
+    .default(null)
+    .describe('Mixing of training samples; training accuracy is by the label of the larger part (null: none)'),
   secondStage: secondStageSchema
     .nullable()
     .default(null)

@@ -135,7 +135,7 @@ export class SecondStage {
     return { value, logits };
   }
 
-  /** For a checkpoint; undefined before the stage has begun. Drains nothing. */
+  /** For a checkpoint; undefined before the stage has begun. */
   state(): SecondStageState | undefined {
     if (!this.#begun) return undefined;
     const tensors = new Map<string, Tensor>();
