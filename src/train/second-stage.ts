@@ -156,7 +156,8 @@ export class SecondStage {
     this.#begun = true;
     this.#options.model.eval();
     this.#tau = meta.tau ?? undefined;
-    if (!meta.optimizer) return;
+    if (this.#options.config.method === 'tau-norm') return;
+    if (!meta.optimizer) throw new ConfigError("second stage: load: the state has no 'optimizer'");
     this.#prepare();
     const prefix = 'optimizer/';
     const slots = [...tensors].filter(([name]) => name.startsWith(prefix));

@@ -55,6 +55,7 @@ const count = z.number().int().min(0);
 // JSON has no NaN: a sum that is none comes back as null.
 const total = z.number().nullable();
 const some = z.looseObject({});
+const optimizerMeta = z.looseObject({ name: z.string(), lr: z.number(), gradScale: z.number(), parameters: count });
 /** What this file relies on; the parts that go to widths, optimiser and cycle are checked there. */
 const metaSchema = z.looseObject({
   kind: z.literal('training'),
@@ -73,7 +74,7 @@ const metaSchema = z.looseObject({
     seconds: z.number().min(0),
   }),
   widths: z.array(some),
-  optimizer: z.looseObject({ name: z.string(), lr: z.number(), gradScale: z.number(), parameters: count }),
+  optimizer: optimizerMeta,
   generator: z.array(z.number()),
   cycle: z
     .looseObject({
@@ -89,7 +90,7 @@ const metaSchema = z.looseObject({
     .nullable()
     .default(null),
   secondStage: z
-    .looseObject({ method: z.string(), tau: z.number().nullable(), optimizer: some.nullable() })
+    .looseObject({ method: z.string(), tau: z.number().nullable(), optimizer: optimizerMeta.nullable() })
     .nullable()
     .default(null),
 });

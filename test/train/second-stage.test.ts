@@ -1,8 +1,8 @@
 /** Two-stage methods: what they leave alone, what they change, and that a stop in the middle leaves no trace. */
 import { describe, expect, it } from 'vitest';
 import { join } from 'node:path';
-import { ConfigError, setThreads, threads } from '../../src/device/index.js';
-import { loadCheckpoint } from '../../src/io/index.js';
+import { ConfigError, FormatError, setThreads, threads } from '../../src/device/index.js';
+import { loadCheckpoint, saveCheckpoint } from '../../src/io/index.js';
 import {
   lastLayer,
   CosineLinear,
@@ -170,6 +170,27 @@ describe('second stage', () => {
     const to = path();
     const result = await train(saving(config, to), { data });
     expect(timeless(await train(config, { data, resume: to }))).toEqual(timeless(result));
+  });
+
+  it('refuses checkpoints whose second stage lacks a part', async () => {
+    for (const config of [crt, lws]) {
+      const to = path();
+      await train(saving(config, to), stopAt(9 * perEpoch + 3));
+      const { meta, tensors } = await loadCheckpoint(to);
+      const stage = meta.secondStage as { method: string; tau: null; optimizer: object };
+      const damaged = [{ ...stage, optimizer: {} }, { ...stage, tau: 'x' }, 3];
+      for (const secondStage of damaged) {
+        await saveCheckpoint(to, { meta: { ...meta, secondStage }, tensors });
+        await expect(train(config, { data, resume: to })).rejects.toThrow(FormatError);
+      }
+      await saveCheckpoint(to, { meta: { ...meta, secondStage: { ...stage, optimizer: null } }, tensors });
+      await expect(train(config, { data, resume: to })).rejects.toThrow(/the state has no 'optimizer'/);
+      for (const name of [...tensors.keys()].filter((key) => key.startsWith('secondStage/'))) {
+        const rest = new Map([...tensors].filter(([key]) => key !== name));
+        await saveCheckpoint(to, { meta, tensors: rest });
+        await expect(train(config, { data, resume: to }), name).rejects.toThrow(ConfigError);
+      }
+    }
   });
 
   it('goes on from the checkpoint of an earlier epoch', async () => {
