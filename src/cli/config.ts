@@ -37,7 +37,9 @@ interface Flag {
   parse?: (text: string) => unknown;
 }
 
-const orNone = (parse: (text: string) => unknown) => (text: string) => (text === 'none' ? null : parse(text));
+/** Stands for null, which the parser of flags takes for a flag without a value. */
+const NONE = Symbol('none');
+const orNone = (parse: (text: string) => unknown) => (text: string) => (text === 'none' ? NONE : parse(text));
 
 /** Flags of `train`; --set reaches every other field. */
 const FLAGS: readonly Flag[] = [
@@ -140,7 +142,7 @@ export function applyFlags(base: Tree, options: Record<string, unknown>): Tree {
   if (options.plastic === true && !isTree(config.plasticity)) config.plasticity = {};
   for (const flag of FLAGS) {
     const name = new Option(flag.flags).attributeName();
-    if (options[name] !== undefined) put(config, flag.key, options[name]);
+    if (options[name] !== undefined) put(config, flag.key, options[name] === NONE ? null : options[name]);
   }
   for (const [key, value] of (options.set as [string, unknown][] | undefined) ?? []) put(config, key, value);
   if (options.plastic === false) config.plasticity = null;

@@ -25,7 +25,7 @@ Exit codes:
 Environment:
   GYRUS_ISA=scalar|avx2|avx512|neon  forces an instruction set
   GYRUS_THREADS=n                    sets the number of threads
-  GYRUS_DATA=dir                     where data sets are fetched to and looked for
+  GYRUS_DATA=dir                     folder of fetched data sets
   NO_COLOR=1                         no colours
 
 Examples:

@@ -1,18 +1,28 @@
 /**
- * A user's own data: a training and a test file, CSV or npy, made into a pair of sets that agree with each other.
+ * A user's own data: a training and a test file or folder, made into a pair of sets that agree with each other.
  */
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { ConfigError, FormatError } from '../device/index.js';
+import { readCifar } from './cifar.js';
 import { readCsv } from './csv.js';
 import { createDataset, type Dataset } from './dataset.js';
+import { readIdxPair } from './idx.js';
+import { readImageFolder } from './image.js';
 import { readNpy } from './npy.js';
 import type { DatasetPair } from './registry.js';
 
+/**
+ * What may be opened: .csv and .tsv; .npy with labels in .labels.npy; .idx with labels in .labels.idx, or the names of MNIST's
+ * files, x-images-idx3-ubyte with labels in x-labels-idx1-ubyte; each of these also gzipped. CIFAR's binary form: a .bin file, or a
+ * folder of which all files data_batch_*.bin are taken. A folder with a folder of pictures, PNG or JPEG, for each class.
+ */
 export interface OwnFiles {
   train: string;
   test: string;
   /** CSV: name or index of the label's column, negative from the end. Default: the last. */
   label?: string | number;
-  /** Give every feature mean 0 and deviation 1 over the training set; bytes of npy files are left alone. Default true. */
+  /** Give every feature mean 0 and deviation 1 over the training set; bytes are left alone. Default true. */
   standardize?: boolean;
 }
 
@@ -36,16 +46,38 @@ async function readNpyPair(path: string): Promise<Dataset> {
   return createDataset({ name: path, data, labels, shape: x.shape.slice(1) });
 }
 
+/** The file of labels that belongs to an IDX file of images, or undefined for another name. */
+function idxLabels(path: string): string | undefined {
+  const mnist = /^(.*)images([-.])idx\d-ubyte(\.gz)?$/.exec(path);
+  if (mnist) return `${mnist[1]}labels${mnist[2]}idx1-ubyte${mnist[3] ?? ''}`;
+  return /\.idx(\.gz)?$/.test(path) ? path.replace(/\.idx(\.gz)?$/, '.labels.idx$1') : undefined;
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
 async function readOwn(
   path: string,
   label: string | number | undefined,
   classNames?: readonly string[],
 ): Promise<Dataset> {
+  if (isFolder(path)) {
+    const batches = readdirSync(path).filter((name) => /^data_batch_\d+\.bin$/.test(name));
+    if (batches.length === 0) return readImageFolder(path, classNames);
+    const files = batches.sort((a, b) => parseInt(a.slice(11)) - parseInt(b.slice(11))).map((name) => join(path, name));
+    return readCifar(files, { name: path });
+  }
+  const labels = idxLabels(path);
+  if (labels !== undefined) return readIdxPair(path, labels, { name: path });
   const name = path.replace(/\.gz$/, '');
   if (name.endsWith('.npy')) return readNpyPair(path);
   if (name.endsWith('.csv')) return readCsv(path, { label, classNames });
   if (name.endsWith('.tsv')) return readCsv(path, { label, classNames, separator: '\t' });
-  throw new ConfigError(`dataset: expected a file that ends in .csv, .tsv or .npy, got ${path}`);
+  if (name.endsWith('.bin')) return readCifar([path]);
+  throw new ConfigError(
+    `dataset: expected a file that ends in .csv, .tsv, .npy, .idx, -ubyte or .bin, or a folder, got ${path}`,
+  );
 }
 
 /** Mean 0 and deviation 1 per feature, by the numbers of `by`; a feature that never changes becomes 0. */
@@ -65,15 +97,15 @@ export function standardized(sets: readonly Dataset[], by: Dataset): Dataset[] {
 }
 
 /**
- * Opens a training and a test file of the same columns. Named classes are numbered as in the training file.
+ * Opens training and test data of the same kind. Named classes are numbered as in the training data.
  * @throws ConfigError for other kinds of file; FormatError for damaged files, or two that don't fit together; IOError
  */
 export async function openFiles({ train, test, label, standardize = true }: OwnFiles): Promise<DatasetPair> {
   const first = await readOwn(train, label);
   const second = await readOwn(test, label, first.classNames);
-  if (second.features !== first.features) {
+  if (second.shape.join() !== first.shape.join()) {
     throw new FormatError(
-      `dataset: ${test}: expected ${first.features} features as in ${train}, got ${second.features}`,
+      `dataset: ${test}: expected rows of shape [${first.shape.join(',')}] as in ${train}, got [${second.shape.join(',')}]`,
     );
   }
   const classes = Math.max(first.classes, second.classes);

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { FormatError, packageRoot } from '../device/index.js';
 import { CIFAR10_CLASSES, readCifar, readCifarSheets } from './cifar.js';
 import { type Dataset, normalized } from './dataset.js';
+import { readEmojiSheets } from './emoji.js';
 import { readIdxPair } from './idx.js';
 import { readRda } from './rda.js';
 import { balancedSplit, type SplitOptions } from './split.js';
@@ -129,6 +130,19 @@ function rdaLayout(file: string, label: string, split: SplitOptions): Layout {
 const R_LIBRARIES = ['/usr/lib/R/site-library', '/usr/local/lib/R/site-library', '/usr/lib/R/library'];
 const mlbench = (): string[] => R_LIBRARIES.map((library) => join(library, 'mlbench', 'data'));
 
+const EMOJI = [
+  {
+    vendor: 'google',
+    size: 74_344_091,
+    integrity: 'sha512-ZRexfzs7MVoLnmzZmNsO4TKhnAJp5D++Vm6PpUpH/jEQQlemp3l88CjZ+DoZ2faM9R4QxZkOPJCoT8DlPhfQ3A==',
+  },
+  {
+    vendor: 'twitter',
+    size: 61_683_754,
+    integrity: 'sha512-7F+uCuHH+7Qnrc15P5tnbvKkg9E6tlzi4MnT2uW1RlN4pLYTza6cP/dstIfSDMtpjFLWuZewWg8jBbuL2eyELQ==',
+  },
+];
+
 /** The known sets. `auto` takes the first of the first two that is there. */
 export const SOURCES: readonly DataSource[] = [
   {
@@ -179,6 +193,28 @@ export const SOURCES: readonly DataSource[] = [
         },
       ],
       read: ([dir], onStep) => readCifarSheets(dir, (file) => onStep(`decoding ${file}`)),
+    },
+  },
+  {
+    name: 'emoji',
+    description: 'pictures of two vendors, 32x32 colour, 88 classes with a tail of their own, 3004 + 668',
+    layouts: [idxLayout],
+    places: () => [],
+    npm: {
+      packages: EMOJI.map(({ vendor, size, integrity }) => ({
+        name: `emoji-datasource-${vendor}`,
+        version: '16.0.0',
+        size,
+        integrity,
+        wanted: (path) => path === 'emoji.json' || path === `img/${vendor}/sheets/32.png`,
+      })),
+      read: (dirs) =>
+        readEmojiSheets(
+          EMOJI.map(({ vendor }, i) => ({
+            list: join(dirs[i], 'emoji.json'),
+            sheet: join(dirs[i], 'img', vendor, 'sheets', '32.png'),
+          })),
+        ),
     },
   },
   {

@@ -14,18 +14,24 @@ export interface SplitOptions {
 }
 
 /**
- * Each class gives min(perClass, floor(share * its rows)) random rows to the test set, and at least one where it has two; the
- * others are the training set. Both keep the order of the rows; the same for the same seed.
+ * Rows, ascending, of a test set: min(perClass, floor(share * its rows)) random ones of each class, and at least one where it
+ * has two; the same for the same seed.
  * @throws ConfigError for labels outside the classes
  */
-export function balancedSplit(
-  dataset: Dataset,
+export function balancedRows(
+  labels: ArrayLike<number>,
+  classes: number,
   { perClass, share = 0.4, seed = 0 }: SplitOptions,
-): { train: Dataset; test: Dataset } {
-  const counts = classCounts(dataset.labels, dataset.classes).map((n) =>
+): Int32Array {
+  const counts = classCounts(labels, classes).map((n) =>
     Math.min(perClass, Math.max(Math.floor(share * n), n > 1 ? 1 : 0)),
   );
-  const chosen = longTailSubset(dataset.labels, counts, seed);
+  return longTailSubset(labels, counts, seed);
+}
+
+/** A test set of {@link balancedRows}, and the other rows for training; both keep the order of the rows. */
+export function balancedSplit(dataset: Dataset, options: SplitOptions): { train: Dataset; test: Dataset } {
+  const chosen = balancedRows(dataset.labels, dataset.classes, options);
   const inTest = new Uint8Array(dataset.rows);
   for (const row of chosen) inTest[row] = 1;
   const rest = Int32Array.from({ length: dataset.rows }, (_, row) => row).filter((row) => inTest[row] === 0);

@@ -94,8 +94,14 @@ const datasetSchema = z.strictObject({
     .min(1)
     .optional()
     .describe('Folder of the files (default: GYRUS_DATA or ~/.cache/gyrus, then where packages put them)'),
-  train: z.string().min(1).optional().describe('Own data instead of a named set: training file (.csv, .tsv, .npy)'),
-  test: z.string().min(1).optional().describe('Own data: test file, as balanced as can be'),
+  train: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'Own data instead of a named set: a training file (.csv, .tsv, .npy, .idx, .bin) or a folder of pictures per class',
+    ),
+  test: z.string().min(1).optional().describe('Own data: test file or folder, as balanced as can be'),
   label: z
     .union([z.string(), z.number().int()])
     .optional()

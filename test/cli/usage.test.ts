@@ -77,6 +77,13 @@ describe('wrong usage ends with 2', () => {
     expect(code).toBe(2);
   });
 
+  it("'none' as imbalance is a value like any other", async () => {
+    const { code, stderr } = await gyrus(['train', '--imbalance', 'none', '--epochs', '0']);
+    expect(stderr).toMatch(/'epochs'.*got 0/);
+    expect(stderr).not.toMatch(/imbalance/);
+    expect(code).toBe(2);
+  });
+
   it('an unknown key in a file is answered with the nearest known one', async () => {
     const { code, stderr } = await gyrus(['train', '--config', file('typo.yaml', 'optimzer:\n  lr: 0.1\n')]);
     expect(stderr).toContain("unknown key 'optimzer'; did you mean 'optimizer'?");

@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { openFiles } from '../../src/data/index.js';
+import { encodeIdx, openFiles } from '../../src/data/index.js';
 import { ConfigError, FormatError } from '../../src/device/index.js';
 import { writeNpy } from '../../src/io/index.js';
 import { parseConfig, prepareData, train } from '../../src/train/index.js';
@@ -39,6 +40,49 @@ describe('own files', () => {
     await expect(openFiles({ train: path, test: path })).rejects.toThrow(/whole numbers >= 0, got 0.5 in row 1/);
     await writeNpy(join(dir, 'x.labels.npy'), { dtype: 'i32', shape: [1], data: Int32Array.of(1) });
     await expect(openFiles({ train: path, test: path })).rejects.toThrow(/expected 2 labels, got shape \[1\]/);
+  });
+
+  it('reads IDX files with the names of MNIST or with .labels, gzipped or not', async () => {
+    const images = Buffer.concat(encodeIdx([2, 1, 2], Uint8Array.of(1, 2, 3, 4)));
+    const labels = Buffer.concat(encodeIdx([2], Uint8Array.of(1, 0)));
+    const pairs = [
+      ['my-images-idx3-ubyte', 'my-labels-idx1-ubyte', false],
+      ['our-images.idx3-ubyte.gz', 'our-labels.idx1-ubyte.gz', true],
+      ['x.idx', 'x.labels.idx', false],
+      ['y.idx.gz', 'y.labels.idx.gz', true],
+    ] as const;
+    for (const [x, y, zipped] of pairs) {
+      writeFileSync(join(dir, x), zipped ? gzipSync(images) : images);
+      await expect(openFiles({ train: join(dir, x), test: join(dir, x) })).rejects.toThrow(`${y} can't be read`);
+      writeFileSync(join(dir, y), zipped ? gzipSync(labels) : labels);
+      const { test } = await openFiles({ train: join(dir, x), test: join(dir, x) });
+      expect([[...test.data], [...test.labels], test.shape]).toEqual([
+        [1, 2, 3, 4],
+        [1, 0],
+        [1, 2, 1],
+      ]);
+    }
+  });
+
+  it("reads CIFAR's binary form, a file or a folder of batches in order", async () => {
+    const folder = join(dir, 'batches');
+    mkdirSync(folder);
+    for (const i of [1, 2, 10]) writeFileSync(join(folder, `data_batch_${i}.bin`), Buffer.alloc(3073, i));
+    writeFileSync(join(folder, 'test_batch.bin'), Buffer.alloc(3073, 5));
+    const { train, test } = await openFiles({ train: folder, test: join(folder, 'test_batch.bin') });
+    expect([[...train.labels], [...test.labels], train.classes]).toEqual([[1, 2, 10], [5], 11]);
+    expect([test.classes, test.shape, train.data[2 * 3072]]).toEqual([11, [32, 32, 3], 10]);
+  });
+
+  it('refuses rows of another shape', async () => {
+    const path = (name: string, shape: number[]): string => {
+      writeFileSync(join(dir, `${name}.idx`), Buffer.concat(encodeIdx([1, ...shape], new Uint8Array(6))));
+      writeFileSync(join(dir, `${name}.labels.idx`), Buffer.concat(encodeIdx([1], Uint8Array.of(0))));
+      return join(dir, `${name}.idx`);
+    };
+    await expect(openFiles({ train: path('wide', [2, 3]), test: path('tall', [3, 2]) })).rejects.toThrow(
+      /tall.idx: expected rows of shape \[2,3,1\] as in .*, got \[3,2,1\]/,
+    );
   });
 
   it('refuses files that do not fit together or are of another kind', async () => {
