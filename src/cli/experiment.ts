@@ -13,6 +13,7 @@ import {
   ExperimentCache,
   experimentPreset,
   experimentPresets,
+  type ExperimentResult,
   experimentResult,
   type ExperimentStatus,
   expandGrid,
@@ -43,6 +44,10 @@ interface ExperimentFlags {
   report: boolean;
   quiet?: boolean;
 }
+
+/** Milliseconds between two writings of the results and of the report while runs go on. */
+const TABLES_EVERY = 20_000;
+const REPORT_EVERY = 600_000;
 
 const HELP = `
 The file (YAML or JSON) names models, data sets, imbalance factors, methods and seeds; each is a part of a configuration, and every
@@ -157,6 +162,17 @@ function listCells(cells: readonly Cell[], cache: ExperimentCache): void {
   say(`${records.filter(Boolean).length} of ${cells.length} runs are done`);
 }
 
+/** Calls `write` unless it did so in the last milliseconds, or is still at it. */
+function paced(every: number, write: () => Promise<void>): () => Promise<void> {
+  let next = performance.now() + every;
+  return async () => {
+    if (performance.now() < next) return;
+    next = Infinity;
+    await write();
+    next = performance.now() + every;
+  };
+}
+
 async function run(source: string, flags: ExperimentFlags): Promise<void> {
   const experiment = await readExperiment(source, flags);
   const all = expandGrid(experiment);
@@ -173,8 +189,23 @@ async function run(source: string, flags: ExperimentFlags): Promise<void> {
   const color = colorsFor(process.stderr);
   const follow = follower(flags.quiet === true);
   const began = performance.now();
-  const before = cells.filter((cell) => cache.read(cell.hash)).length;
+  // What earlier calls with other filters have finished belongs to the results as well.
+  const finished = new Map(all.map((cell) => [cell, cache.read(cell.hash)]));
+  const before = cells.filter((cell) => finished.get(cell)).length;
   say(`${experiment.name}: ${cells.length} runs, ${before} of them done already`);
+
+  const failed: FailedCell[] = [];
+  const resultNow = (): ExperimentResult => {
+    const records = [...finished].flatMap(([cell, record]) => (record ? [{ cell, record }] : []));
+    return experimentResult(experiment, { finished: records, failed, total: all.length }, commandLine());
+  };
+  const writeReport = async (result: ExperimentResult): Promise<void> => {
+    if (!flags.report) return;
+    const { writeExperimentReport } = await import('../train/experiment/report.js');
+    await writeExperimentReport(result, join(out, 'report.html'));
+  };
+  const tables = paced(TABLES_EVERY, () => writeExperiment(resultNow(), out).then(() => undefined));
+  const reports = paced(REPORT_EVERY, () => writeReport(resultNow()));
 
   const outcome = await interruptible(async (signal) => {
     try {
@@ -185,31 +216,33 @@ async function run(source: string, flags: ExperimentFlags): Promise<void> {
         maxMinutes: flags.maxMinutes,
         signal,
         onProgress: (status) => follow.status(status),
-        onDone(cell: Cell, record: RunRecord, status) {
+        async onDone(cell: Cell, record: RunRecord, status) {
+          for (const same of all) if (same.hash === cell.hash) finished.set(same, record);
           const { meanRecall, tail, seconds } = record;
           follow.line(
             `${cellId(cell)}: mean recall ${percent(meanRecall)}, tail ${percent(tail)} in ${duration(seconds)}`,
             status,
           );
+          await tables();
+          await reports();
         },
         onRetry: (cell, why) => say(`${color.yellow('again')}: ${cell.id}: ${why}`),
-        onFailed: ({ cell, message }: FailedCell) => say(`${color.red('failed')}: ${cell.id}: ${message}`),
+        onFailed(failure: FailedCell) {
+          failed.push(failure);
+          say(`${color.red('failed')}: ${failure.cell.id}: ${failure.message}`);
+        },
       });
     } finally {
       follow.stop();
     }
   });
 
-  // What earlier calls with other filters have finished belongs to the results as well.
-  const finished = all.flatMap((cell) => {
-    const record = cache.read(cell.hash);
-    return record ? [{ cell, record }] : [];
-  });
-  const result = experimentResult(experiment, { ...outcome, finished, total: all.length }, commandLine());
+  const result = resultNow();
   const summary = await writeExperiment(result, out);
+  await writeReport(result);
   if (summary.length > 0) process.stdout.write(`${pairTable(summary)}\n`);
   say(
-    `${finished.length} of ${all.length} runs are done; wrote ${out} after ${duration((performance.now() - began) / 1000)}`,
+    `${result.runs.length} of ${all.length} runs are done; wrote ${out} after ${duration((performance.now() - began) / 1000)}`,
   );
   if (outcome.left.length > 0) {
     say(

@@ -9,7 +9,10 @@ import type { EpochRecord, PlasticityEvent, RunResult } from './results.js';
 
 export type Row = Record<string, string | number | boolean>;
 
-const colorOf = (names: string[]): object => ({ domain: names, range: names.map((_, i) => SERIES[i % SERIES.length]) });
+export const colorOf = (names: string[]): object => ({
+  domain: names,
+  range: names.map((_, i) => SERIES[i % SERIES.length]),
+});
 
 /** Mean, lowest and highest value per epoch over the runs of each group; `part` tells the lines of a chart apart, or is ''. */
 export function overEpochs(

@@ -3,8 +3,9 @@
  */
 import { lines, overEpochs } from './report-charts.js';
 import { type Column, details, type Html, markup, table } from './report-html.js';
+import { figure } from './report-page.js';
 import { percent, type RunGroup, spread } from './report-summary.js';
-import { type Chart, renderSvg } from './report-svg.js';
+import type { Chart } from './report-svg.js';
 import type { EpochRecord } from './results.js';
 
 type Diagnostics = NonNullable<EpochRecord['diagnostics']>[string];
@@ -78,8 +79,7 @@ export async function diagnosticSection(groups: RunGroup[], legend: Html): Promi
   const parts: Html[] = [];
   for (const [i, layer] of layers.entries()) {
     const figures: Html[] = [];
-    for (const chart of diagnosticCharts(groups, layer))
-      figures.push(markup`<figure><h3>${chart.title}</h3>${await renderSvg(chart)}</figure>`);
+    for (const chart of diagnosticCharts(groups, layer)) figures.push(await figure(chart));
     const all = markup`<div class="charts small">${figures}</div>`;
     parts.push(
       i < OPEN_WIDTHS ? markup`<h3 style="margin-top:18px">${layer}</h3>${all}` : details(`Curves of ${layer}`, all),

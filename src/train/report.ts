@@ -2,19 +2,13 @@
  * The report: one self-contained HTML file made of a results file. Charts are drawn when it is written; nothing is loaded when it
  * is read. This file lays out the sections; numbers come from report-summary.ts, charts from report-charts.ts.
  */
-import { writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { IOError } from '../device/index.js';
-import { makeFolder } from '../io/index.js';
 import * as charts from './report-charts.js';
 import { diagnosticSection } from './report-diagnostics.js';
 import { type Column, details, type Html, markup, raw, table } from './report-html.js';
-import { SERIES, STYLE } from './report-style.js';
+import { figure, legend, page, signed, writePage } from './report-page.js';
 import {
   classOrder,
   classRows,
-  type Difference,
-  differenceText,
   groupRuns,
   isPlastic,
   type MetricRow,
@@ -22,36 +16,14 @@ import {
   overallRows,
   percent,
   type RunGroup,
-  significance,
   spread,
 } from './report-summary.js';
-import { type Chart, renderSvg } from './report-svg.js';
 import type { CompareResult, PlasticityEvent, RunResult } from './results.js';
 
 const seconds = (value: number): string => (value < 90 ? `${value.toFixed(1)} s` : `${(value / 60).toFixed(1)} min`);
 const count = (value: number): string => value.toLocaleString('en-US');
+const names = (groups: RunGroup[]): string[] => groups.map((group) => group.name);
 const distinct = (values: string[]): string => [...new Set(values)].join(', ');
-
-async function figure(chart: Chart, caption = true): Promise<Html> {
-  const svg = await renderSvg(chart);
-  return markup`<figure>${caption ? markup`<h3>${chart.title}</h3>` : undefined}${svg}</figure>`;
-}
-
-function legend(groups: RunGroup[], dashes: boolean): Html {
-  const line = (color: string, dash: string): Html =>
-    raw(
-      `<svg viewBox="0 0 26 12" aria-hidden="true"><path d="M0 6h26" stroke="${color}" stroke-width="3" stroke-dasharray="${dash}"/></svg>`,
-    );
-  return markup`<ul class="legend">${groups.map((group, i) => markup`<li>${line(SERIES[i % SERIES.length], 'none')}${group.name}</li>`)}${
-    dashes ? markup`<li>${line('var(--soft)', 'none')}test</li><li>${line('var(--soft)', '4 3')}train</li>` : undefined
-  }</ul>`;
-}
-
-/** Coloured only where the interval over the seeds leaves out zero. */
-function signed(difference: Difference | undefined): Html {
-  const css = { '-1': 'down', 0: '', 1: 'up' }[difference ? significance(difference) : 0];
-  return markup`<span class="${css}">${differenceText(difference)}</span>`;
-}
 
 function comparison(rows: MetricRow[], groups: RunGroup[], first: string): Html {
   const several = groups.some((group) => group.runs.length > 1);
@@ -151,7 +123,7 @@ async function curveSection(groups: RunGroup[]): Promise<Html> {
       ? ' Lines are means over the seeds, shades reach from the lowest to the highest.'
       : ''
   }</p>
-${legend(groups, true)}<div class="charts">${figures}</div>
+${legend(names(groups), true)}<div class="charts">${figures}</div>
 ${details(
   'The numbers',
   table(
@@ -166,7 +138,7 @@ async function classSection(groups: RunGroup[]): Promise<Html> {
   const rows = classRows(groups);
   return markup`<section id="classes"><h2>Recall of each class</h2>
 <p class="note">Most frequent class first; the number of its training samples in brackets. The test set is balanced as far as the data allow.</p>
-${legend(groups, false)}${await figure(charts.recallBars(rows, groups), false)}
+${legend(names(groups))}${await figure(charts.recallBars(rows, groups), false)}
 ${comparison(rows, groups, 'Class')}</section>`;
 }
 
@@ -317,15 +289,6 @@ function reproduceSection(result: CompareResult, groups: RunGroup[]): Html {
 ${details('Configurations as files', markup`${configs}`, result.command === undefined)}</section>`;
 }
 
-/** Vega numbers its clip paths over the life of the process; here they count from 1, so that equal results make equal pages. */
-function renumbered(page: string): string {
-  const numbers = new Map<string, number>();
-  return page.replace(/((?: id="|url\(#)clip)(\d+)/g, (_, before: string, id: string) => {
-    if (!numbers.has(id)) numbers.set(id, numbers.size + 1);
-    return `${before}${numbers.get(id)}`;
-  });
-}
-
 /** The report of some results, as one HTML document. Takes about a second, mostly drawing. */
 export async function renderReport(result: CompareResult): Promise<string> {
   const groups = groupRuns(result);
@@ -336,41 +299,21 @@ export async function renderReport(result: CompareResult): Promise<string> {
       markup`<section><h2>Neurons</h2><p>No neurons came or went: every width is fixed in these runs.</p></section>`,
     );
   }
-  const page = markup`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<meta name="generator" content="gyrus">
-<title>Gyrus: ${groups.map((group) => group.name).join(' against ')}</title>
-<style>${raw(STYLE)}</style>
-</head>
-<body>
-<main>
-${headline(result, groups)}
-${results(groups)}
-${await curveSection(groups)}
-${await classSection(groups)}
-<div id="neurons">${neurons}</div>
-${await diagnosticSection(groups, legend(groups, false))}
-${await confusionSection(groups)}
-${configSection(groups)}
-${machineSection(result, groups)}
-${reproduceSection(result, groups)}
-</main>
-</body>
-</html>
-`;
-  return renumbered(page.text);
+  return page(`Gyrus: ${groups.map((group) => group.name).join(' against ')}`, [
+    headline(result, groups),
+    results(groups),
+    await curveSection(groups),
+    await classSection(groups),
+    markup`<div id="neurons">${neurons}</div>`,
+    await diagnosticSection(groups, legend(names(groups))),
+    await confusionSection(groups),
+    configSection(groups),
+    machineSection(result, groups),
+    reproduceSection(result, groups),
+  ]);
 }
 
 /** Writes the report, making its folder. Throws IOError when it can't be written. */
 export async function writeReport(result: CompareResult, path: string): Promise<void> {
-  const text = await renderReport(result);
-  try {
-    makeFolder(dirname(path));
-    await writeFile(path, text);
-  } catch (error) {
-    throw new IOError(`report: ${path} can't be written: ${(error as Error).message}`, { cause: error });
-  }
+  await writePage(await renderReport(result), path);
 }

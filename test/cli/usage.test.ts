@@ -25,7 +25,7 @@ describe('help', () => {
       expect(stdout).toContain(text);
   });
 
-  it.each(['train', 'compare', 'data', 'report', 'doctor'])('%s --help has examples', async (command) => {
+  it.each(['train', 'compare', 'experiment', 'data', 'report', 'doctor'])('%s --help has examples', async (command) => {
     const { code, stdout } = await gyrus([command, '--help']);
     expect(code).toBe(0);
     expect(stdout).toContain(`gyrus ${command}`);
@@ -68,6 +68,20 @@ describe('wrong usage ends with 2', () => {
     ['preset and files', ['compare', 'a.json', '--preset', 'demo'], /got both/],
     ['bad seeds', ['compare', '--preset', 'demo', '--seeds', '1,x'], /Expected whole numbers/],
     ['seeds twice', ['compare', '--preset', 'demo', '--seeds', '1,1'], /each seed once/],
+    ['no experiment', ['experiment'], /missing required argument/],
+    [
+      'unknown experiment',
+      ['experiment', 'smok'],
+      /expected a file .* or one of the presets smoke.*did you mean 'smoke'/,
+    ],
+    ['missing experiment file', ['experiment', 'nowhere.yaml'], /config: nowhere.yaml can't be read/],
+    [
+      'filter on nothing',
+      ['experiment', 'smoke', '-f', 'modle=x'],
+      /--filter: expected dataset, model, if, method or seed/,
+    ],
+    ['filter that leaves nothing', ['experiment', 'smoke', '-f', 'model=x'], /--filter: expected runs that fit/],
+    ['no minutes', ['experiment', 'smoke', '--max-minutes', '0'], /Expected a number above 0/],
     ['missing config file', ['train', '--config', 'nowhere.json'], /config: nowhere.json can't be read/],
     ['report of nothing', ['report'], /missing required argument/],
   ])('%s', async (_name, args, message) => {

@@ -59,7 +59,7 @@ export interface RunnerOutcome {
   interrupted: boolean;
 }
 
-/** How often a cell may lose its worker. */
+/** How often a cell may be tried whose worker dies, and how often a worker that doesn't start. */
 const ATTEMPTS = 2;
 /** Characters kept of what a worker writes to stderr. */
 const KEPT = 2000;
@@ -100,6 +100,8 @@ class Runner {
   readonly #threads: number;
   readonly #deadline: number;
   readonly #pending: Promise<void>[] = [];
+  /** Workers in a row that ended before they were ready. */
+  #stillborn = 0;
   #error: Error | undefined;
   #settle: (() => void) | undefined;
 
@@ -218,6 +220,7 @@ class Runner {
   #hear(worker: Worker, message: FromWorker): void {
     const { job } = worker;
     worker.ready = true;
+    this.#stillborn = 0;
     if (message.type === 'progress') {
       if (job) job.share = message.share;
       this.#options.onProgress?.(this.#status());
@@ -264,7 +267,7 @@ class Runner {
       } else {
         this.#fail(job.cell, why);
       }
-    } else if (!worker.ready) {
+    } else if (!worker.ready && ++this.#stillborn >= ATTEMPTS) {
       this.#error ??= new IOError(`experiment: a worker could not start (${how}): ${worker.stderr.trim()}`);
     }
     if (!this.#closed && !worker.dismissed && this.#queue.length > 0) this.#start();
