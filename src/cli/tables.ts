@@ -36,7 +36,10 @@ function cells(row: MetricRow, paint: (text: string, row: MetricRow, i: number) 
   ];
 }
 
-/** Pairs of methods of an experiment: the difference in every cell with its interval, then their means. */
+/** Rows of cells beyond which only their means are shown. */
+const MOST_CELLS = 60;
+
+/** Pairs of methods of an experiment: the difference in every cell with its interval, as far as they are few, then their means. */
 export function pairTable(pairs: readonly PairSummary[]): string {
   const color = colorsFor(process.stdout);
   const cell = (difference: Difference): string => {
@@ -44,8 +47,9 @@ export function pairTable(pairs: readonly PairSummary[]): string {
     const text = differenceText(difference);
     return sign === 0 ? text : sign > 0 ? color.green(text) : color.red(text);
   };
+  const few = pairs.reduce((sum, { cells }) => sum + cells.length, 0) <= MOST_CELLS;
   const rows = pairs.flatMap(({ method, against, cells, above, below, overall }) => [
-    ...cells.map((one) => [
+    ...(few ? cells : []).map((one) => [
       `${method} − ${against}: ${cellLabel(one)}`,
       String(one.pairs),
       ...MEASURES.map((measure) => cell(one.differences[measure])),

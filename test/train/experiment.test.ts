@@ -11,6 +11,7 @@ import {
   ExperimentCache,
   type ExperimentInput,
   expandGrid,
+  experimentResult,
   mergeConfigs,
   type NamedRecord,
   pairsOf,
@@ -19,6 +20,7 @@ import {
   summarize,
   toCsv,
 } from '../../src/train/experiment/index.js';
+import { renderExperimentReport } from '../../src/train/experiment/report.js';
 import { parseConfig } from '../../src/train/index.js';
 import { interval, significance } from '../../src/train/report-summary.js';
 import { temporaryFolder } from './support.js';
@@ -210,8 +212,8 @@ const record = (method: string, seed: number, meanRecall: number, extra: Partial
   mid: 0.5,
   tail: meanRecall - 0.2,
   params: 1234,
-  madds: null,
-  trainingMadds: null,
+  madds: 1200,
+  trainingMadds: 3e6,
   seconds: 12.345,
   epochs: 3,
   loss: 1,
@@ -232,7 +234,7 @@ describe('the results', () => {
     );
     expect(toCsv([record('fixed', 0, 0.5), record('cycle+bs', 3, 2 / 3, { if: null, madds: 5000 })])).toBe(
       'dataset,model,if,method,seed,top1,mean_recall,head,mid,tail,params,madds,seconds\n' +
-        'a,m,100,fixed,0,0.500000,0.500000,0.900000,0.500000,0.300000,1234,,12.3\n' +
+        'a,m,100,fixed,0,0.500000,0.500000,0.900000,0.500000,0.300000,1234,1200,12.3\n' +
         'a,m,natural,cycle+bs,3,0.666667,0.666667,0.900000,0.500000,0.466667,1234,5000,12.3\n',
     );
   });
@@ -284,6 +286,61 @@ describe('the results', () => {
     ]);
     expect(pairsOf({ methods, baseline: 'cycle' })[0]).toEqual(['fixed', 'cycle']);
     expect(pairsOf({ methods, compare: [['cycle', 'fixed']] })).toEqual([['cycle', 'fixed']]);
+  });
+});
+
+describe('the report', () => {
+  const runs = ['m', '<n>'].flatMap((model) =>
+    [0.5, 0.6, 0.7].flatMap((recall, seed) => [
+      record('fixed', seed, recall, { model }),
+      record('cycle', seed, recall + 0.05 + 0.01 * seed, { model, params: 999 }),
+    ]),
+  );
+  const experiment = parseExperiment(
+    { ...grid, description: 'What <it> is', methods: { fixed: {}, cycle: {} } },
+    'grid',
+  );
+  const result = {
+    ...experimentResult(experiment, { finished: [], failed: [], total: 14 }, 'npx gyrus experiment grid.yaml'),
+    runs,
+    failed: [{ id: 'a/b', message: 'it <broke>' }],
+  };
+
+  it('says what came out, with every part, and loads nothing', async () => {
+    const html = await renderExperimentReport(result);
+    expect(html).toContain('“cycle” against “fixed”: +6.0 points of mean class recall in the mean, above zero');
+    expect(html).toContain('in 2 of 2; tail +6.0, head ±0.0.');
+    expect(html).toContain('2 runs are not done yet');
+    for (const part of [
+      'Differences',
+      'model by model',
+      'Recall of each class',
+      'Parameters',
+      'Multiply-adds of the training',
+    ]) {
+      expect(html).toContain(part);
+    }
+    // A forest, a class chart and three costs.
+    expect(html.match(/<svg role="img"/g)).toHaveLength(5);
+    expect(html).toContain('a m if100: 6.0 (3.5 to 8.5); a &lt;n&gt; if100: 6.0');
+    expect(html).toContain('it &lt;broke&gt;');
+    expect(html).not.toMatch(/<script|<link|src=|href="(?!#)|<n>|<it>|<broke>/);
+  });
+
+  it('marks what is above zero as good and what is below as bad', async () => {
+    const swapped = await renderExperimentReport({ ...result, compare: [['fixed', 'cycle']] });
+    const colors = (html: string): string[] => [...new Set(html.match(/fill="var\(--(good|bad|soft)\)"/g))];
+    const forest = (html: string): string => html.slice(html.indexOf('id="forest"'), html.indexOf('id="classes"'));
+    expect(colors(forest(await renderExperimentReport(result)))).toContain('fill="var(--good)"');
+    expect(colors(forest(await renderExperimentReport(result)))).not.toContain('fill="var(--bad)"');
+    expect(colors(forest(swapped))).toContain('fill="var(--bad)"');
+    expect(colors(forest(swapped))).not.toContain('fill="var(--good)"');
+  });
+
+  it('of nothing yet says so', async () => {
+    const html = await renderExperimentReport({ ...result, runs: runs.slice(0, 1) });
+    expect(html).toContain('No pair of methods has a seed in common yet.');
+    expect(await renderExperimentReport({ ...result, runs: [] })).toContain('14 runs are not done yet');
   });
 });
 

@@ -21,8 +21,8 @@ const recordSchema = z.looseObject({
   mid: rate,
   tail: rate,
   params: whole,
-  madds: z.number().nullable(),
-  trainingMadds: z.number().nullable(),
+  madds: whole,
+  trainingMadds: rate,
   seconds: z.number(),
   epochs: whole,
   // JSON has no NaN: a loss that is none comes back as null.

@@ -48,7 +48,7 @@ export function forest(pair: PairSummary): Chart {
   const color = {
     field: 'sign',
     type: 'nominal',
-    scale: { domain: Object.values(SIGNS), range: ['var(--bad)', 'var(--soft)', 'var(--good)'] },
+    scale: { domain: [SIGNS[-1], SIGNS[0], SIGNS[1]], range: ['var(--bad)', 'var(--soft)', 'var(--good)'] },
   };
   return {
     title: pairTitle(pair),
@@ -126,14 +126,11 @@ export function classDifferences(
 export function recallAgainst(
   groups: readonly RunGroupOfCell[],
   methods: readonly string[],
-  cost: { title: string; of(group: RunGroupOfCell): number | null },
-): Chart | undefined {
-  const values = groups.flatMap((group): Row[] => {
-    const at = cost.of(group);
-    if (at === null || !(at > 0)) return [];
-    return [{ method: group.method, model: group.model, at, recall: meanOver(group, 'meanRecall') }];
+  cost: { title: string; of(group: RunGroupOfCell): number },
+): Chart {
+  const values = groups.map((group): Row => {
+    return { method: group.method, model: group.model, at: cost.of(group), recall: meanOver(group, 'meanRecall') };
   });
-  if (values.length === 0) return undefined;
   const { dataset, if: factor } = groups[0];
   const x = {
     field: 'at',

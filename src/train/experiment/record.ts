@@ -16,10 +16,10 @@ export interface RunRecord {
   tail: number;
   /** Parameters at the end. */
   params: number;
-  /** Multiply-adds of a forward pass of one sample at the end; null where they are not known. */
-  madds: number | null;
-  /** Multiply-adds of the whole training; null where they are not known. */
-  trainingMadds: number | null;
+  /** Multiply-adds of a forward pass of one sample at the end. */
+  madds: number;
+  /** Multiply-adds of the whole training. */
+  trainingMadds: number;
   seconds: number;
   epochs: number;
   loss: number;
@@ -55,8 +55,8 @@ export function runRecord(hash: string, result: RunResult, machine: { isa: strin
     mid: final.mid,
     tail: final.tail,
     params: parameters.end,
-    madds: null,
-    trainingMadds: null,
+    madds: result.multiplyAdds.forward,
+    trainingMadds: result.multiplyAdds.training,
     seconds: result.seconds,
     epochs: result.epochs.length,
     loss: final.loss,
@@ -98,7 +98,7 @@ export function toCsv(runs: readonly NamedRecord[]): string {
       run.seed,
       ...[run.top1, run.meanRecall, run.head, run.mid, run.tail].map((rate) => rate.toFixed(6)),
       run.params,
-      run.madds ?? '',
+      run.madds,
       run.seconds.toFixed(1),
     ].join(','),
   );

@@ -160,8 +160,7 @@ const COSTS = [
     id: 'training-madds',
     heading: 'Multiply-adds of the training',
     title: 'multiply-adds',
-    of: (g: RunGroupOfCell) =>
-      g.runs.some((run) => run.trainingMadds === null) ? null : mean(g.runs.map((run) => run.trainingMadds ?? 0)),
+    of: (g: RunGroupOfCell) => mean(g.runs.map((run) => run.trainingMadds)),
   },
 ];
 
@@ -172,11 +171,9 @@ async function costSection(groups: readonly RunGroupOfCell[], methods: readonly 
     const figures: Html[] = [];
     for (const kind of kinds) {
       const own = groups.filter((group) => JSON.stringify([group.dataset, group.if]) === kind);
-      const chart = charts.recallAgainst(own, methods, cost);
-      if (chart) figures.push(await figure(chart));
+      figures.push(await figure(charts.recallAgainst(own, methods, cost)));
     }
-    if (figures.length > 0)
-      parts.push(markup`<h3 id="${cost.id}">${cost.heading}</h3><div class="charts">${figures}</div>`);
+    parts.push(markup`<h3 id="${cost.id}">${cost.heading}</h3><div class="charts">${figures}</div>`);
   }
   return markup`<section id="cost"><h2>Recall against size and cost</h2>
 <p class="note">Mean class recall in the mean over the seeds; a line joins the models of one method.</p>
@@ -199,7 +196,7 @@ function meansSection(groups: readonly RunGroupOfCell[], result: ExperimentResul
     String(group.runs.length),
     ...MEASURES.map((measure) => percent(meanOver(group, measure))),
     count(group.runs[0].params),
-    group.runs[0].madds === null ? '–' : count(group.runs[0].madds),
+    count(group.runs[0].madds),
     mean(group.runs.map((run) => run.seconds)).toFixed(1),
   ]);
   return markup`<section id="runs"><h2>Runs</h2>
