@@ -4,8 +4,19 @@
  */
 import { describe, expect, it } from 'vitest';
 import { capture } from '../../src/autograd/index.js';
-import { convNet, mixer, mlp, resnet, vgg11, vit, wideResNet } from '../../src/models/index.js';
-import type { Module } from '../../src/nn/index.js';
+import {
+  type ClassifierName,
+  convNet,
+  CosineLinear,
+  lastLayer,
+  mixer,
+  mlp,
+  resnet,
+  vgg11,
+  vit,
+  wideResNet,
+} from '../../src/models/index.js';
+import { Linear, type Module } from '../../src/nn/index.js';
 import { crossEntropy, Generator, normal } from '../../src/ops/index.js';
 import { AdamW, type Optimizer } from '../../src/optim/index.js';
 import { tensor, type Tensor, tidy } from '../../src/tensor/index.js';
@@ -16,15 +27,17 @@ const common = { image, classes: 3, seed: 3 };
 const x = normal([6, 8, 8, 2], { generator: new Generator(1) });
 const y = tensor(Int32Array.from({ length: 6 }, (_, i) => i % 3));
 
-const models: Record<string, () => Module> = {
-  mlp: () => mlp({ inputs: 128, hidden: [5, 4], classes: 3, norm: 'batch', dropout: 0.2, seed: 3 }),
-  convnet: () => convNet({ ...common, layers: [4, 'pool', 5] }),
-  vgg11: () => vgg11({ ...common, width: 2 }),
-  resnet: () => resnet({ ...common, depth: 8, width: 4 }),
-  'resnet with stochastic depth': () => resnet({ ...common, depth: 8, width: 4, dropPath: 0.3 }),
-  wrn: () => wideResNet({ ...common, depth: 10, width: 2, widen: 2, dropout: 0.2, dropPath: 0.3 }),
-  vit: () => vit({ ...common, dim: 8, depth: 2, heads: 2, mlp: 6, dropout: 0.1, dropPath: 0.3 }),
-  mixer: () => mixer({ ...common, dim: 8, depth: 2, tokens: 3, channels: 5, dropPath: 0.3 }),
+const models: Record<string, (classifier?: ClassifierName) => Module> = {
+  mlp: (classifier) =>
+    mlp({ inputs: 128, hidden: [5, 4], classes: 3, norm: 'batch', dropout: 0.2, seed: 3, classifier }),
+  convnet: (classifier) => convNet({ ...common, classifier, layers: [4, 'pool', 5] }),
+  vgg11: (classifier) => vgg11({ ...common, classifier, width: 2 }),
+  resnet: (classifier) => resnet({ ...common, classifier, depth: 8, width: 4 }),
+  'resnet with stochastic depth': (classifier) => resnet({ ...common, classifier, depth: 8, width: 4, dropPath: 0.3 }),
+  wrn: (classifier) =>
+    wideResNet({ ...common, classifier, depth: 10, width: 2, widen: 2, dropout: 0.2, dropPath: 0.3 }),
+  vit: (classifier) => vit({ ...common, classifier, dim: 8, depth: 2, heads: 2, mlp: 6, dropout: 0.1, dropPath: 0.3 }),
+  mixer: (classifier) => mixer({ ...common, classifier, dim: 8, depth: 2, tokens: 3, channels: 5, dropPath: 0.3 }),
 };
 
 interface Training {
@@ -88,6 +101,18 @@ describe.each(Object.entries(models))('%s', (name, make) => {
     }
     run.optimizer.dispose();
     net.dispose();
+  });
+
+  it('has a last layer that those who replace or re-draw it find, of either kind', () => {
+    for (const classifier of ['linear', 'cosine'] as const) {
+      const net = make(classifier);
+      const last = lastLayer(net);
+      const layer = last instanceof CosineLinear ? last.inner : last;
+      expect(last instanceof CosineLinear).toBe(classifier === 'cosine');
+      expect(layer.output).toBe(3);
+      expect(layer).toBe(net.modules().findLast((module) => module instanceof Linear));
+      net.dispose();
+    }
   });
 
   it('trains captured as it does eagerly, through growth and pruning', () => {
