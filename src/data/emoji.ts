@@ -67,9 +67,9 @@ function classify(list: readonly Emoji[]): { classNames: string[]; labelOf: Map<
 
 /**
  * A training and a test set of pictures [32, 32, 3] on a white ground, without variants of skin tone. Classes are subcategories
- * with at least six base emoji, the most frequent first. Five base emoji of each class, or a third of a class with fewer than fifteen, are chosen at random, always the
- * same ones; the first variant of each, in the pictures of every vendor, is the test set. Other variants of these are left out,
- * so that no emoji is in both sets; all variants of the others are the training set.
+ * with at least six base emoji, the most frequent first. Five base emoji of each class, or a third of a class with fewer than
+ * fifteen, are chosen at random, always the same ones; the first variant of each, in the pictures of every vendor, is the test
+ * set. Other variants of these are left out, so that no emoji is in both sets; all variants of the others are the training set.
  * @param sheets a list of emoji (emoji.json) and a sheet (sheets/32.png) of each vendor
  * @throws FormatError for lists without emoji or sheets too small for them; IOError
  */

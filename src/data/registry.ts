@@ -92,8 +92,9 @@ export function listDatasets(): DatasetInfo[] {
 /**
  * Opens a data set by name. Images are bytes [height, width, channels] with a scale of 1/255. 'letter' and 'shuttle' come
  * without a test set: a fixed random choice of 150 or 500 rows of each class is taken, or 40 % of a class with fewer; their
- * features have mean 0 and deviation 1 over the training set.
- * @param name 'fashion-mnist', 'mnist', 'cifar-10', 'letter', 'shuttle', or 'auto': the first of the first two that is there
+ * features have mean 0 and deviation 1 over the training set. How 'emoji' is split, {@link readEmojiSheets} says.
+ * @param name 'fashion-mnist', 'mnist', 'cifar-10', 'emoji', 'letter', 'shuttle', or 'auto': the first of the first two that
+ * is there
  * @param options.dir folder of the files; default: that of fetched sets (see {@link dataFolder}), then where packages put them
  * @throws ConfigError for other names; IOError when the files are missing, naming the command that brings them; FormatError when
  * they are damaged
