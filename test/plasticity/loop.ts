@@ -2,7 +2,7 @@
  * A minimal training loop around the cycle: captured steps over a few fixed batches of a long-tailed toy problem.
  */
 import { capture } from '../../src/autograd/index.js';
-import { BatchNorm, Linear, ReLU, Sequential, Width } from '../../src/nn/index.js';
+import { BatchNorm, Linear, type Module, ReLU, Sequential, Width } from '../../src/nn/index.js';
 import { crossEntropy, Generator, normal } from '../../src/ops/index.js';
 import { AdamW, type Optimizer, SGD } from '../../src/optim/index.js';
 import { type CycleOptions, PlasticityCycle, type PlasticityContext } from '../../src/plasticity/index.js';
@@ -29,7 +29,7 @@ export function batches(): { x: Tensor; y: Tensor }[] {
 }
 
 export interface Training {
-  net: Sequential;
+  net: Module;
   widths: Width[];
   optimizer: Optimizer;
   cycle: PlasticityCycle;
@@ -47,19 +47,22 @@ export interface Training {
 
 export function training(
   options: CycleOptions,
-  settings: { epochs?: number; norm?: boolean; eager?: boolean; optimizer?: 'adamw' | 'sgd' } = {},
+  settings: { epochs?: number; norm?: boolean; eager?: boolean; optimizer?: 'adamw' | 'sgd'; model?: Module } = {},
 ): Training {
   const { epochs = 10, norm = true, eager = false } = settings;
   const generator = new Generator(17);
-  const widths = [new Width(6, { name: 'a', capacity: 8 }), new Width(5, { name: 'b', capacity: 12 })];
-  const net = new Sequential(
-    new Linear(8, widths[0], { generator }),
-    ...(norm ? [new BatchNorm(widths[0])] : []),
-    new ReLU(),
-    new Linear(widths[0], widths[1], { generator }),
-    new ReLU(),
-    new Linear(widths[1], 5, { generator }),
-  );
+  const [a, b] = [new Width(6, { name: 'a', capacity: 8 }), new Width(5, { name: 'b', capacity: 12 })];
+  const net =
+    settings.model ??
+    new Sequential(
+      new Linear(8, a, { generator }),
+      ...(norm ? [new BatchNorm(a)] : []),
+      new ReLU(),
+      new Linear(a, b, { generator }),
+      new ReLU(),
+      new Linear(b, 5, { generator }),
+    );
+  const widths = settings.model ? net.widths() : [a, b];
   const optimizer: Optimizer =
     settings.optimizer === 'sgd'
       ? new SGD(net.parameters(), { lr: 0.01, momentum: 0.9, nesterov: true, weightDecay: 0.01 })
