@@ -189,7 +189,9 @@ async function neuronSection(group: RunGroup): Promise<Html> {
     ['born', 'var(--birth)', 'grow'],
     ['removed', 'var(--death)', 'prune'],
     ['reset', 'var(--s3)', 'reset'],
-  ].filter(([, , kind]) => kind !== 'reset' || happened.has(kind));
+  ].filter(
+    ([, , kind]) => (kind === 'reset') === happened.has('reset') || happened.has(kind as PlasticityEvent['kind']),
+  );
   const gone = happened.has('reset') ? (happened.has('prune') ? 'removed or reset' : 'reset') : 'removed';
   const omitted = scored.length - histograms.length;
   return markup`<section><h2>Neurons of ${which}</h2>
