@@ -27,9 +27,12 @@ export const plasticitySchema = cycleSchema.omit({ widths: true, seed: true, adj
     .default('same')
     .describe('Class weights of the loss in the grown phase, on top of its own'),
   grownSampler: z
-    .enum(['same', ...samplerNames])
-    .default('same')
-    .describe('Sampler in the grown phase'),
+    .enum(['auto', 'same', ...samplerNames])
+    .default('auto')
+    .describe(
+      'Sampler in the grown phase; auto is class-balanced where nothing else makes up for rare classes (loss ce or focal, sampler ' +
+        'instance), and otherwise same',
+    ),
 });
 
 const optimizerSchema = z.strictObject({

@@ -162,6 +162,15 @@ function createSecondStage(
   });
 }
 
+/** The sampler of the grown phase. On top of a loss or sampler that makes up for rare classes, 'auto' would do it twice. */
+function grownSampler({ plasticity, loss, sampler }: RunConfig): SamplerName {
+  const wanted = plasticity?.grownSampler ?? 'same';
+  if (wanted === 'same') return sampler;
+  if (wanted !== 'auto') return wanted;
+  const plain = (loss.name === 'ce' || loss.name === 'focal') && sampler === 'instance';
+  return plain ? 'class-balanced' : sampler;
+}
+
 /** Extra class weights of the grown phase, with mean 1. */
 function grownWeights(name: PlasticityConfig['grownLoss'], counts: readonly number[]): number[] | undefined {
   if (name === 'same') return undefined;
@@ -202,8 +211,9 @@ export function prepareRun(config: RunConfig, data: PreparedData): PreparedRun {
   const samplerOf = (name: SamplerName): Sampler =>
     createSampler(name, data.train.labels, data.train.classes, { seed, epochs: config.epochs });
   const sampler = samplerOf(config.sampler);
+  const inGrown = grownSampler(config);
   const grown = {
-    sampler: !plasticity || plasticity.grownSampler === 'same' ? sampler : samplerOf(plasticity.grownSampler),
+    sampler: inGrown === config.sampler ? sampler : samplerOf(inGrown),
     weights: plasticity ? grownWeights(plasticity.grownLoss, data.counts) : undefined,
   };
   const cycle = plasticity ? createCycle(plasticity, seed) : undefined;

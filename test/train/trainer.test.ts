@@ -80,6 +80,17 @@ describe('training', () => {
     expect(await outcome({ ...plastic.plasticity, mode: 'phases', grownLoss: 'inverse' })).not.toEqual(fixed);
   });
 
+  it.each([
+    ['ce', 'instance', 'class-balanced'],
+    ['focal', 'instance', 'class-balanced'],
+    ['balanced-softmax', 'instance', 'same'],
+    ['ce', 'square-root', 'same'],
+  ] as const)('samples in the grown phase by itself: %s, %s: %s', async (loss, sampler, grownSampler) => {
+    const outcome = async (plasticity: RunConfigInput['plasticity']) =>
+      timeless(await train({ ...plastic, loss: { name: loss }, sampler, plasticity }, { data }));
+    expect(await outcome(plastic.plasticity)).toEqual(await outcome({ ...plastic.plasticity, grownSampler }));
+  });
+
   it('is the same for any number of threads', async () => {
     const before = threads();
     try {
