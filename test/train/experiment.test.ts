@@ -121,6 +121,17 @@ describe('the grid', () => {
     expect([epochs('a/small'), epochs('a/large'), epochs('b/large')]).toEqual([10, 20, 30].map((n) => new Set([n])));
   });
 
+  it('multiplies epochs', () => {
+    const methods = { fixed: {}, longer: { epochsFactor: 1.26 }, both: ['cycle', 'longer'], cycle: { plasticity: {} } };
+    const cells = expandGrid(
+      parseExperiment({ ...grid, methods, overrides: [{ model: 'large', config: { epochs: 50 } }] }),
+    );
+    const epochs = cells.slice(0, 2 * 4).map(({ id, config }) => `${id} ${config.epochs}`);
+    expect(epochs).toContain('a/small/if10/longer/seed0 13');
+    expect(epochs).toContain('a/large/if10/both/seed0 63');
+    expect(epochs).toContain('a/large/if10/cycle/seed0 50');
+  });
+
   it('takes the factor of the configuration where the file names none', () => {
     const { imbalanceFactors: _, ...rest } = grid;
     expect(ids(rest)[0]).toBe('a/small/if100/fixed/seed0');
@@ -159,6 +170,11 @@ describe('the grid', () => {
       'a field that is wrong in a few cells',
       { ...grid, models: { ...grid.models, odd: { batchSize: 0 } } },
       "cell a/odd/if10/fixed/seed0 and 31 more: 'batchSize'",
+    ],
+    [
+      'a factor of zero',
+      { ...grid, methods: { x: { epochsFactor: 0 } } },
+      "'epochsFactor': expected a number above 0, got 0",
     ],
     ['a field that is unknown', { ...grid, base: { epohcs: 3 } }, "unknown key 'epohcs'; did you mean 'epochs'?"],
   ])('refuses %s', (_name, input, message) => {

@@ -4,7 +4,7 @@
  */
 import { closest } from 'fastest-levenshtein';
 import { listDatasets } from '../../data/index.js';
-import { ConfigError } from '../../device/index.js';
+import { ConfigError, shown } from '../../device/index.js';
 import { parseConfig, type RunConfig } from '../config.js';
 import { configHash } from './hash.js';
 import type { CellFilter, Experiment, ConfigPart } from './schema.js';
@@ -109,6 +109,16 @@ function settled(config: RunConfig): RunConfig {
   return found ? { ...config, dataset: { ...dataset, name: found.name } } : config;
 }
 
+/** A checked configuration; `epochsFactor`, which is no field of a run, multiplies its epochs. */
+function stretched({ epochsFactor = 1, ...fields }: ConfigPart): RunConfig {
+  if (typeof epochsFactor !== 'number' || !(epochsFactor > 0) || !Number.isFinite(epochsFactor)) {
+    throw new ConfigError(`: 'epochsFactor': expected a number above 0, got ${shown(epochsFactor)}`);
+  }
+  const config = parseConfig(fields, '');
+  if (epochsFactor === 1) return config;
+  return parseConfig({ ...fields, epochs: Math.max(1, Math.round(config.epochs * epochsFactor)) }, '');
+}
+
 /** All cells of an experiment by seed first, so that an interrupted one has whole pairs. Throws ConfigError naming the cells. */
 export function expandGrid(experiment: Experiment): Cell[] {
   const { name: where, base, models, datasets, seeds, include, exclude, overrides } = experiment;
@@ -150,7 +160,7 @@ export function expandGrid(experiment: Experiment): Cell[] {
               .map((filter) => filter.config as ConfigPart);
             const merged = mergeConfigs(data, models[model], methods.get(method) ?? {}, ...own, { seed });
             try {
-              const config = settled(parseConfig(merged, ''));
+              const config = settled(stretched(merged));
               cells.push({ ...name, id: cellId(name), hash: configHash(config), config });
             } catch (error) {
               if (!(error instanceof ConfigError)) throw error;

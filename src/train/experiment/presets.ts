@@ -23,8 +23,101 @@ const smoke: ExperimentInput = {
   seeds: '0-1',
 };
 
+/** What methods are combined of: imbalance techniques that stand on either a fixed network or a changing one. */
+const techniques: ExperimentInput['parts'] = {
+  bs: { loss: { name: 'balanced-softmax' } },
+  ldam: { loss: { name: 'ldam', drw: { from: 0.8 } } },
+  crt: { secondStage: { method: 'crt' } },
+};
+
+/** The method, its baseline and its controls, alone and on top of the techniques. */
+function methodsFor(plasticity: Record<string, unknown>): ExperimentInput['methods'] {
+  return {
+    fixed: {},
+    cycle: { plasticity },
+    random: { plasticity: { ...plasticity, score: 'random' } },
+    grow: { plasticity: { ...plasticity, mode: 'grow' } },
+    replace: { plasticity: { ...plasticity, mode: 'replace' } },
+    'fixed+bs': null,
+    'cycle+bs': null,
+    'fixed+ldam': null,
+    'cycle+ldam': null,
+    'fixed+crt': null,
+    'cycle+crt': null,
+  };
+}
+
+const PAIRS: ExperimentInput['compare'] = [
+  ['cycle', 'fixed'],
+  ['cycle+bs', 'fixed+bs'],
+  ['cycle+ldam', 'fixed+ldam'],
+  ['cycle+crt', 'fixed+crt'],
+  ['cycle', 'random'],
+  ['cycle', 'replace'],
+  ['random', 'fixed'],
+  ['replace', 'fixed'],
+  ['grow', 'fixed'],
+  ['fixed+bs', 'fixed'],
+];
+
+const adamw = { optimizer: { name: 'adamw', lr: 1e-3, weightDecay: 0.05 } };
+
+const core: ExperimentInput = {
+  description:
+    'The cycle against fixed width on four long-tailed data sets with small models, alone, on top of other techniques, and its controls; hours on two cores',
+  base: { ...mlp, plasticity: null },
+  models: {
+    'mlp-12': { model: { hidden: [12, 12] } },
+    'mlp-24': { model: { hidden: [24, 24] } },
+    'mlp-64': { model: { hidden: [64, 64] } },
+    convnet: { model: { kind: 'convnet', channels: [8, 'pool', 16, 'pool', 32] } },
+    'resnet-8': { model: { kind: 'resnet', depth: 8, width: 8 } },
+    vit: { ...adamw, model: { kind: 'vit', patch: 4, dim: 32, depth: 2, heads: 2 } },
+    mixer: { ...adamw, model: { kind: 'mixer', patch: 4, dim: 32, depth: 2 } },
+  },
+  datasets: {
+    'fashion-mnist': { dataset: { name: 'fashion-mnist' } },
+    mnist: { dataset: { name: 'mnist' } },
+    'cifar-10': { dataset: { name: 'cifar-10', normalize: true }, augment: { padding: 4, flip: 0.5 } },
+    letter: { dataset: { name: 'letter', normalize: true } },
+  },
+  imbalanceFactors: [100],
+  methods: methodsFor({ rate: 0.5, period: 4, grownEpochs: 2 }),
+  parts: techniques,
+  seeds: '0-4',
+  exclude: [{ dataset: 'letter', model: ['convnet', 'resnet-8', 'vit', 'mixer'] }],
+  overrides: [{ dataset: 'cifar-10', model: 'mlp-*', config: { augment: null } }],
+  compare: PAIRS,
+};
+
+const full: ExperimentInput = {
+  description:
+    'ResNet-32, WRN-16-4, VGG-11 and a vision transformer on long-tailed CIFAR-10 by the schedules of the literature; for a GPU',
+  base: {
+    dataset: { name: 'cifar-10', normalize: true },
+    augment: { padding: 4, flip: 0.5 },
+    optimizer: { name: 'sgd', lr: 0.1, momentum: 0.9, weightDecay: 2e-4 },
+    schedule: { name: 'step', milestones: [0.8, 0.9], gamma: 0.01, warmupEpochs: 5 },
+    epochs: 200,
+    batchSize: 128,
+    plasticity: null,
+  },
+  models: {
+    'resnet-32': { model: { kind: 'resnet', depth: 32 } },
+    'wrn-16-4': { model: { kind: 'wrn', depth: 16, widen: 4 }, optimizer: { weightDecay: 5e-4 } },
+    'vgg-11': { model: { kind: 'vgg11' }, optimizer: { lr: 0.05, weightDecay: 5e-4 } },
+    vit: { ...adamw, model: { kind: 'vit', patch: 4, dim: 192, depth: 6, heads: 3 }, schedule: { name: 'cosine' } },
+  },
+  datasets: { 'cifar-10': {} },
+  imbalanceFactors: [10, 50, 100],
+  methods: methodsFor({ rate: 0.25, period: 20, grownEpochs: 10 }),
+  parts: techniques,
+  seeds: '0-4',
+  compare: PAIRS,
+};
+
 /** By name. */
-export const experimentPresets: Readonly<Record<string, ExperimentInput>> = { smoke };
+export const experimentPresets: Readonly<Record<string, ExperimentInput>> = { smoke, core, full };
 
 /** The preset of that name. Throws ConfigError listing the known ones. */
 export function experimentPreset(name: string): ExperimentInput {

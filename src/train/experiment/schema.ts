@@ -27,7 +27,9 @@ const filterSchema = z.strictObject(filterFields);
 const methodSchema = z
   .union([z.array(z.string().min(1)).min(1), partial])
   .nullable()
-  .describe('Part of a configuration, a list of methods and parts to combine, or nothing: the parts of its name');
+  .describe(
+    'Part of a configuration (epochsFactor multiplies the epochs), a list of methods and parts to combine, or nothing: the parts of its name',
+  );
 
 export const experimentSchema = z.strictObject({
   name: nameSchema.optional().describe('Folder of the results (default: the name of the file)'),
