@@ -176,6 +176,12 @@ describe('the grid', () => {
       { ...grid, methods: { x: { epochsFactor: 0 } } },
       "'epochsFactor': expected a number above 0, got 0",
     ],
+    ['models as a list', { ...grid, models: ['a'] }, `grid: 'models': expected an object of fields, got ["a"]`],
+    [
+      'an unknown data set',
+      { ...grid, datasets: { a: { dataset: { name: 'mnits' } } } },
+      "'dataset.name': expected one of auto, fashion-mnist",
+    ],
     ['a field that is unknown', { ...grid, base: { epohcs: 3 } }, "unknown key 'epohcs'; did you mean 'epochs'?"],
   ])('refuses %s', (_name, input, message) => {
     expect(refused(input)).toContain(message);

@@ -3,7 +3,7 @@
  * with its complete configuration and the hash that it is known by.
  */
 import { closest } from 'fastest-levenshtein';
-import { listDatasets } from '../../data/index.js';
+import { datasetNames, listDatasets } from '../../data/index.js';
 import { ConfigError, shown } from '../../device/index.js';
 import { parseConfig, type RunConfig } from '../config.js';
 import { configHash } from './hash.js';
@@ -104,7 +104,13 @@ function methodConfig(experiment: Experiment, name: string, where: string, insid
 /** 'auto' means different data on different machines, so it is settled before a cell gets its hash. */
 function settled(config: RunConfig): RunConfig {
   const { dataset } = config;
-  if (dataset.name !== 'auto' || dataset.dir !== undefined || dataset.train !== undefined) return config;
+  if (dataset.train !== undefined) return config;
+  if (dataset.name !== 'auto' && !datasetNames.includes(dataset.name)) {
+    throw new ConfigError(
+      `: 'dataset.name': expected one of auto, ${datasetNames.join(', ')}, got ${shown(dataset.name)}`,
+    );
+  }
+  if (dataset.name !== 'auto' || dataset.dir !== undefined) return config;
   const found = listDatasets().find((set) => set.found);
   return found ? { ...config, dataset: { ...dataset, name: found.name } } : config;
 }

@@ -9,7 +9,9 @@ import { parseSeeds } from '../seeds.js';
 
 /** Names stand in a CSV file and in the names of cells, so they hold neither commas nor slashes. */
 const nameSchema = z.string().regex(/^[A-Za-z0-9][\w.+-]*$/, 'expected a name of letters, digits and . _ + -');
-const partial = z.record(z.string(), z.unknown());
+const objectOf = <T extends z.ZodType>(key: z.ZodString, value: T): z.ZodRecord<z.ZodString, T> =>
+  z.record(key, value, { error: ({ code }) => (code === 'invalid_type' ? 'expected an object of fields' : undefined) });
+const partial = objectOf(z.string(), z.unknown());
 const factor = z.number().min(1).nullable();
 const oneOrMore = <T extends z.ZodType>(schema: T): z.ZodUnion<readonly [T, z.ZodArray<T>]> =>
   z.union([schema, z.array(schema).min(1)]);
@@ -35,15 +37,15 @@ export const experimentSchema = z.strictObject({
   name: nameSchema.optional().describe('Folder of the results (default: the name of the file)'),
   description: z.string().optional().describe('What it is for'),
   base: partial.default({}).describe('Part of a configuration that all runs share'),
-  models: z.record(nameSchema, partial).describe('Parts of a configuration by name'),
-  datasets: z.record(nameSchema, partial).describe('Parts of a configuration by name'),
+  models: objectOf(nameSchema, partial).describe('Parts of a configuration by name'),
+  datasets: objectOf(nameSchema, partial).describe('Parts of a configuration by name'),
   imbalanceFactors: z
     .array(factor)
     .min(1)
     .optional()
     .describe('Imbalance factors, null for the data as it is (default: what the configuration says)'),
-  methods: z.record(nameSchema, methodSchema).describe('Methods by name'),
-  parts: z.record(nameSchema, partial).default({}).describe('What methods are combined of but is not run alone'),
+  methods: objectOf(nameSchema, methodSchema).describe('Methods by name'),
+  parts: objectOf(nameSchema, partial).default({}).describe('What methods are combined of but is not run alone'),
   seeds: z
     .union([z.string(), z.array(z.number().int().min(0)).min(1)])
     .default('0-4')
@@ -51,7 +53,7 @@ export const experimentSchema = z.strictObject({
       try {
         return parseSeeds(typeof seeds === 'string' ? seeds : seeds.join(','));
       } catch (error) {
-        context.addIssue({ code: 'custom', message: (error as Error).message.replace(/^E/, 'e') });
+        context.addIssue({ code: 'custom', message: (error as Error).message.replace(/^E/, 'e').replace(/\.$/, '') });
         return z.NEVER;
       }
     })
