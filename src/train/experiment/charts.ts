@@ -166,6 +166,11 @@ export function recallAgainst(
       layer: [
         { mark: { type: 'line', strokeWidth: 1, opacity: 0.55 }, encoding: { x, y, color, order: { field: 'at' } } },
         { mark: { type: 'point', filled: true, size: 46, opacity: 1 }, encoding: { x, y, color, shape } },
+        {
+          data: { values: values.filter((row) => row.method === methods[0]) },
+          mark: { type: 'text', dy: 12, fontSize: 9, color: 'var(--soft)' },
+          encoding: { x, y, text: { field: 'model' } },
+        },
       ],
     } as unknown as Chart['spec'],
   };
