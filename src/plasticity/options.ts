@@ -39,8 +39,8 @@ export const cycleSchema = z.strictObject({
     .describe('Units added per cycle, as a share of the base size (rounded up)'),
   period: count.default(4).describe('Epochs of one cycle'),
   grownEpochs: count.default(2).describe('Epochs of a cycle at the grown size'),
-  warmup: fraction.default(0.1).describe('Share of the epochs before the first growth'),
-  lastShrink: fraction.default(0.8).describe('Share of the epochs by which the last removal happens'),
+  warmup: fraction.default(0.1).describe('Share of the epochs before which nothing grows'),
+  lastShrink: fraction.default(0.9).describe('Share of the epochs (rounded down) after which the last removal happens'),
   allocation: z
     .enum(allocations)
     .default('proportional')
@@ -166,11 +166,15 @@ export function unitsPerCycle({ rate }: Pick<CycleSettings, 'rate'>, base: numbe
   return Math.ceil(rate * base - 1e-9);
 }
 
-/** Epochs at whose start growth happens (in the controls: would happen); the shrink comes at the end of the grownEpochs-th epoch from there. */
+/**
+ * Epochs at whose start growth happens (in the controls: would happen); the shrink comes at the end of the grownEpochs-th epoch from
+ * there. Cycles are counted back from the last shrink, so that the length of the training decides about the first cycle and not
+ * about how long the final network is trained.
+ */
 export function growthEpochs(settings: CycleSettings, epochs: number): number[] {
   const first = Math.round(settings.warmup * epochs);
-  const last = Math.floor(settings.lastShrink * epochs + 1e-9);
+  const last = Math.floor(settings.lastShrink * epochs + 1e-9) - settings.grownEpochs;
   const out: number[] = [];
-  for (let epoch = first; epoch + settings.grownEpochs <= last; epoch += settings.period) out.push(epoch);
+  for (let epoch = last; epoch >= first; epoch -= settings.period) out.unshift(epoch);
   return out;
 }

@@ -10,7 +10,7 @@ import { type CycleOptions, growthEpochs, PlasticityCycle, scoreNames } from '..
 import { bits, values } from '../nn/helpers.js';
 import { training } from './loop.js';
 
-const usual: CycleOptions = { rate: 0.5, period: 3, grownEpochs: 2, warmup: 0.1, lastShrink: 0.8, seed: 3 };
+const usual: CycleOptions = { rate: 0.5, period: 3, grownEpochs: 2, warmup: 0.1, lastShrink: 0.6, seed: 3 };
 
 test('sizes over time, events, ids, ages and parameter count', async () => {
   const run = training(usual);
@@ -88,7 +88,7 @@ test.each(choices)('the final size is the first, the last shrink in time: %s', a
   expect(run.net.parameterCount()).toBe(parameters);
   const last = run.cycle.log.at(-1)!;
   expect(last.kind).toBe('prune');
-  expect(last.epoch).toBeLessThanOrEqual(10 * (options.lastShrink ?? 0.8));
+  expect(last.epoch).toBeLessThanOrEqual(10 * (options.lastShrink ?? usual.lastShrink!));
   for (const { kind, scores, unitIds } of run.cycle.log) {
     if (kind === 'prune') expect(scores!.every(({ score }) => Number.isFinite(score))).toBe(true);
     expect(unitIds.length).toBeGreaterThan(0);
@@ -349,7 +349,7 @@ describe('refusals', () => {
       () =>
         new PlasticityCycle(o).onTrainStart({ ...context, classCounts: [3, 2, 1, 1, 1], ...more });
     expect(start(usual, { epochs: 2 })).toThrow(
-      /no cycle fits: 2 epochs with warmup 0.1, grownEpochs 2 and lastShrink 0.8/,
+      /no cycle fits: 2 epochs with warmup 0.1, grownEpochs 2 and lastShrink 0.6/,
     );
     expect(start(usual, { classCounts: undefined })).toThrow(/expected classCounts/);
     expect(start({ ...usual, probe: { samplesPerClass: 2 } })).toThrow(/probe: expected a training that can draw/);
@@ -378,7 +378,11 @@ describe('refusals', () => {
   });
 });
 
-test('growth epochs of the first readings: 40 epochs, warm-up 4, period 4', () => {
-  const { settings } = new PlasticityCycle({ warmup: 0.1, period: 4, grownEpochs: 2, lastShrink: 0.8 });
-  expect(growthEpochs(settings, 40)).toEqual([4, 8, 12, 16, 20, 24, 28]);
+test('growth epochs are counted back from the last shrink', () => {
+  const { settings } = new PlasticityCycle({ warmup: 0.1, period: 4, grownEpochs: 2, lastShrink: 0.9 });
+  expect(growthEpochs(settings, 40)).toEqual([6, 10, 14, 18, 22, 26, 30, 34]);
+  expect(growthEpochs(settings, 20)).toEqual([4, 8, 12, 16]);
+  expect(growthEpochs({ ...settings, lastShrink: 1 }, 20)).toEqual([2, 6, 10, 14, 18]);
+  expect(growthEpochs(settings, 4)).toEqual([1]);
+  expect(growthEpochs(settings, 2)).toEqual([]);
 });

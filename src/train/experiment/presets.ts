@@ -81,7 +81,7 @@ const core: ExperimentInput = {
     'mlp-12': { model: { hidden: [12, 12] }, epochs: 40 },
     'mlp-32': { model: { hidden: [32, 32] }, epochs: 40 },
     convnet: { model: { kind: 'convnet', channels: [4, 'pool', 8, 'pool', 16] } },
-    vit: { ...small, model: { kind: 'vit', patch: 7, dim: 32, depth: 2, heads: 2, mlp: 16 } },
+    vit: { ...small, model: { kind: 'vit', patch: 7, dim: 16, depth: 2, heads: 2, mlp: 4 } },
     mixer: { ...small, model: { kind: 'mixer', patch: 7, dim: 32, depth: 2, tokens: 8, channels: 16 } },
   },
   datasets: {
