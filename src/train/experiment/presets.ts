@@ -101,6 +101,54 @@ const core: ExperimentInput = {
   compare: PAIRS,
 };
 
+/** One choice of the cycle changed at a time. At the sampling of the base phase, so that the neurons alone make the difference. */
+const plain = (options: Record<string, unknown>): Record<string, unknown> => ({
+  plasticity: { grownSampler: 'same', ...options },
+});
+
+const ablation: ExperimentInput = {
+  description:
+    'Every choice of the cycle changed alone, on small MLPs and without sampling by class: what do neurons that come and go do, and ' +
+    'when; an hour on two cores at most',
+  base: { ...mlp, evalEvery: 1000, plasticity: null },
+  models: { 'mlp-12': { model: { hidden: [12, 12] } }, 'mlp-32': { model: { hidden: [32, 32] } } },
+  datasets: { 'fashion-mnist': { dataset: { name: 'fashion-mnist' } }, mnist: { dataset: { name: 'mnist' } } },
+  methods: {
+    fixed: {},
+    cycle: plain({}),
+    balanced: { plasticity: {} },
+    'rate-0.25': plain({ rate: 0.25 }),
+    'rate-1': plain({ rate: 1 }),
+    'period-2': plain({ period: 2, grownEpochs: 1 }),
+    'period-8': plain({ period: 8, grownEpochs: 4 }),
+    'warmup-0': plain({ warmup: 0 }),
+    'warmup-0.4': plain({ warmup: 0.4 }),
+    'last-0.6': plain({ lastShrink: 0.6 }),
+    'last-0.75': plain({ lastShrink: 0.75 }),
+    'maturity-300': plain({ maturity: 300 }),
+    'init-paired': plain({ init: 'paired' }),
+    'init-split': plain({ init: 'split', steer: 'none' }),
+    'init-split-tail': plain({ init: 'split' }),
+    'init-orthogonal': plain({ init: 'orthogonal' }),
+    'init-gradmax': plain({ init: 'gradmax' }),
+    'score-gate': plain({ score: 'taylor-gate' }),
+    'score-tail': plain({ classWeighting: 'inverse' }),
+    'score-fisher': plain({ score: 'fisher' }),
+    'score-activation': plain({ score: 'activation' }),
+    'score-l2': plain({ score: 'l2' }),
+    'score-random': plain({ score: 'random' }),
+    'retain-0.5': plain({ retain: 0.5 }),
+    'shelter-0.5': plain({ shelter: 0.5 }),
+    'no-fold': plain({ foldMean: false }),
+    replace: plain({ mode: 'replace' }),
+    grow: plain({ mode: 'grow' }),
+    longer: { epochsFactor: 1.2 },
+    redo: { resets: { method: 'redo', period: 2, unit: 'epochs', until: 0.8 } },
+    cbp: { resets: { method: 'cbp', rate: 1e-3, until: 0.8 } },
+  },
+  seeds: '0-4',
+};
+
 const full: ExperimentInput = {
   description:
     'ResNet-32, WRN-16-4, VGG-11 and a vision transformer on long-tailed CIFAR-10 by the schedules of the literature; for a GPU',
@@ -128,7 +176,7 @@ const full: ExperimentInput = {
 };
 
 /** By name. */
-export const experimentPresets: Readonly<Record<string, ExperimentInput>> = { smoke, core, full };
+export const experimentPresets: Readonly<Record<string, ExperimentInput>> = { smoke, core, ablation, full };
 
 /** The preset of that name. Throws ConfigError listing the known ones. */
 export function experimentPreset(name: string): ExperimentInput {
