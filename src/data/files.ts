@@ -1,6 +1,7 @@
 /**
  * Reading whole data files, compressed or not, with errors that name the file.
  */
+import { statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
@@ -25,6 +26,15 @@ const COMPRESSIONS: readonly Compression[] = [
   { name: 'gzip', magic: [0x1f, 0x8b], undo: (bytes) => inflate(bytes) },
   { name: 'xz', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], undo: unxz },
 ];
+
+/** Whether there is a folder, or a link to one. */
+export function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
 
 /**
  * The bytes of a file; gzip and xz are undone, whatever the name says.

@@ -1,12 +1,13 @@
 /**
  * Pictures in files, PNG and JPEG, as bytes, and folders of them.
  */
-import { type Dirent, statSync } from 'node:fs';
+import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inflateSync } from 'node:zlib';
 import { FormatError, IOError } from '../device/index.js';
 import { createDataset, type Dataset } from './dataset.js';
-import { readBytes } from './files.js';
+import { isFolder, readBytes } from './files.js';
 
 export interface Picture {
   width: number;
@@ -15,9 +16,53 @@ export interface Picture {
   rgba: Uint8Array;
 }
 
+/** Pixels of the largest picture, as the JPEG decoder has it. */
+const MOST_PIXELS = 1e8;
+/** Numbers per pixel by colour type. */
+const PNG_SAMPLES: Record<number, number> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+/** First column and row, and steps, of the passes of an interlaced PNG; a plain one is a single pass over all. */
+const PLAIN = [[0, 0, 1, 1]] as const;
+const ADAM7 = [
+  [0, 0, 8, 8],
+  [4, 0, 8, 8],
+  [0, 4, 4, 8],
+  [2, 0, 4, 4],
+  [0, 2, 2, 4],
+  [1, 0, 2, 2],
+  [0, 1, 1, 2],
+] as const;
+
+/**
+ * Throws unless the pixels in a PNG file are as many as its header says. The decoder allocates by the header alone, and takes memory
+ * that was never written for pixels that are missing.
+ */
+function checkPng(bytes: Buffer): void {
+  if (bytes.length < 33 || bytes.toString('latin1', 12, 16) !== 'IHDR') throw new Error('no header');
+  const [width, height] = [bytes.readUInt32BE(16), bytes.readUInt32BE(20)];
+  if (width * height > MOST_PIXELS) {
+    throw new Error(`${width}x${height} pixels, where at most ${MOST_PIXELS / 1e6} million are read`);
+  }
+  const pixels: Buffer[] = [];
+  for (let at = 33; at + 12 <= bytes.length; at += 12 + bytes.readUInt32BE(at)) {
+    const type = bytes.toString('latin1', at + 4, at + 8);
+    if (type === 'IHDR') throw new Error('two headers');
+    if (type === 'IDAT') pixels.push(bytes.subarray(at + 8, at + 8 + bytes.readUInt32BE(at)));
+  }
+  const bits = bytes[24] * (PNG_SAMPLES[bytes[25]] ?? 0);
+  let expected = 0;
+  for (const [left, top, right, down] of bytes[28] === 0 ? PLAIN : ADAM7) {
+    const [columns, rows] = [Math.ceil((width - left) / right), Math.ceil((height - top) / down)];
+    // A row begins with a byte for its filter.
+    if (columns > 0 && rows > 0) expected += rows * (1 + Math.ceil((columns * bits) / 8));
+  }
+  if (expected === 0) throw new Error('no pixels');
+  const { length } = inflateSync(Buffer.concat(pixels), { maxOutputLength: expected });
+  if (length !== expected) throw new Error(`${length} bytes of pixels instead of ${expected}`);
+}
+
 /**
  * Decodes a PNG or JPEG file, whichever its first bytes say; 16-bit colours become 8-bit ones.
- * @throws FormatError for other or damaged files, IOError when it can't be read
+ * @throws FormatError for other or damaged files and more than 100 million pixels, IOError when it can't be read
  */
 export async function decodeImage(path: string): Promise<Picture> {
   const bytes = await readBytes(path);
@@ -27,6 +72,7 @@ export async function decodeImage(path: string): Promise<Picture> {
   }
   try {
     if (png) {
+      checkPng(bytes);
       const { PNG } = await import('pngjs');
       const { width, height, data } = PNG.sync.read(bytes);
       return { width, height, rgba: data };
@@ -80,7 +126,7 @@ export async function readImageFolder(dir: string, classNames?: readonly string[
   const pictures: { path: string; label: number }[] = [];
   for (const { name } of folders) {
     const folder = join(dir, name);
-    if (!statSync(folder).isDirectory()) {
+    if (!isFolder(folder)) {
       throw new FormatError(`images: ${folder}: expected a folder of pictures for each class, got a file`);
     }
     const label = names.indexOf(name);

@@ -1,12 +1,13 @@
 /**
  * A user's own data: a training and a test file or folder, made into a pair of sets that agree with each other.
  */
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, FormatError } from '../device/index.js';
 import { readCifar } from './cifar.js';
 import { readCsv } from './csv.js';
 import { createDataset, type Dataset } from './dataset.js';
+import { isFolder } from './files.js';
 import { readIdxPair } from './idx.js';
 import { readImageFolder } from './image.js';
 import { readNpy } from './npy.js';
@@ -51,10 +52,6 @@ function idxLabels(path: string): string | undefined {
   const mnist = /^(.*)images([-.])idx\d-ubyte(\.gz)?$/.exec(path);
   if (mnist) return `${mnist[1]}labels${mnist[2]}idx1-ubyte${mnist[3] ?? ''}`;
   return /\.idx(\.gz)?$/.test(path) ? path.replace(/\.idx(\.gz)?$/, '.labels.idx$1') : undefined;
-}
-
-function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
 async function readOwn(

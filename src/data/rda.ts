@@ -211,7 +211,12 @@ export async function readRda(path: string, label: string, name = path): Promise
     throw new FormatError(`rda: ${path}: expected a factor '${label}', got the columns ${names}`);
   }
   const inputs = columns.filter((column) => column !== target);
-  const rows = target.values.length;
+  // R keeps factors as whole numbers; anything else here would become a class by rounding.
+  const codes = target.values;
+  if (!(codes instanceof Int32Array)) {
+    throw new FormatError(`rda: ${path}: expected whole numbers in the factor '${label}', got other values`);
+  }
+  const rows = codes.length;
   const data = new Float32Array(rows * inputs.length);
   inputs.forEach((column, c) => {
     if (column.values.length !== rows) {
@@ -226,7 +231,7 @@ export async function readRda(path: string, label: string, name = path): Promise
       data[r * inputs.length + c] = value;
     }
   });
-  const labels = Int32Array.from(target.values as Int32Array, (level) => level - 1);
+  const labels = codes.map((level) => level - 1);
   const classNames = target.levels;
   return createDataset({ name, data, labels, shape: [inputs.length], classes: classNames.length, classNames });
 }

@@ -1,6 +1,7 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { deflateSync } from 'node:zlib';
 import jpeg from 'jpeg-js';
 import { PNG } from 'pngjs';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -22,6 +23,31 @@ function png(width: number, height: number, pixel: (x: number, y: number) => Rgb
   const image = new PNG({ width, height });
   for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) image.data.set(pixel(x, y), 4 * (y * width + x));
   return PNG.sync.write(image);
+}
+
+/** A PNG whose header says one thing and whose pixels may be another. */
+function rawPng(header: [width: number, height: number], pixels: Uint8Array, more: Buffer[] = []): Buffer {
+  const chunk = (type: string, data: Buffer): Buffer => {
+    const body = Buffer.concat([Buffer.from(type, 'latin1'), data]);
+    const out = Buffer.alloc(body.length + 8);
+    out.writeUInt32BE(data.length, 0);
+    body.copy(out, 4);
+    out.writeUInt32BE(crc32(body), body.length + 4);
+    return out;
+  };
+  const info = Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 8, 6, 0, 0, 0]);
+  header.forEach((extent, i) => info.writeUInt32BE(extent, 4 * i));
+  const parts = [chunk('IHDR', info), ...more, chunk('IDAT', deflateSync(pixels)), chunk('IEND', Buffer.alloc(0))];
+  return Buffer.concat([Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), ...parts]);
+}
+
+function crc32(bytes: Uint8Array): number {
+  let crc = -1;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  return ~crc >>> 0;
 }
 
 const plain =
@@ -77,6 +103,27 @@ describe('a folder of pictures per class', () => {
     ['another size', 'elm/b.png', png(3, 1, plain(1, 1, 1, 1)), /b.png: expected 2x1 pixels, as the first.*got 3x1/],
     ['a PNG cut off', 'elm/b.png', png(2, 1, plain(1, 1, 1, 1)).subarray(0, 40), /b.png: expected a whole PNG file/],
     ['a JPEG cut off', 'elm/b.jpg', Uint8Array.of(0xff, 0xd8, 0xff, 0xdb, 0), /b.jpg: expected a whole JPEG file/],
+    [
+      'fewer pixels than the header says',
+      'elm/b.png',
+      rawPng([2, 1], new Uint8Array(5)),
+      /5 bytes of pixels instead of 9/,
+    ],
+    ['more pixels than the header says', 'elm/b.png', rawPng([2, 1], new Uint8Array(20)), /expected a whole PNG file/],
+    [
+      'pixels without end',
+      'elm/b.png',
+      rawPng([30000, 30000], new Uint8Array(9)),
+      /30000x30000 pixels, where at most 100/,
+    ],
+    ['an enormous header', 'elm/b.png', rawPng([2 ** 31 - 1, 2 ** 31 - 1], new Uint8Array(9)), /where at most 100/],
+    ['no extent', 'elm/b.png', rawPng([0, 7], new Uint8Array(9)), /expected a whole PNG file.*no pixels/],
+    [
+      'a second header',
+      'elm/b.png',
+      rawPng([2, 1], new Uint8Array(9), [rawPng([60000, 60000], new Uint8Array(9)).subarray(8, 33)]),
+      /two headers/,
+    ],
     ['text named like a picture', 'elm/b.png', 'hello', /b.png: expected PNG or JPEG, got bytes 68656c6c/],
     ['an empty file', 'elm/b.png', '', /b.png: expected PNG or JPEG, got bytes $/],
   ])('is refused with %s', async (name, file, bytes, message) => {
@@ -94,6 +141,32 @@ describe('a folder of pictures per class', () => {
     mkdirSync(join(dir, 'empty', 'elm'));
     await expect(readImageFolder(join(dir, 'empty'))).rejects.toThrow(/elm: expected pictures, got none/);
     await expect(readImageFolder(join(dir, 'nowhere'))).rejects.toThrow(IOError);
+  });
+
+  it('reads interlaced pictures of every size', async () => {
+    // PNG interlaced by hand: 5x3 of one colour, filter 0; columns x rows of the passes are 1x1, 1x1, 2x0, 1x1, 3x1, 2x2, 5x1.
+    const passes = [
+      [1, 1],
+      [1, 1],
+      [1, 1],
+      [3, 1],
+      [2, 2],
+      [5, 1],
+    ];
+    const row = (n: number): number[] => [0, ...Array.from({ length: n }, () => [9, 8, 7, 255]).flat()];
+    const pixels = passes.flatMap(([columns, rows]) => Array.from({ length: rows }, () => row(columns)).flat());
+    const bytes = rawPng([5, 3], Uint8Array.from(pixels));
+    bytes[28] = 1;
+    bytes.writeUInt32BE(crc32(bytes.subarray(12, 29)), 29);
+    put(join(dir, 'laced', 'a', '1.png'), bytes);
+    const set = await readImageFolder(join(dir, 'laced'));
+    expect([...set.data]).toEqual(Array.from({ length: 15 }, () => [9, 8, 7]).flat());
+  });
+
+  it('refuses a link that leads nowhere', async () => {
+    put(join(dir, 'links', 'a', '1.png'), png(2, 1, plain(1, 1, 1, 255)));
+    symlinkSync(join(dir, 'nowhere'), join(dir, 'links', 'b'));
+    await expect(readImageFolder(join(dir, 'links'))).rejects.toThrow(FormatError);
   });
 
   it('can be trained on from a configuration', async () => {

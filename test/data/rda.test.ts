@@ -41,6 +41,25 @@ const LIST = Buffer.from(
   'base64',
 );
 
+/** A data frame of one feature and a factor whose values are these words: serialised by hand, as R would never write it. */
+function factorOfStrings(...words: string[]): Buffer {
+  const int = (n: number): Buffer => {
+    const out = Buffer.alloc(4);
+    out.writeInt32BE(n);
+    return out;
+  };
+  const text = (s: string): Buffer => Buffer.concat([int(9), int(s.length), Buffer.from(s)]);
+  const texts = (list: string[], flags = 0): Buffer =>
+    Buffer.concat([int(16 | flags), int(list.length), ...list.map(text)]);
+  const field = (name: string, value: Buffer): Buffer => Buffer.concat([int(0x402), int(1), text(name), value]);
+  const end = int(254);
+  const numbers = Buffer.concat([int(13), int(words.length), ...words.map((_, i) => int(i))]);
+  const kind = Buffer.concat([texts(words, 0x200), field('levels', texts(['elm', 'oak'])), end]);
+  const names = [field('names', texts(['a', 'kind'])), field('class', texts(['data.frame']))];
+  const frame = Buffer.concat([int(0x213), int(2), numbers, kind, ...names, end]);
+  return Buffer.concat([Buffer.from('RDX2\nX\n'), int(2), int(0), int(0), field('d', frame), end]);
+}
+
 let files = 0;
 function file(bytes: Uint8Array): string {
   const path = join(dir, `f${files++}.rda`);
@@ -90,6 +109,7 @@ describe('rda', () => {
     ['a column without levels', XZ2, 'a', /expected a factor 'a'/],
     ['a missing value', MISSING, 'kind', /expected a number in row 2 of 'a', got NaN/],
     ['a compact vector', COMPACT, 'kind', /saved by R with version = 2/],
+    ['a factor of strings', factorOfStrings('oak', 'oak'), 'kind', /expected whole numbers in the factor 'kind'/],
     ['no data frame', LIST, 'kind', /expected one data frame, got 0/],
   ])('refuses %s', async (_name, bytes, label, message) => {
     const read = readRda(file(bytes), label);
