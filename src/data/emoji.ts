@@ -2,10 +2,10 @@
  * Emoji as a data set of many classes with a natural tail: the pictures of several vendors, out of the sheets of the packages
  * emoji-datasource-*; a class is a subcategory of Unicode's list.
  */
-import { readFile } from 'node:fs/promises';
-import { FormatError, IOError } from '../device/index.js';
+import { FormatError } from '../device/index.js';
 import { classCounts } from '../longtail/index.js';
 import { createDataset, type Dataset, relabel, subset } from './dataset.js';
+import { readJson } from './files.js';
 import { decodeImage, putPixel } from './image.js';
 import { balancedRows } from './split.js';
 
@@ -26,13 +26,7 @@ interface Emoji {
 }
 
 async function readEmoji(path: string): Promise<Emoji[]> {
-  let list: unknown;
-  try {
-    list = JSON.parse(await readFile(path, 'utf8'));
-  } catch (error) {
-    const Class = error instanceof SyntaxError ? FormatError : IOError;
-    throw new Class(`emoji: ${path}: expected a list as JSON: ${(error as Error).message}`, { cause: error });
-  }
+  const list = await readJson('emoji', path, 'a list');
   const whole = (n: unknown): boolean => Number.isInteger(n) && (n as number) >= 0;
   const good = ({ unified, subcategory, sheet_x, sheet_y }: Partial<Emoji>): boolean =>
     typeof unified === 'string' && typeof subcategory === 'string' && whole(sheet_x) && whole(sheet_y);

@@ -58,3 +58,20 @@ export async function readBytes(path: string): Promise<Buffer> {
     );
   }
 }
+
+/**
+ * The value in a JSON file.
+ * @param what begins the messages
+ * @param expected what the value should be, for the message
+ * @throws IOError when the file can't be read, FormatError when it is no JSON
+ */
+export async function readJson(what: string, path: string, expected: string): Promise<unknown> {
+  const text = (await readBytes(path)).toString('utf8');
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new FormatError(`${what}: ${path}: expected ${expected} as JSON: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}

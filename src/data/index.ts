@@ -2,7 +2,7 @@ export * from './cifar.js';
 export * from './csv.js';
 export * from './dataset.js';
 export * from './emoji.js';
-export * from './files.js';
+export { readBytes } from './files.js';
 export * from './idx.js';
 export * from './image.js';
 export * from './loader.js';

@@ -10,7 +10,7 @@ import { type DataSource, SOURCES, type SplitSet } from './sources.js';
 export const datasetNames: readonly string[] = SOURCES.map(({ name }) => name);
 
 /** What 'auto' looks for, in this order. */
-const AUTO = ['fashion-mnist', 'mnist'];
+export const autoDatasets: readonly string[] = ['fashion-mnist', 'mnist'];
 
 /** A training and a test set, and where they came from. */
 export interface DatasetPair {
@@ -49,7 +49,10 @@ export function commandFor({ name, apt }: DataSource): string {
   return apt === undefined ? `npx gyrus data fetch ${name}` : `apt-get install ${apt}`;
 }
 
-/** Where a set is looked for: a folder given, or that of fetched sets (GYRUS_DATA itself may also hold the files), then packages. */
+/**
+ * Where a set is looked for: a folder given, or that of fetched sets, then packages. GYRUS_DATA itself may also hold the files, as long as
+ * their names tell the set, or the IDX files of one that is as MNIST is.
+ */
 function placesOf(source: DataSource, dir: string | undefined): string[] {
   if (dir !== undefined) return [dir];
   const itself = process.env.GYRUS_DATA ? [process.env.GYRUS_DATA] : [];
@@ -64,7 +67,9 @@ interface Found {
 function find(source: DataSource, dir: string | undefined): Found | { missing: string[] } {
   const missing: string[] = [];
   for (const place of placesOf(source, dir)) {
-    for (const layout of source.layouts) {
+    // Files whose names are those of many sets, in a folder that is no set's own, would be taken for any of these.
+    const shared = dir === undefined && place === process.env.GYRUS_DATA && !autoDatasets.includes(source.name);
+    for (const layout of source.layouts.filter(({ telling }) => telling || !shared)) {
       const files = layout.files(place);
       if (Array.isArray(files)) return { dir: place, open: () => layout.open(files, source) };
       missing.push(files.missing);
@@ -103,7 +108,7 @@ export async function openDataset(name = 'auto', options: { dir?: string } = {})
   if (name !== 'auto' && !datasetNames.includes(name)) {
     throw new ConfigError(`dataset: expected one of auto, ${datasetNames.join(', ')}, got '${name}'`);
   }
-  const candidates = name === 'auto' ? AUTO.map(dataSource) : [dataSource(name)];
+  const candidates = name === 'auto' ? autoDatasets.map(dataSource) : [dataSource(name)];
   const problems: string[] = [];
   for (const source of candidates) {
     const found = find(source, options.dir);

@@ -2,12 +2,12 @@
  * The data sets that Gyrus knows by name: in which form they lie in a folder, where packages put them, and what brings them.
  */
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FormatError, packageRoot } from '../device/index.js';
 import { CIFAR10_CLASSES, readCifar, readCifarSheets } from './cifar.js';
 import { type Dataset, normalized } from './dataset.js';
 import { readEmojiSheets } from './emoji.js';
+import { readJson } from './files.js';
 import { readIdxPair } from './idx.js';
 import { readRda } from './rda.js';
 import { balancedSplit, type SplitOptions } from './split.js';
@@ -31,6 +31,8 @@ export interface NpmPackage {
 
 /** A form in which a set may lie in a folder. */
 interface Layout {
+  /** Whether the names of its files tell the set. */
+  telling: boolean;
   /** The files of that form, or the first one missing. */
   files(dir: string): string[] | { missing: string };
   open(files: string[], source: DataSource): Promise<SplitSet>;
@@ -66,18 +68,14 @@ function firstFile(dir: string, names: string[]): string | undefined {
 }
 
 async function readClasses(path: string): Promise<string[]> {
-  let names: unknown;
-  try {
-    names = JSON.parse(await readFile(path, 'utf8'));
-  } catch (error) {
-    throw new FormatError(`dataset: ${path}: expected JSON: ${(error as Error).message}`, { cause: error });
-  }
+  const names = await readJson('dataset', path, 'names of classes');
   if (Array.isArray(names) && names.every((name) => typeof name === 'string')) return names;
   throw new FormatError(`dataset: ${path}: expected an array of class names, got something else`);
 }
 
 /** Four IDX files, gzipped or not. */
 const idxLayout: Layout = {
+  telling: false,
   files(dir) {
     const out: string[] = [];
     for (const parts of [['train'], ['t10k', 'test']] as const) {
@@ -101,6 +99,7 @@ const idxLayout: Layout = {
 
 /** The binary version of CIFAR-10 as its authors hand it out. */
 const cifarLayout: Layout = {
+  telling: true,
   files(dir) {
     const names = [...[1, 2, 3, 4, 5].map((i) => `data_batch_${i}.bin`), 'test_batch.bin'];
     const paths = names.map((name) => firstFile(dir, [name]));
@@ -118,6 +117,7 @@ const cifarLayout: Layout = {
 /** One data frame of R, split here; features with mean 0 and deviation 1 over the training set. */
 function rdaLayout(file: string, label: string, split: SplitOptions): Layout {
   return {
+    telling: true,
     files: (dir) => (existsSync(join(dir, file)) ? [join(dir, file)] : { missing: join(dir, file) }),
     async open([path], { name }) {
       const parts = balancedSplit(await readRda(path, label, name), split);

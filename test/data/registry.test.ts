@@ -62,6 +62,23 @@ describe('openDataset', () => {
     expect((await openDataset('fashion-mnist')).train.rows).toBe(20);
   });
 
+  it('takes no IDX files of a folder that is no set of its own for pictures that MNIST is not like', async () => {
+    write(join(dir, 'mnist'), 'train', 20);
+    write(join(dir, 'mnist'), 't10k', 10);
+    process.env.GYRUS_DATA = join(dir, 'mnist');
+    const found = listDatasets().filter((info) => info.found && info.source === join(dir, 'mnist'));
+    expect(found.map(({ name }) => name)).toEqual(['fashion-mnist', 'mnist']);
+    await expect(openDataset('cifar-10')).rejects.toThrow(IOError);
+  });
+
+  it('says that the names of the classes are missing', async () => {
+    write(join(dir, 'emoji'), 'train', 20);
+    write(join(dir, 'emoji'), 't10k', 10);
+    const read = openDataset('emoji', { dir: join(dir, 'emoji') });
+    await expect(read).rejects.toThrow(IOError);
+    await expect(read).rejects.toThrow(/classes\.json can't be read/);
+  });
+
   it('looks for every set in the folder of fetched sets first', () => {
     process.env.GYRUS_DATA = dir;
     const { name, found, source, command } = listDatasets().find((info) => info.name === 'cifar-10') as DatasetInfo;

@@ -3,7 +3,7 @@
  * with its complete configuration and the hash that it is known by.
  */
 import { closest } from 'fastest-levenshtein';
-import { datasetNames, listDatasets } from '../../data/index.js';
+import { autoDatasets, datasetNames, listDatasets } from '../../data/index.js';
 import { ConfigError, shown } from '../../device/index.js';
 import { parseConfig, type RunConfig } from '../config.js';
 import { configHash } from './hash.js';
@@ -111,7 +111,7 @@ function settled(config: RunConfig): RunConfig {
     );
   }
   if (dataset.name !== 'auto' || dataset.dir !== undefined) return config;
-  const found = listDatasets().find((set) => set.found);
+  const found = listDatasets().find((set) => set.found && autoDatasets.includes(set.name));
   return found ? { ...config, dataset: { ...dataset, name: found.name } } : config;
 }
 

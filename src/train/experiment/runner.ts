@@ -5,7 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { listDatasets } from '../../data/index.js';
+import { autoDatasets, listDatasets } from '../../data/index.js';
 import { IOError, packageRoot } from '../../device/index.js';
 import type { ExperimentCache } from './cache.js';
 import type { Cell } from './grid.js';
@@ -79,7 +79,9 @@ function expectDatasets(cells: readonly Cell[]): void {
     .map(({ config }) => config.dataset)
     .filter(({ dir, train }) => dir === undefined && train === undefined);
   const names = new Set(named.map(({ name }) => name));
-  const missing = listDatasets().filter(({ name, found }) => !found && (names.has(name) || names.has('auto')));
+  // A cell that still says auto found none of those that auto stands for.
+  const wanted = (name: string): boolean => names.has(name) || (names.has('auto') && autoDatasets.includes(name));
+  const missing = listDatasets().filter(({ name, found }) => !found && wanted(name));
   if (missing.length === 0) return;
   const lines = missing.map(
     ({ name, source, command }) => `${name} (looked for in ${source}); bring it with: ${command}`,
