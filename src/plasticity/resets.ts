@@ -2,7 +2,7 @@
  * Resets: training callbacks that start neurons afresh in place, as alternatives to growing and pruning. This file holds what they
  * share; redo.ts, continual.ts and zap.ts the methods.
  */
-import { ConfigError } from '../device/index.js';
+import { ConfigError, shown } from '../device/index.js';
 import type { CarriedArray, Module, Width } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
@@ -77,6 +77,10 @@ export abstract class ResetCallback {
       const prefix = `${width.name}/`;
       const own = [...tensors].filter(([name]) => name.startsWith(prefix));
       loadArrays(`resets '${width.name}'`, arrays, new Map(own.map(([name, t]) => [name.slice(prefix.length), t])));
+    }
+    for (const name of Object.keys(this.counters)) {
+      if (!Number.isInteger(meta.counters[name]))
+        throw new ConfigError(`resets: load: '${name}': expected a whole number, got ${shown(meta.counters[name])}`);
     }
     this.log.splice(0, this.log.length, ...structuredClone(meta.log));
     Object.assign(this.counters, meta.counters);

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { Dataset } from '../data/index.js';
-import { ConfigError, expectation, FormatError } from '../device/index.js';
+import { ConfigError, DTypeError, expectation, FormatError, ShapeError } from '../device/index.js';
 import { type Checkpoint, type HostTensor, loadCheckpoint, toHost } from '../io/index.js';
 import type { WidthState } from '../nn/index.js';
 import type { OptimizerMeta } from '../optim/index.js';
@@ -200,6 +200,12 @@ function part(tensors: ReadonlyMap<string, HostTensor>, name: (typeof PARTS)[num
   return out;
 }
 
+/** What a part of a run had against its part of a checkpoint, as the damage that it is; other errors as they are. */
+export function damageOf(path: string, error: unknown): unknown {
+  if (!(error instanceof ConfigError || error instanceof ShapeError || error instanceof DTypeError)) return error;
+  return new FormatError(`resume: ${path}: expected a whole training checkpoint: ${error.message}`, { cause: error });
+}
+
 /**
  * Puts a checkpoint into a run that was built by the same configuration.
  * @throws ConfigError naming the fields that differ, or for other training data; FormatError for a file that is damaged or no
@@ -222,16 +228,20 @@ export async function restoreState(path: string, run: StoredRun): Promise<Traini
   if (widths.length !== meta.widths.length) {
     throw new ConfigError(`resume: ${path}: expected ${widths.length} widths, got ${meta.widths.length}`);
   }
-  widths.forEach((width, i) => width.load(meta.widths[i]));
-  tidy(() => {
-    model.loadStateDict(part(tensors, 'model'));
-    optimizer.loadStateDict(Object.assign(part(tensors, 'optimizer'), { meta: meta.optimizer }));
-    if (cycle && meta.cycle) cycle.load({ meta: meta.cycle, tensors: part(tensors, 'cycle') });
-    if (resets && meta.resets) resets.load({ meta: meta.resets, tensors: part(tensors, 'resets') });
-    if (secondStage && meta.secondStage) {
-      secondStage.load({ meta: meta.secondStage, tensors: part(tensors, 'secondStage') });
-    }
-  });
-  generator.setState(meta.generator);
+  try {
+    widths.forEach((width, i) => width.load(meta.widths[i]));
+    tidy(() => {
+      model.loadStateDict(part(tensors, 'model'));
+      optimizer.loadStateDict(Object.assign(part(tensors, 'optimizer'), { meta: meta.optimizer }));
+      if (cycle && meta.cycle) cycle.load({ meta: meta.cycle, tensors: part(tensors, 'cycle') });
+      if (resets && meta.resets) resets.load({ meta: meta.resets, tensors: part(tensors, 'resets') });
+      if (secondStage && meta.secondStage) {
+        secondStage.load({ meta: meta.secondStage, tensors: part(tensors, 'secondStage') });
+      }
+    });
+    generator.setState(meta.generator);
+  } catch (error) {
+    throw damageOf(path, error);
+  }
   return meta.state;
 }

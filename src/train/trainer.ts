@@ -19,7 +19,7 @@ import { Pace } from './pace.js';
 import type { EpochRecord, Evaluation, RunResult } from './results.js';
 import { totalEpochs } from './second-stage-config.js';
 import { type PreparedData, type PreparedRun, probeBatch } from './setup.js';
-import { packState, restoreState, type TrainingState } from './state.js';
+import { damageOf, packState, restoreState, type TrainingState } from './state.js';
 
 export interface TrainerOptions extends PreparedRun, RunHooks {
   /** Default 'run'. */
@@ -62,6 +62,8 @@ export class Trainer {
   /** What that read was rejected with: the stream hands its error out once, to whoever reads first. */
   #failure: { error: unknown } | undefined;
   #reported = 0;
+  /** The checkpoint that this goes on from. */
+  #resumed: string | undefined;
   #started = 0;
   /** Steps taken before this session. */
   #firstStep = 0;
@@ -117,6 +119,7 @@ export class Trainer {
    */
   async resume(path: string): Promise<void> {
     this.#state = await restoreState(path, this.#options);
+    this.#resumed = path;
     const { storage } = this.#totals;
     this.#device.write(storage.handle, 0, Float64Array.from(this.#state.totals));
   }
@@ -133,7 +136,10 @@ export class Trainer {
     this.#started = performance.now();
     this.#firstStep = this.#state.step;
     this.#options.model.train(!secondStage?.begun);
-    await this.#call('onTrainStart');
+    await this.#call('onTrainStart').catch((error: unknown) => {
+      // What was right when the training began is wrong with the checkpoint: callbacks take their part of it here.
+      throw this.#resumed === undefined ? error : damageOf(this.#resumed, error);
+    });
     let last: { step: number; evaluation: Evaluation } | undefined;
     let saved = -1;
     const { checkpoint } = config;

@@ -188,7 +188,7 @@ describe('second stage', () => {
       for (const name of [...tensors.keys()].filter((key) => key.startsWith('secondStage/'))) {
         const rest = new Map([...tensors].filter(([key]) => key !== name));
         await saveCheckpoint(to, { meta, tensors: rest });
-        await expect(train(config, { data, resume: to }), name).rejects.toThrow(ConfigError);
+        await expect(train(config, { data, resume: to }), name).rejects.toThrow(FormatError);
       }
     }
   });

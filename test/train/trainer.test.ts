@@ -210,6 +210,32 @@ describe('training', () => {
     await expect(train(config, { data, resume: to })).rejects.toThrow(ConfigError);
   });
 
+  it.each<[string, RunConfigInput, string, object]>([
+    ['the cycle', plastic, 'cycle', { base: {} }],
+    ['resets', { ...plastic, plasticity: null, resets: { method: 'cbp' } }, 'resets', { counters: {} }],
+    [
+      'resets, of another kind',
+      { ...plastic, plasticity: null, resets: { method: 'redo' } },
+      'resets',
+      { generator: [1] },
+    ],
+  ])('takes a checkpoint that lacks a part of %s for damaged', async (_, config, part, change) => {
+    const middle = path();
+    await train(saving(config, middle), stopAt(2 * perEpoch + 3));
+    const { meta, tensors } = await loadCheckpoint(middle);
+    const refused = async (changed: { meta: typeof meta; tensors: typeof tensors }): Promise<void> => {
+      await saveCheckpoint(middle, changed);
+      const resumed = train(config, { data, resume: middle });
+      await expect(resumed).rejects.toThrow(FormatError);
+      await expect(resumed).rejects.toThrow(/^resume: .*expected a whole training checkpoint/);
+    };
+    await refused({ meta: { ...meta, [part]: { ...(meta[part] as object), ...change } }, tensors });
+    for (const start of ['model/', 'optimizer/', `${part}/`]) {
+      const one = [...tensors.keys()].find((name) => name.startsWith(start)) as string;
+      await refused({ meta, tensors: new Map([...tensors].filter(([name]) => name !== one)) });
+    }
+  });
+
   it('refuses to resume another configuration, and files that are none', async () => {
     const to = path();
     await train(saving({ ...plastic, epochs: 4, plasticity: null }, to), { data });
