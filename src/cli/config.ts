@@ -154,6 +154,22 @@ function firstLine(error: unknown): string {
   return (error as Error).message.split('\n', 1)[0].replace(/:$/, '');
 }
 
+/** Levels of objects and lists in a file: far more than any configuration has. */
+const DEEPEST = 32;
+
+/** Whether objects and lists are nested deeper than that: by hand, or without end, since YAML may refer to what it is inside of. */
+function isTooDeep(value: unknown): boolean {
+  let level = new Set([value]);
+  for (let depth = 0; depth <= DEEPEST; depth++) {
+    const below = [...level].flatMap((node): unknown[] =>
+      node !== null && typeof node === 'object' ? Object.values(node) : [],
+    );
+    if (below.length === 0) return false;
+    level = new Set(below);
+  }
+  return true;
+}
+
 /** Reads a JSON or YAML configuration file, not yet checked. Throws ConfigError, FormatError. */
 export async function readConfig(path: string): Promise<Tree> {
   let text: string;
@@ -172,6 +188,7 @@ export async function readConfig(path: string): Promise<Tree> {
     );
   }
   if (!isTree(value)) throw new ConfigError(`config: expected an object of fields in ${path}, got ${shown(value)}`);
+  if (isTooDeep(value)) throw new ConfigError(`config: expected at most ${DEEPEST} levels in ${path}, got more`);
   return value;
 }
 

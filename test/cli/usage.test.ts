@@ -107,6 +107,8 @@ describe('wrong usage ends with 2', () => {
   it.each([
     ['broken.json', '{"epochs": 3', /expected JSON in .*broken.json/],
     ['broken.yaml', 'a: [1', /expected YAML in .*broken.yaml/],
+    ['endless.yaml', 'model: &m { hidden: *m, x: *m }', /expected at most 32 levels in .*endless.yaml, got more/],
+    ['deep.json', `${'{"a":'.repeat(9000)}1${'}'.repeat(9000)}`, /expected at most 32 levels in .*deep.json/],
     ['list.json', '[1, 2]', /expected an object of fields in .*list.json/],
     ['empty.yaml', '', /expected an object of fields/],
     ['nan.yaml', 'optimizer: {lr: .nan}', /'optimizer.lr'.*got NaN/],
