@@ -35,7 +35,7 @@ export interface FetchOptions {
 
 /**
  * `npm pack` of a package, with the configuration npm has where the process runs; its cache keeps what it has downloaded.
- * @throws IOError when npm is missing or fails, with what it said
+ * @throws IOError when npm is missing or fails, with what it said, and, once npm has ended, when the signal aborts
  */
 export async function npmPack(spec: string, into: string, signal?: AbortSignal): Promise<void> {
   const args = ['pack', spec, '--pack-destination', into, '--ignore-scripts', '--loglevel', 'error'];
@@ -43,9 +43,14 @@ export async function npmPack(spec: string, into: string, signal?: AbortSignal):
     const child = spawn('npm', args, { stdio: ['ignore', 'ignore', 'pipe'], signal });
     let said = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
-    child.on('error', (error) => reject(new IOError(`fetch: npm can't be run: ${error.message}`, { cause: error })));
+    child.on('error', (error) => {
+      // Told to end, npm may still write: what it has left can be removed when it is gone.
+      if (error.name !== 'AbortError')
+        reject(new IOError(`fetch: npm can't be run: ${error.message}`, { cause: error }));
+    });
     child.on('close', (code) => resolve({ code, said }));
   });
+  if (signal?.aborted) throw new IOError(`fetch: npm pack ${spec} was interrupted`);
   if (code !== 0) throw new IOError(`fetch: npm pack ${spec} failed (exit code ${code}): ${said.trim()}`);
 }
 

