@@ -51,7 +51,7 @@ const REPORT_EVERY = 600_000;
 
 const HELP = `
 The file (YAML or JSON) names models, data sets, imbalance factors, methods and seeds; each is a part of a configuration, and every
-combination that the filters leave is a run. All of them are checked before the first starts:
+combination that the filters leave is a run. The fields of all are checked before the first starts:
 
   base: { epochs: 40 }
   models: { small: { model: { hidden: [12, 12] } }, large: { model: { hidden: [64, 64] } } }

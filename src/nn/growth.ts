@@ -1,5 +1,7 @@
 /**
- * What the newborn start with. Every initialisation leaves the function of the network as it was:
+ * What the newborn start with. Every initialisation leaves the function of the network as it was, as long as what reads the neurons is
+ * linear in them. A cosine classifier is not: it divides by the lengths of features and weights, so that paired and split change its
+ * logits, zero-out and orthogonal scale them, and gradmax is refused.
  *   zero-out  incoming weights drawn, outgoing 0                                        (exact)
  *   paired    neurons in twos with incoming (V, V) and outgoing (Z, -Z); odd one zero-out (to rounding)
  *   split     copies of chosen neurons, the outgoing weights shared out among the copies  (to rounding)

@@ -83,7 +83,10 @@ export class Width implements Versioned {
   readonly consumers: Consumer[] = [];
   /** Modules that mix neurons with each other (layer norm): growing then changes the function, so the cycle leaves the width alone. */
   readonly mixers: object[] = [];
-  /** Cosine classifiers that read these neurons: growing then scales all logits of a sample by one factor and keeps their order. */
+  /**
+   * Cosine classifiers that read these neurons: growing with outgoing weights of 0 then scales all logits of a sample by one factor and
+   * keeps their order; pairs and splits change the logits.
+   */
   readonly scalers: object[] = [];
   /** Batch norms over these neurons: their running means. */
   readonly means: CarriedArray[] = [];
