@@ -34,7 +34,7 @@ export async function readCifar(
   paths: readonly string[],
   options: { name?: string; classes?: number; classNames?: readonly string[] } = {},
 ): Promise<Dataset> {
-  const files = await Promise.all(paths.map(readBytes));
+  const files = await Promise.all(paths.map((path) => readBytes(path)));
   const counts = files.map((bytes, i) => {
     const rows = bytes.length / (1 + NUMBERS);
     if (Number.isInteger(rows) && rows > 0) return rows;

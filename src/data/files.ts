@@ -9,21 +9,34 @@ import { FormatError, IOError } from '../device/index.js';
 
 const inflate = promisify(gunzip);
 
-async function unxz(bytes: Uint8Array): Promise<Buffer> {
+/** Bytes that come out of a compressed file at most: a small file may hold far more than there is memory. */
+const MOST = 2 ** 32;
+
+async function unxz(bytes: Uint8Array, most: number): Promise<Buffer> {
   // Few files are xz: the decoder, a WebAssembly module, is loaded when one comes.
   const { default: xz } = await import('xz-decompress');
-  const stream = new xz.XzReadableStream(new Blob([bytes]).stream());
-  return Buffer.from(await new Response(stream).arrayBuffer());
+  const reader = new xz.XzReadableStream(new Blob([bytes]).stream()).getReader();
+  const parts: Buffer[] = [];
+  let size = 0;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    size += part.value.length;
+    if (size > most) {
+      await reader.cancel();
+      throw new Error(`more than ${most} bytes come out of it`);
+    }
+    parts.push(Buffer.from(part.value));
+  }
+  return Buffer.concat(parts);
 }
 
 interface Compression {
   name: string;
   magic: readonly number[];
-  undo(bytes: Buffer): Promise<Buffer>;
+  undo(bytes: Buffer, most: number): Promise<Buffer>;
 }
 
 const COMPRESSIONS: readonly Compression[] = [
-  { name: 'gzip', magic: [0x1f, 0x8b], undo: (bytes) => inflate(bytes) },
+  { name: 'gzip', magic: [0x1f, 0x8b], undo: (bytes, most) => inflate(bytes, { maxOutputLength: most }) },
   { name: 'xz', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], undo: unxz },
 ];
 
@@ -38,9 +51,10 @@ export function isFolder(path: string): boolean {
 
 /**
  * The bytes of a file; gzip and xz are undone, whatever the name says.
- * @throws IOError when the file can't be read, FormatError when its compressed stream is damaged or cut off
+ * @param most bytes that may come out of a compressed file; default 4 GiB
+ * @throws IOError when the file can't be read, FormatError when its compressed stream is damaged, cut off or too long
  */
-export async function readBytes(path: string): Promise<Buffer> {
+export async function readBytes(path: string, most = MOST): Promise<Buffer> {
   let bytes: Buffer;
   try {
     bytes = await readFile(path);
@@ -50,7 +64,7 @@ export async function readBytes(path: string): Promise<Buffer> {
   const compression = COMPRESSIONS.find(({ magic }) => magic.every((byte, i) => bytes[i] === byte));
   if (!compression) return bytes;
   try {
-    return await compression.undo(bytes);
+    return await compression.undo(bytes, most);
   } catch (error) {
     throw new FormatError(
       `read: ${path}: expected a whole ${compression.name} stream, got a damaged one (${(error as Error).message})`,

@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { PNG } from 'pngjs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { decodeImage, openDataset, readCifar, readCifarSheets } from '../../src/data/index.js';
@@ -57,7 +58,7 @@ describe('the binary form', () => {
   it('becomes pictures with the channel last', async () => {
     const paths = [join(dir, 'a.bin'), join(dir, 'b.bin')];
     writeFileSync(paths[0], binary([3, 9]));
-    writeFileSync(paths[1], binary([0], 2));
+    writeFileSync(paths[1], gzipSync(binary([0], 2)));
     const set = await readCifar(paths, { classes: 10 });
     expect([[...set.labels], set.shape, set.classes]).toEqual([[3, 9, 0], [32, 32, 3], 10]);
     expectPictures(set.data, 3);

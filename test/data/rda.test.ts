@@ -117,6 +117,17 @@ describe('rda', () => {
     await expect(read).rejects.toThrow(message);
   });
 
+  it.each([
+    ['xz', XZ2],
+    ['gzip', GZIP3],
+  ])('is not read on where more comes out of %s than may', async (_name, bytes) => {
+    const path = file(bytes);
+    const { length } = await readBytes(path);
+    expect((await readBytes(path, length)).length).toBe(length);
+    await expect(readBytes(path, length - 1)).rejects.toThrow(FormatError);
+    await expect(readBytes(path, length - 1)).rejects.toThrow(/more than|larger than/);
+  });
+
   it('is looked for under its name in the folder of a set', async () => {
     const folder = join(dir, 'sets');
     mkdirSync(folder);
