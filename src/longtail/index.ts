@@ -10,6 +10,7 @@ export {
   type LossName,
   lossNames,
   type LossOptions,
+  unmixable,
 } from './losses.js';
 export * from './metrics.js';
 export * from './profiles.js';

@@ -16,7 +16,6 @@ const EPS = 1e-3;
  */
 export class InfluenceBalancedLoss extends CountLoss {
   override readonly usesFeatures = true;
-  override readonly mixable = false;
   readonly #alpha: number;
   readonly #from: number;
   readonly #counts: readonly number[];

@@ -12,7 +12,6 @@ import { CountLoss, logPriors, type LossInputs, type LossOptions, range } from '
  * for its first mean. Source: Hong et al. 2021, arXiv 2012.00321.
  */
 export class LadeLoss extends CountLoss {
-  override readonly mixable = false;
   readonly #alpha: number;
   readonly #lambda: number;
   readonly #priors: Tensor;

@@ -20,6 +20,9 @@ export const lossNames = [
 ] as const;
 export type LossName = (typeof lossNames)[number];
 
+/** Losses that samples with two labels mean nothing to. */
+export const unmixable: readonly LossName[] = ['influence-balanced', 'lade'];
+
 /** Deferred re-weighting (Cao et al. 2019): class-balanced weights from a share of the epochs on. */
 export interface DeferredReweighting {
   /** Share of the epochs after which the weights apply. Default 0.8. */
@@ -191,7 +194,7 @@ export class CountLoss implements Loss {
   readonly name: LossName;
   readonly cosine: boolean;
   readonly usesFeatures: boolean = false;
-  readonly mixable: boolean = true;
+  readonly mixable: boolean;
   readonly #options: LossOptions;
   readonly #parts: Parts;
   readonly #drw: number[] | undefined;
@@ -213,6 +216,7 @@ export class CountLoss implements Loss {
     const parts = partsOf(options, counts);
     this.name = options.name;
     this.cosine = options.name === 'ldam';
+    this.mixable = !unmixable.includes(options.name);
     this.#options = options;
     this.#parts = parts;
     range(op, 'labelSmoothing', options.labelSmoothing ?? 0, 0, 1);

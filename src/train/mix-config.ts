@@ -3,7 +3,7 @@
  */
 import { z } from 'zod';
 import { mixMethods } from '../data/index.js';
-import type { LossName } from '../longtail/index.js';
+import { type LossName, unmixable } from '../longtail/index.js';
 
 export const mixSchema = z.strictObject({
   method: z
@@ -28,9 +28,6 @@ export const mixSchema = z.strictObject({
 });
 export type MixConfig = z.output<typeof mixSchema>;
 
-/** Losses that samples with two labels mean nothing to. */
-const SINGLE: readonly LossName[] = ['influence-balanced', 'lade'];
-
 /** What doesn't fit together, as messages. */
 export function mixProblems(mix: MixConfig | null, loss: LossName): string[] {
   if (!mix) return [];
@@ -39,6 +36,6 @@ export function mixProblems(mix: MixConfig | null, loss: LossName): string[] {
     if (mix[field] !== undefined && mix.method !== 'remix')
       problems.push(`'mix.${field}': expected the method remix, got ${mix.method}`);
   }
-  if (SINGLE.includes(loss)) problems.push(`'mix': expected a loss of mixed samples, got ${loss}`);
+  if (unmixable.includes(loss)) problems.push(`'mix': expected a loss of mixed samples, got ${loss}`);
   return problems;
 }
