@@ -1,6 +1,5 @@
 /** Two-stage methods: what they leave alone, what they change, and that a stop in the middle leaves no trace. */
 import { describe, expect, it } from 'vitest';
-import { join } from 'node:path';
 import { ConfigError, FormatError, setThreads, threads } from '../../src/device/index.js';
 import { loadCheckpoint, saveCheckpoint } from '../../src/io/index.js';
 import {
@@ -25,31 +24,11 @@ import {
   totalEpochs,
   train,
 } from '../../src/train/index.js';
-import { bumps, fingerprint, plastic, smallData, temporaryFolder, timeless } from './support.js';
+import { bumps, plastic, smallData, timeless, trainings } from './support.js';
 
-const dir = temporaryFolder();
 const data = smallData();
+const { path, saving, whole, stopAt } = trainings(data);
 const perEpoch = Math.ceil(data.train.rows / 16);
-let files = 0;
-const path = (): string => join(dir, `${files++}.ckpt`);
-const saving = (config: RunConfigInput, to: string, every = 1000): RunConfigInput => ({
-  ...config,
-  checkpoint: { path: to, every },
-});
-async function whole(config: RunConfigInput, options: RunOptions = {}) {
-  const to = path();
-  const result = await train(saving(config, to), { data, ...options });
-  return { result: timeless(result), state: await fingerprint(to) };
-}
-function stopAt(step: number): RunOptions {
-  const controller = new AbortController();
-  const callback: Callback = {
-    onStepEnd: (context) => {
-      if (context.step === step) controller.abort();
-    },
-  };
-  return { data, signal: controller.signal, callbacks: [callback] };
-}
 /** Tensors of a checkpoint's model by name. */
 async function modelOf(to: string): Promise<Record<string, number[]>> {
   const { tensors } = await loadCheckpoint(to);

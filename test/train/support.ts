@@ -8,7 +8,15 @@ import { afterAll } from 'vitest';
 import { createDataset, type Dataset } from '../../src/data/index.js';
 import { loadCheckpoint } from '../../src/io/index.js';
 import { Philox } from '../../src/tensor/index.js';
-import { longTailed, type PreparedData, type RunConfigInput, type RunResult } from '../../src/train/index.js';
+import {
+  type Callback,
+  longTailed,
+  type PreparedData,
+  type RunConfigInput,
+  type RunOptions,
+  type RunResult,
+  train,
+} from '../../src/train/index.js';
 
 /** Classes are noisy bumps around random centres in `features` dimensions. */
 export function bumps(name: string, perClass: number, classes = 4, features = 6, seed = 1): Dataset {
@@ -65,4 +73,34 @@ export async function fingerprint(path: string): Promise<unknown> {
   });
   const { widths, generator, cycle, optimizer, secondStage } = meta;
   return { hex, widths, generator, cycle, optimizer, secondStage };
+}
+
+/** Trainings on some data with checkpoints in a folder that goes away with the test file. */
+export function trainings(data: PreparedData) {
+  const dir = temporaryFolder();
+  let files = 0;
+  const path = (): string => join(dir, `${files++}.ckpt`);
+  const saving = (config: RunConfigInput, to: string, every = 1000): RunConfigInput => ({
+    ...config,
+    checkpoint: { path: to, every },
+  });
+
+  /** Trains to the end and returns the result and the fingerprint of all state at the end. */
+  async function whole(config: RunConfigInput, options: RunOptions = {}) {
+    const to = path();
+    const result = await train(saving(config, to), { data, ...options });
+    return { result: timeless(result), state: await fingerprint(to) };
+  }
+
+  /** Stops after `step` steps. */
+  function stopAt(step: number): RunOptions {
+    const controller = new AbortController();
+    const callback: Callback = {
+      onStepEnd: (context) => {
+        if (context.step === step) controller.abort();
+      },
+    };
+    return { data, signal: controller.signal, callbacks: [callback] };
+  }
+  return { dir, path, saving, whole, stopAt };
 }

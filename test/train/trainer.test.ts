@@ -6,36 +6,12 @@ import { createDataset } from '../../src/data/index.js';
 import { loadCheckpoint, saveCheckpoint } from '../../src/io/index.js';
 import { oneHot } from '../../src/ops/index.js';
 import { tensor, tidy } from '../../src/tensor/index.js';
-import { type Callback, type Progress, type RunConfigInput, type RunOptions, train } from '../../src/train/index.js';
+import { type Callback, type Progress, type RunConfigInput, train } from '../../src/train/index.js';
 import { collectAll } from '../collect.js';
-import { bumps, fingerprint, plastic, smallData, temporaryFolder, timeless } from './support.js';
+import { bumps, plastic, smallData, timeless, trainings } from './support.js';
 
-const dir = temporaryFolder();
 const data = smallData();
-let files = 0;
-const path = (): string => join(dir, `${files++}.ckpt`);
-const saving = (config: RunConfigInput, to: string, every = 1000): RunConfigInput => ({
-  ...config,
-  checkpoint: { path: to, every },
-});
-
-/** Trains to the end and returns the result and the fingerprint of all state at the end. */
-async function whole(config: RunConfigInput, options: RunOptions = {}) {
-  const to = path();
-  const result = await train(saving(config, to), { data, ...options });
-  return { result: timeless(result), state: await fingerprint(to) };
-}
-
-/** Stops after `step` steps. */
-function stopAt(step: number): RunOptions {
-  const controller = new AbortController();
-  const callback: Callback = {
-    onStepEnd: (context) => {
-      if (context.step === step) controller.abort();
-    },
-  };
-  return { data, signal: controller.signal, callbacks: [callback] };
-}
+const { dir, path, saving, whole, stopAt } = trainings(data);
 
 describe('training', () => {
   it('learns, grows, shrinks and ends at its own size', async () => {
