@@ -12,7 +12,14 @@ import { GateCollector, type GateStats } from './collector.js';
 import type { PlasticityContext } from './context.js';
 import type { PlasticityEvent } from './events.js';
 import { foldMeans } from './fold.js';
-import { type CycleOptions, type CycleSettings, growthEpochs, parseCycleOptions, unitsPerCycle } from './options.js';
+import {
+  type CycleOptions,
+  type CycleSettings,
+  cyclePhases,
+  parseCycleOptions,
+  type Phase,
+  unitsPerCycle,
+} from './options.js';
 import { headClasses, neededUnits } from './retention.js';
 import { classTaylor, classWeights, lowest, needsGrads, needsStats, scoreUnits } from './scores.js';
 import { Survey } from './survey.js';
@@ -50,9 +57,9 @@ export class PlasticityCycle {
   readonly #source: CycleSource;
   #generator: Generator;
   #plastic: Plastic[] = [];
-  /** Epoch at which the grown phase that is under way began. */
-  #grownAt: number | null = null;
-  #growths = new Set<number>();
+  /** The phase that is under way. */
+  #phase: Phase | undefined;
+  #phases: readonly Phase[] = [];
   #rates: UnitRates | undefined;
   #pending: CycleState | undefined;
   #started = false;
@@ -70,7 +77,7 @@ export class PlasticityCycle {
    * mode 'grow'.
    */
   get grown(): boolean {
-    return this.#grownAt !== null;
+    return this.#phase !== undefined;
   }
   /** The widths that change; known from onTrainStart on. */
   get widths(): readonly Width[] {
@@ -81,14 +88,13 @@ export class PlasticityCycle {
   onTrainStart(context: PlasticityContext): void {
     if (this.#started) throw new ConfigError('PlasticityCycle: expected one training per cycle object');
     const { settings } = this;
-    const epochs = growthEpochs(settings, context.epochs);
-    if (epochs.length === 0) {
+    this.#phases = cyclePhases(settings, context.epochs);
+    if (this.#phases.length === 0) {
       throw new ConfigError(
         `PlasticityCycle: no cycle fits: ${context.epochs} epochs with warmup ${settings.warmup}, grownEpochs ` +
           `${settings.grownEpochs} and lastShrink ${settings.lastShrink}`,
       );
     }
-    this.#growths = new Set(epochs);
     const widths = this.#choose(context.model);
     if (settings.init === 'gradmax') for (const width of widths) expectGradmax(width);
     const classes = this.#classes(context);
@@ -115,12 +121,13 @@ export class PlasticityCycle {
 
   async onEpochStart(context: PlasticityContext): Promise<void> {
     const { settings } = this;
-    if (this.#growths.has(context.epoch) && this.#grownAt === null) {
-      await this.#begin(context);
+    const begins = this.#phase ? undefined : this.#phases.find(({ from }) => from === context.epoch);
+    if (begins) {
+      await this.#begin(begins, context);
       await settings.adjust?.('grown', context);
     }
-    if (this.#grownAt === null || !this.#scores || settings.probe !== 'running') return;
-    const from = this.#grownAt + settings.grownEpochs - (settings.scoreEpochs ?? settings.grownEpochs);
+    if (!this.#phase?.neurons || !this.#scores || settings.probe !== 'running') return;
+    const from = this.#phase.to - (settings.scoreEpochs ?? settings.grownEpochs);
     if (context.epoch >= from) this.#collect(true);
   }
 
@@ -131,10 +138,10 @@ export class PlasticityCycle {
 
   async onEpochEnd(context: PlasticityContext): Promise<void> {
     const { settings } = this;
-    if (this.#grownAt === null || context.epoch + 1 < this.#grownAt + settings.grownEpochs) return;
+    if (!this.#phase || context.epoch + 1 < this.#phase.to) return;
     this.#rates?.lift();
-    if (this.#removes) await this.#shrink(context);
-    this.#grownAt = null;
+    if (this.#removes && this.#phase.neurons) await this.#shrink(context);
+    this.#phase = undefined;
     await settings.adjust?.('base', context);
   }
 
@@ -150,7 +157,7 @@ export class PlasticityCycle {
     return {
       meta: {
         base: byName(({ base }) => base),
-        grownAt: this.#grownAt,
+        grownAt: this.#phase?.from ?? null,
         collecting: this.#plastic.some(({ collector }) => collector?.active),
         log: structuredClone(this.log),
         generator: this.#generator.stateSync(),
@@ -197,7 +204,7 @@ export class PlasticityCycle {
       collector.load(own);
       collector.active = meta.collecting;
     }
-    this.#grownAt = meta.grownAt;
+    this.#phase = this.#phases.find(({ from }) => from === meta.grownAt);
     this.log.splice(0, this.log.length, ...structuredClone(meta.log));
     this.#generator.setState(meta.generator);
   }
@@ -295,11 +302,11 @@ export class PlasticityCycle {
     }
   }
 
-  /** A grown phase begins: growth where the mode has it, shelter where it is asked for. */
-  async #begin(context: PlasticityContext): Promise<void> {
+  /** A phase begins: growth where the mode has it, shelter where it is asked for. */
+  async #begin(phase: Phase, context: PlasticityContext): Promise<void> {
     const { mode, shelter, allocation } = this.settings;
-    this.#grownAt = context.epoch;
-    const grows = mode === 'grow-prune' || (mode === 'grow' && !this.#hasGrown);
+    this.#phase = phase;
+    const grows = phase.neurons && (mode === 'grow-prune' || (mode === 'grow' && !this.#hasGrown));
     const looks = shelter !== null || (grows && (this.#birthsLook || allocation === 'gradient'));
     const survey = looks ? await this.#survey(context) : undefined;
     const sizes = this.#plastic.map(({ width }) => width.size);

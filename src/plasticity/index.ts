@@ -7,7 +7,7 @@ export * from './cycle.js';
 export * from './diagnostics.js';
 export * from './events.js';
 export * from './fold.js';
-export { type CycleOptions, cycleSchema, type CycleSettings, growthEpochs, contradictions } from './options.js';
+export { type CycleOptions, cycleSchema, type CycleSettings, cyclePhases, contradictions } from './options.js';
 export * from './redo.js';
 export * from './regularizers.js';
 export * from './reset-options.js';

@@ -41,6 +41,13 @@ export const cycleSchema = z.strictObject({
   grownEpochs: count.default(2).describe('Epochs of a cycle at the grown size'),
   warmup: fraction.default(0.1).describe('Share of the epochs before which nothing grows'),
   lastShrink: fraction.default(0.9).describe('Share of the epochs (rounded down) after which the last removal happens'),
+  lastPhase: fraction
+    .nullable()
+    .default(null)
+    .describe(
+      'Share of the epochs (rounded down) after which the last phase ends; those that end after lastShrink, but for the first of all, ' +
+        'change no neuron, only what else the grown phases change, loss or sampler (null: lastShrink)',
+    ),
   allocation: z
     .enum(allocations)
     .default('proportional')
@@ -148,12 +155,15 @@ export function parseCycleOptions(options: CycleOptions): CycleSettings {
 
 /** Fields that don't go together, each with a message. */
 export function contradictions(
-  settings: Pick<CycleSettings, 'mode' | 'period' | 'grownEpochs' | 'allocation'>,
+  settings: Pick<CycleSettings, 'mode' | 'period' | 'grownEpochs' | 'allocation' | 'lastShrink' | 'lastPhase'>,
 ): { field: string; message: string }[] {
-  const { mode, period, grownEpochs, allocation } = settings;
+  const { mode, period, grownEpochs, allocation, lastShrink, lastPhase } = settings;
   const out: { field: string; message: string }[] = [];
   if (grownEpochs > period) {
     out.push({ field: 'grownEpochs', message: `expected at most the period (${period}), got ${grownEpochs}` });
+  }
+  if (lastPhase !== null && lastPhase < lastShrink) {
+    out.push({ field: 'lastPhase', message: `expected at least lastShrink (${lastShrink}), got ${lastPhase}` });
   }
   if (mode === 'replace' && allocation !== 'proportional') {
     out.push({ field: 'allocation', message: `expected proportional in mode replace, got ${allocation}` });
@@ -166,15 +176,25 @@ export function unitsPerCycle({ rate }: Pick<CycleSettings, 'rate'>, base: numbe
   return Math.ceil(rate * base - 1e-9);
 }
 
+/** A phase of the cycle, in epochs: from the start of `from` to the end of `to - 1`. */
+export interface Phase {
+  from: number;
+  to: number;
+  /** Whether neurons are born and removed in it (in the controls: would be). */
+  neurons: boolean;
+}
+
 /**
- * Epochs at whose start growth happens (in the controls: would happen); the shrink comes at the end of the grownEpochs-th epoch from
- * there. Cycles are counted back from the last shrink, so that the length of the training decides about the first cycle and not
- * about how long the final network is trained.
+ * The phases of a training. They are counted back from the end of the last one, so that the length of the training decides about
+ * the first phase and not about how long the final network is trained.
  */
-export function growthEpochs(settings: CycleSettings, epochs: number): number[] {
-  const first = Math.round(settings.warmup * epochs);
-  const last = Math.floor(settings.lastShrink * epochs + 1e-9) - settings.grownEpochs;
-  const out: number[] = [];
-  for (let epoch = last; epoch >= first; epoch -= settings.period) out.unshift(epoch);
-  return out;
+export function cyclePhases(settings: CycleSettings, epochs: number): Phase[] {
+  const { warmup, period, grownEpochs, lastShrink, lastPhase } = settings;
+  const end = (share: number): number => Math.floor(share * epochs + 1e-9);
+  const first = Math.round(warmup * epochs);
+  const out: Phase[] = [];
+  for (let to = end(lastPhase ?? lastShrink); to - grownEpochs >= first; to -= period) {
+    out.unshift({ from: to - grownEpochs, to, neurons: to <= end(lastShrink) });
+  }
+  return out.map((phase, i) => (i === 0 ? { ...phase, neurons: true } : phase));
 }

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { datasetNames } from '../data/index.js';
 import { ConfigError, expectation } from '../device/index.js';
 import { lossNames, samplerNames } from '../longtail/index.js';
-import { contradictions, cycleSchema, growthEpochs, regularizerSchema, resetSchema } from '../plasticity/index.js';
+import { contradictions, cyclePhases, cycleSchema, regularizerSchema, resetSchema } from '../plasticity/index.js';
 import { diagnosticsSchema } from './diagnostics.js';
 import { mixProblems, mixSchema } from './mix-config.js';
 import { modelSchema } from './model-config.js';
@@ -370,7 +370,7 @@ export function parseConfig(input: unknown, where = 'config'): RunConfig {
   if ((dataset.train === undefined) !== (dataset.test === undefined)) {
     problems.push(`'dataset': expected both train and test, or neither, got only ${dataset.train ? 'train' : 'test'}`);
   }
-  if (plasticity && growthEpochs({ ...plasticity, seed: 0 }, config.epochs).length === 0) {
+  if (plasticity && cyclePhases({ ...plasticity, seed: 0 }, config.epochs).length === 0) {
     const { warmup, grownEpochs, lastShrink } = plasticity;
     problems.push(
       `'plasticity': expected room for one cycle in ${config.epochs} epochs, got warmup ${warmup}, grownEpochs ${grownEpochs} ` +

@@ -6,7 +6,7 @@ import { addon, ConfigError } from '../../src/device/index.js';
 import { mlp } from '../../src/models/index.js';
 import { LayerNorm, Linear, Sequential, Width } from '../../src/nn/index.js';
 import { ones } from '../../src/ops/index.js';
-import { type CycleOptions, growthEpochs, PlasticityCycle, scoreNames } from '../../src/plasticity/index.js';
+import { cyclePhases, type CycleOptions, PlasticityCycle, scoreNames } from '../../src/plasticity/index.js';
 import { bits, values } from '../nn/helpers.js';
 import { training } from './loop.js';
 
@@ -338,6 +338,7 @@ describe('refusals', () => {
     [{ shelter: 1.5 }, /'shelter'/],
     [{ newbornRate: 0 }, /'newbornRate'/],
     [{ mode: 'replace', allocation: 'even' }, /'allocation': expected proportional in mode replace, got even/],
+    [{ lastShrink: 0.8, lastPhase: 0.7 }, /'lastPhase': expected at least lastShrink \(0.8\), got 0.7/],
   ];
   test.each(options)('%j', (wrong, message) => {
     expect(() => new PlasticityCycle(wrong)).toThrow(ConfigError);
@@ -378,11 +379,47 @@ describe('refusals', () => {
   });
 });
 
-test('growth epochs are counted back from the last shrink', () => {
+test('phases are counted back from the end of the last', () => {
   const { settings } = new PlasticityCycle({ warmup: 0.1, period: 4, grownEpochs: 2, lastShrink: 0.9 });
-  expect(growthEpochs(settings, 40)).toEqual([6, 10, 14, 18, 22, 26, 30, 34]);
-  expect(growthEpochs(settings, 20)).toEqual([4, 8, 12, 16]);
-  expect(growthEpochs({ ...settings, lastShrink: 1 }, 20)).toEqual([2, 6, 10, 14, 18]);
-  expect(growthEpochs(settings, 4)).toEqual([1]);
-  expect(growthEpochs(settings, 2)).toEqual([]);
+  const starts = (epochs: number, more: Partial<typeof settings> = {}): number[] =>
+    cyclePhases({ ...settings, ...more }, epochs).map(({ from, to }) => {
+      expect(to).toBe(from + 2);
+      return from;
+    });
+  expect(starts(40)).toEqual([6, 10, 14, 18, 22, 26, 30, 34]);
+  expect(starts(20)).toEqual([4, 8, 12, 16]);
+  expect(starts(20, { lastShrink: 1 })).toEqual([2, 6, 10, 14, 18]);
+  expect(starts(4)).toEqual([1]);
+  expect(starts(2)).toEqual([]);
+  const late = cyclePhases({ ...settings, lastShrink: 0.6, lastPhase: 0.9 }, 20);
+  expect(late.map(({ from, neurons }) => [from, neurons])).toEqual([
+    [4, true],
+    [8, true],
+    [12, false],
+    [16, false],
+  ]);
+  const short = cyclePhases({ ...settings, lastShrink: 0.5, lastPhase: 0.9 }, 4);
+  expect(short).toEqual([{ from: 1, to: 3, neurons: true }]);
+});
+
+test('phases after the last shrink leave the neurons alone and adjust what the others do', async () => {
+  const phases: [string, number][] = [];
+  const run = training({
+    ...usual,
+    period: 2,
+    grownEpochs: 1,
+    lastShrink: 0.5,
+    lastPhase: 0.9,
+    adjust: (phase, { epoch }) => void phases.push([phase, epoch]),
+  });
+  await run.run(0, 10);
+  const grown = [2, 4, 6, 8];
+  expect(phases).toEqual(grown.flatMap((epoch) => [['grown', epoch], ['base', epoch]])); // prettier-ignore
+  expect([...new Set(run.cycle.log.map(({ kind, epoch }) => `${kind} ${epoch}`))]).toEqual([
+    'grow 2',
+    'prune 3',
+    'grow 4',
+    'prune 5',
+  ]);
+  expect(run.widths.map(({ size }) => size)).toEqual([6, 5]);
 });
