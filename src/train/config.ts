@@ -6,9 +6,10 @@ import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { datasetNames } from '../data/index.js';
 import { ConfigError, expectation } from '../device/index.js';
-import { lossNames, samplerNames } from '../longtail/index.js';
+import { samplerNames } from '../longtail/index.js';
 import { contradictions, cyclePhases, cycleSchema, regularizerSchema, resetSchema } from '../plasticity/index.js';
 import { diagnosticsSchema } from './diagnostics.js';
+import { lossSchema } from './loss-config.js';
 import { mixProblems, mixSchema } from './mix-config.js';
 import { modelSchema } from './model-config.js';
 import { secondStageProblems, secondStageSchema } from './second-stage-config.js';
@@ -60,32 +61,6 @@ const scheduleSchema = z.strictObject({
   gamma: z.number().gt(0).max(1).default(0.1).describe('Step: factor at each milestone'),
 });
 
-const lossSchema = z.strictObject({
-  name: z.enum(lossNames).default('ce').describe('Loss'),
-  alpha: z
-    .number()
-    .min(0)
-    .max(1e9)
-    .optional()
-    .describe('Influence-balanced: factor, default 1000; LADE: weight of the estimator, default 0.1'),
-  lambda: z.number().min(0).max(1000).optional().describe('LADE: weight of the squared log-normalisers, default 0.1'),
-  from: fraction.optional().describe('Influence-balanced: share of the epochs before its weights apply, default 0.5'),
-  gamma: z.number().min(0).max(10).optional().describe('Focal, VS: exponent (defaults 2, 0.15)'),
-  beta: z.number().min(0).lt(1).optional().describe('Class-balanced: default 0.9999'),
-  tau: z.number().min(0).max(10).optional().describe('Logit adjustment, VS: defaults 1, 1.25'),
-  maxMargin: z.number().min(0).max(2).optional().describe('LDAM: largest margin, default 0.5'),
-  scale: z.number().gt(0).max(1000).optional().describe('LDAM: factor on the cosines, default 30'),
-  mode: z.enum(['train', 'post-hoc']).optional().describe('Logit adjustment: at training (default) or when predicting'),
-  labelSmoothing: fraction.optional().describe('Default 0'),
-  drw: z
-    .strictObject({
-      from: fraction.optional().describe('Share of the epochs before the weights apply, default 0.8'),
-      beta: z.number().min(0).lt(1).optional().describe('Of the effective number of samples, default 0.9999'),
-    })
-    .optional()
-    .describe('Deferred re-weighting: class-balanced weights in the last part of the training'),
-});
-
 const datasetSchema = z.strictObject({
   name: z
     .string()
@@ -131,7 +106,7 @@ export const runConfigSchema = z.strictObject({
   model: modelSchema.prefault({}),
   optimizer: optimizerSchema.prefault({}).describe('Optimiser'),
   schedule: scheduleSchema.prefault({}).describe('Learning-rate schedule'),
-  loss: lossSchema.prefault({}).describe('Loss'),
+  loss: lossSchema.prefault({}),
   sampler: z.enum(samplerNames).default('instance').describe('Order and frequency of the training rows'),
   augment: z
     .strictObject({
@@ -207,24 +182,30 @@ function inner(schema: z.ZodType): z.ZodType {
 }
 const wrapped = ['default', 'prefault', 'optional', 'nullable', 'pipe'];
 
-/** The objects that a schema stands for: itself, the options of a union by kind, or none. */
+/** The objects that a schema stands for: itself, the options of a union by kind or name, or none. */
 function objectsOf(schema: z.ZodType): z.ZodObject[] {
   const s = inner(schema);
   if (s instanceof z.ZodDiscriminatedUnion) return s.options as unknown as z.ZodObject[];
   return s instanceof z.ZodObject ? [s] : [];
 }
 
-/** The kind of one option of a union by kind. */
-function kindOf(option: z.ZodObject): string {
-  return String((inner(option.shape.kind as z.ZodType) as z.ZodLiteral).value);
+/** The field that tells the options of a union apart. */
+function discriminatorOf(schema: z.ZodType): string {
+  return (inner(schema) as z.ZodDiscriminatedUnion).def.discriminator;
 }
 
-/** The object that a value is checked by: the option of its kind, or of the kind that may be left out. */
+/** What one option of a union is chosen by. */
+function choiceOf(option: z.ZodObject, discriminator: string): string {
+  return String((inner(option.shape[discriminator] as z.ZodType) as z.ZodLiteral).value);
+}
+
+/** The object that a value is checked by: the option that it names, or the one whose name may be left out. */
 function objectFor(schema: z.ZodType, value: unknown): z.ZodObject | undefined {
   const objects = objectsOf(schema);
-  if (objects.length === 1) return objects[0];
-  const { kind } = (value ?? {}) as { kind?: unknown };
-  return objects.find((option) => (option.shape.kind as z.ZodType).safeParse(kind).success);
+  if (objects.length <= 1) return objects[0];
+  const discriminator = discriminatorOf(schema);
+  const choice = ((value ?? {}) as Record<string, unknown>)[discriminator];
+  return objects.find((option) => (option.shape[discriminator] as z.ZodType).safeParse(choice).success);
 }
 
 function typeName(schema: z.ZodType): string {
@@ -256,38 +237,58 @@ function defaultOf(schema: z.ZodType): unknown {
 
 function fieldsOf(schema: z.ZodType, path: string): ConfigField[] {
   const objects = objectsOf(schema);
-  if (objects.length > 1) return unitedFields(objects, path);
-  return Object.entries<z.ZodType>(objects[0]?.shape ?? {}).flatMap(([name, field]) => {
-    const own = fieldOf(path === '' ? name : `${path}.${name}`, field);
-    if (objectsOf(field).length === 0) return [own];
-    return own.default === null ? [own, ...fieldsOf(field, own.key)] : fieldsOf(field, own.key);
-  });
+  if (objects.length > 1) return unitedFields(schema, path);
+  return Object.entries<z.ZodType>(objects[0]?.shape ?? {}).flatMap(([name, field]) =>
+    fieldsAt(path === '' ? name : `${path}.${name}`, field),
+  );
 }
 
-function fieldOf(key: string, field: z.ZodType): ConfigField {
-  return { key, type: typeName(field), default: defaultOf(field), description: field.description ?? '' };
+/** A field, or what it is made of. */
+function fieldsAt(key: string, field: z.ZodType): ConfigField[] {
+  const own = { key, type: typeName(field), default: defaultOf(field), description: field.description ?? '' };
+  if (objectsOf(field).length === 0) return [own];
+  return own.default === null ? [own, ...fieldsOf(field, key)] : fieldsOf(field, key);
 }
 
-/** The fields of all kinds, each once; where kinds differ in default or meaning, the description has it for each of them. */
-function unitedFields(objects: readonly z.ZodObject[], path: string): ConfigField[] {
-  const names = [...new Set(objects.flatMap((object) => Object.keys(object.shape)))];
-  return names.map((name) => {
-    const key = `${path}.${name}`;
-    const having = objects.filter((object) => name in object.shape);
-    const each = having.map((object) => ({ kind: kindOf(object), ...fieldOf(key, object.shape[name] as z.ZodType) }));
-    const type = [...new Set(each.map((field) => field.type))].join(' | ');
-    const [first] = each;
-    if (name === 'kind') return { key, type, default: first.default, description: first.description };
-    const groups = new Map<string, string[]>();
-    for (const { kind, default: value, description } of each) {
-      const text = value === undefined ? description : `${description} [${JSON.stringify(value)}]`;
-      groups.set(text, [...(groups.get(text) ?? []), kind]);
+/** The fields of all options, each once; where these differ in default or meaning, the description has it for each of them. */
+function unitedFields(union: z.ZodType, path: string): ConfigField[] {
+  const objects = objectsOf(union);
+  const discriminator = discriminatorOf(union);
+  const choices = objects.map((object) => choiceOf(object, discriminator));
+  const each = objects.flatMap((object, i) =>
+    Object.entries<z.ZodType>(object.shape).flatMap(([name, field]) =>
+      fieldsAt(`${path}.${name}`, field).map((own) => ({ ...own, choice: choices[i] })),
+    ),
+  );
+  return [...new Set(each.map(({ key }) => key))].map((key) => {
+    const having = each.filter((field) => field.key === key);
+    const type = [...new Set(having.map((field) => field.type))].join(' | ');
+    const [first] = having;
+    if (key === `${path}.${discriminator}`) {
+      return { key, type, default: first.default, description: first.description };
     }
-    const kinds = each.map(({ kind }) => kind).join(', ');
-    if (groups.size === 1) return { key, type, default: first.default, description: `${kinds}: ${first.description}` };
-    const description = [...groups].map(([text, of]) => `${of.join(', ')}: ${text}`).join('; ');
+    const groups = new Map<string, string[]>();
+    for (const { choice, default: value, description } of having) {
+      const text = value === undefined ? description : `${description} [${JSON.stringify(value)}]`;
+      groups.set(text, [...(groups.get(text) ?? []), choice]);
+    }
+    if (groups.size === 1) {
+      const of = among(
+        having.map(({ choice }) => choice),
+        choices,
+      );
+      return { key, type, default: first.default, description: `${of}${first.description}` };
+    }
+    const description = [...groups].map(([text, of]) => `${among(of, choices)}${text}`).join('; ');
     return { key, type, default: undefined, description };
   });
+}
+
+/** 'vit, mixer: ', 'all but mlp: ' where that is shorter, and nothing for all. */
+function among(some: readonly string[], all: readonly string[]): string {
+  const others = all.filter((choice) => !some.includes(choice));
+  if (others.length === 0) return '';
+  return others.length < some.length / 2 ? `all but ${others.join(', ')}: ` : `${some.join(', ')}: `;
 }
 
 /** All fields with their types, defaults and descriptions, for help texts and documentation. */
@@ -295,8 +296,8 @@ export function configFields(): ConfigField[] {
   return fieldsOf(runConfigSchema, '');
 }
 
-/** The object at a path of the input. */
-function objectAt(root: z.ZodObject, path: readonly PropertyKey[], input: unknown): z.ZodObject | undefined {
+/** What checks the value at a path of the input. */
+function schemaAt(root: z.ZodObject, path: readonly PropertyKey[], input: unknown): z.ZodType | undefined {
   let schema: z.ZodType | undefined = root;
   path.forEach((part, i) => {
     const here = schema && (inner(schema) as z.ZodType & { def: { element?: z.ZodType } });
@@ -304,22 +305,26 @@ function objectAt(root: z.ZodObject, path: readonly PropertyKey[], input: unknow
     const object = schema && objectFor(schema, valueAt(input, path.slice(0, i)));
     schema = list ?? (object?.shape[String(part)] as z.ZodType | undefined);
   });
-  return schema && objectFor(schema, valueAt(input, path));
+  return schema;
 }
 
 function unknownKey(root: z.ZodObject, key: string, path: readonly PropertyKey[], input: unknown): string {
-  const object = objectAt(root, path, input) ?? root;
+  const schema = schemaAt(root, path, input) ?? root;
+  const object = objectFor(schema, valueAt(input, path)) ?? root;
   const here = Object.keys(object.shape);
   const where = path.length === 0 ? '' : `${path.map(String).join('.')}.`;
-  const elsewhere = fieldsOf(root, '').find((field) => field.key.split('.').at(-1) === key);
-  if (elsewhere?.key === `${where}${key}`) {
-    return `'${elsewhere.key}' is no field of kind ${kindOf(object)}, which has: ${here.join(', ')}`;
+  if (objectsOf(schema).some((option) => Object.hasOwn(option.shape, key))) {
+    const discriminator = discriminatorOf(schema);
+    // A loss has a name, a model a kind.
+    const what = discriminator === 'name' ? String(path.at(-1)) : discriminator;
+    return `'${where}${key}' is no field of ${what} ${choiceOf(object, discriminator)}, which has: ${here.join(', ')}`;
   }
   const near = closest(key, here);
   const fits = (known: string): boolean =>
     distance(key.toLowerCase(), known.toLowerCase()) <= Math.max(2, key.length / 3);
   if (near && fits(near)) return `unknown key '${where}${key}'; did you mean '${where}${near}'?`;
   // A key that is right but stands on the wrong level.
+  const elsewhere = fieldsOf(root, '').find((field) => field.key.split('.').at(-1) === key);
   if (elsewhere) return `unknown key '${where}${key}'; did you mean '${elsewhere.key}'?`;
   return `unknown key '${where}${key}'; known here: ${here.join(', ')}`;
 }

@@ -47,7 +47,7 @@ export function secondStageProblems({ secondStage, loss }: Pick<RunConfig, 'seco
     problems.push(
       `'secondStage.method': expected crt with the loss ldam, whose cosines no scale of rows changes, got ${method}`,
     );
-  if (loss.mode === 'post-hoc' && loss.name === 'logit-adjustment')
+  if (loss.name === 'logit-adjustment' && loss.mode === 'post-hoc')
     problems.push("'secondStage': expected one correction of the classifier, got it beside the loss's mode post-hoc");
   return problems;
 }
