@@ -2,6 +2,7 @@
 #include <iterator>
 
 #include "core/features.h"
+#include "core/host_memory.h"
 #include "core/philox.h"
 #include "core/pool.h"
 #include "cpu/families.h"

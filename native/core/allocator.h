@@ -1,6 +1,7 @@
 // The caching allocator of one device. Blocks come in size classes (four per octave) and go back to a free list, so a
 // training step touches fresh pages once. Used by one thread at a time; only the total held by the process is shared.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -19,7 +20,7 @@ struct Slab {
 struct Block {
   char* data = nullptr;
   std::size_t bytes = 0;     // asked for
-  std::size_t capacity = 0;  // size class; at least 64 readable bytes follow it
+  std::size_t capacity = 0;  // size class; in host memory at least 64 readable bytes follow it
   std::uint32_t references = 0;
   std::uint32_t owner = 0;  // the recording that allocated it, 0 for none
   void* base = nullptr;     // what the system handed out, unless it is part of a slab
@@ -28,10 +29,26 @@ struct Block {
   std::uint32_t index = 0;  // of the size class
 };
 
+// Where blocks come from: the host's memory, or a GPU's.
+class Memory {
+ public:
+  // Memory for block->capacity bytes: sets data, held and what giveBack needs. False when there is none.
+  virtual bool obtain(Block* block) = 0;
+  virtual void giveBack(Block* block) = 0;
+  // What an allocation of that capacity will hold.
+  virtual std::size_t need(std::size_t capacity) const = 0;
+  // The most bytes all allocators of this memory may hold together, and how many they hold.
+  virtual std::size_t limit() = 0;
+  virtual std::atomic<std::size_t>& reserved() = 0;
+
+ protected:
+  ~Memory() = default;
+};
+
 class Allocator {
  public:
   // `beforeTrim` runs before cached blocks go back to the system: calls that are still queued may use them.
-  explicit Allocator(std::function<void()> beforeTrim = {});
+  explicit Allocator(Memory& memory, std::function<void()> beforeTrim = {});
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
   ~Allocator();
@@ -57,19 +74,13 @@ class Allocator {
  private:
   static constexpr std::size_t kClasses = 4 + 4 * 56;  // up to 2^64 bytes
 
-  bool fromSystem(Block* block);
-  bool carve(Block* block);
   void toSystem(Block* block);
   void count(std::size_t bytes);
 
+  Memory& memory_;
   std::function<void()> beforeTrim_;
   std::vector<Block*> cache_[kClasses];
-  Slab* slab_ = nullptr;  // that the next blocks are carved from
   std::size_t inUse_ = 0, peak_ = 0, reserved_ = 0, cached_ = 0, alive_ = 0;
 };
-
-// The most bytes all devices of the process together may hold: GYRUS_MEMORY_LIMIT, or the memory of the machine.
-// Throws Error(Config) when the variable is no positive integer.
-std::size_t memoryLimit();
 
 }  // namespace gyrus

@@ -6,8 +6,16 @@
 
 namespace gyrus {
 
-Device::Device(const KernelTable& table, const Stream::Options& options)
-    : table_(table), allocator_([this] { stream_.drain(); }), handles_(nextDeviceTag()), stream_(options) {}
+Device::Device(const KernelTable& table, const Stream::Options& options, std::unique_ptr<Backend> backend)
+    : table_(table),
+      backend_(std::move(backend)),
+      allocator_(backend_->memory(),
+                 [this] {
+                   stream_.drain();
+                   backend_->settle();
+                 }),
+      handles_(nextDeviceTag()),
+      stream_(*backend_, options) {}
 
 Device::~Device() { dispose(); }
 
@@ -70,7 +78,7 @@ void Device::write(double handle, double byteOffset, const void* data, std::size
   if (bytes > stream_.maxBytes()) stream_.drain();
   if (bytes == 0 || stream_.idle()) {
     record();
-    if (bytes > 0) std::memcpy(target, data, bytes);
+    if (bytes > 0) stream_.writeNow(target, data, bytes);
     return;
   }
   std::unique_ptr<char[]> staged(new char[bytes]);
@@ -81,10 +89,6 @@ void Device::write(double handle, double byteOffset, const void* data, std::size
   e.staged = std::move(staged);
   record();
   stream_.push(bytes);
-}
-
-void Device::throwSticky() {
-  if (std::optional<Error> error = stream_.takeError()) throw *error;
 }
 
 void Device::read(double handle, double byteOffset, std::size_t bytes, Completion completion) {
@@ -104,9 +108,7 @@ void Device::readSync(double handle, double byteOffset, void* into, std::size_t 
   if (recording_) throw Error(Code::Config, "readSync: a captured function can't read values: a replay wouldn't");
   Block* block;
   const char* source = range("readSync", handle, byteOffset, bytes, &block);
-  stream_.drain();
-  throwSticky();
-  if (bytes > 0) std::memcpy(into, source, bytes);
+  stream_.finish(into, source, bytes);
 }
 
 void Device::fence(Completion completion) {
@@ -118,8 +120,7 @@ void Device::fence(Completion completion) {
 
 void Device::sync() {
   alive("sync");
-  stream_.drain();
-  throwSticky();
+  stream_.finish();
 }
 
 void Device::enqueue(double* command, std::size_t length) {
@@ -225,10 +226,7 @@ std::optional<Device::Batch> Device::nextBatch(const std::shared_ptr<Loader>& lo
     }
     data[i] = handles_.get(handles[i], "loader")->data;
   }
-  e.target = data[0];
-  e.labels = data[1];
-  e.otherLabels = data[2];
-  e.shares = data[3];
+  std::copy(std::begin(data), std::end(data), e.targets);
   e.loader = loader;
   e.epoch = loader->take().epoch;
   stream_.push();
@@ -256,6 +254,7 @@ void Device::dispose() {
   for (const std::weak_ptr<Loader>& weak : loaders_)
     if (const std::shared_ptr<Loader> loader = weak.lock()) loader->close();
   stream_.stop();
+  backend_->stop();
   recording_.reset();
   // A graph that outlives the device has nothing left to give back.
   for (const std::weak_ptr<Graph>& weak : graphs_)

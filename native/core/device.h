@@ -1,11 +1,12 @@
-// The CPU device: allocator, handles, stream, recording and loaders behind the calls that the addon hands on. All
-// methods are for one thread (the environment's); only the stream's entries run elsewhere.
+// A device: allocator, handles, stream, recording and loaders behind the calls that the addon hands on, over a backend
+// for its kind of memory. All methods are for one thread (the environment's); only the stream's entries run elsewhere.
 #pragma once
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "core/allocator.h"
+#include "core/backend.h"
 #include "core/graph.h"
 #include "core/handles.h"
 #include "core/loader.h"
@@ -19,7 +20,7 @@ struct MemoryInfo {
 
 class Device {
  public:
-  Device(const KernelTable& table, const Stream::Options& options);
+  Device(const KernelTable& table, const Stream::Options& options, std::unique_ptr<Backend> backend = hostBackend());
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
   ~Device();
@@ -79,9 +80,9 @@ class Device {
   double newBuffer(std::size_t bytes);
   void releaseBlock(Block* block);
   char* range(const char* what, double handle, double byteOffset, std::size_t bytes, Block** block);
-  void throwSticky();
 
   const KernelTable& table_;
+  const std::unique_ptr<Backend> backend_;
   Allocator allocator_;
   HandleTable handles_;
   std::unique_ptr<Graph> recording_;

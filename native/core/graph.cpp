@@ -1,9 +1,5 @@
 #include "core/graph.h"
 
-#include <cstring>
-
-#include "core/stream.h"
-
 namespace gyrus {
 
 void Program::addCall(Op op, Kernel kernel, const View* views, int outputs, int inputs, const double* record,
@@ -44,7 +40,7 @@ void Program::rewind(const Mark& mark) {
   patches_.erase(patches_.begin() + static_cast<std::ptrdiff_t>(mark.patches), patches_.end());
 }
 
-void Program::run(const std::vector<char*>& bindings, ScratchArena& scratch, const std::atomic<bool>& stop, Op& op) {
+void Program::bind(const std::vector<char*>& bindings) {
   for (const Patch& p : patches_) {
     char* data = bindings[static_cast<std::size_t>(p.input)] + p.offset;
     if (p.write) {
@@ -53,15 +49,20 @@ void Program::run(const std::vector<char*>& bindings, ScratchArena& scratch, con
       views_[p.index].data = data;
     }
   }
+}
+
+void Program::run(Backend& backend, const std::atomic<bool>& stop, Op& op) {
   for (const Step& step : steps_) {
     if (stop.load(std::memory_order_relaxed)) return;
     if (!step.kernel) {
-      if (!step.data.empty()) std::memcpy(step.target, step.data.data(), step.data.size());
+      backend.write(step.target, step.data.data(), step.data.size());
       continue;
     }
     op = step.op;
-    runKernel(step.kernel, views_.data() + step.views, step.outputs, step.inputs, record_.data() + step.record,
-              step.numbers, scratch);
+    const View* const views = views_.data() + step.views;
+    backend.call(op, step.kernel,
+                 Args{views, step.outputs, views + step.outputs, step.inputs, record_.data() + step.record,
+                      step.numbers, nullptr});
   }
 }
 

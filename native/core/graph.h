@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/allocator.h"
-#include "core/scratch.h"
+#include "core/backend.h"
 #include "kernels/contract.h"
 
 namespace gyrus {
@@ -22,8 +22,18 @@ class Program {
   void patchView(int view, int input, std::size_t byteOffset);
   void patchWrite(int input, std::size_t byteOffset);
 
-  // Runs everything; `op` follows the call that is running, for the error's message. Ends early when stop is set.
-  void run(const std::vector<char*>& bindings, ScratchArena& scratch, const std::atomic<bool>& stop, Op& op);
+  // ---- the stream's side
+  // The inputs lie there from now on.
+  void bind(const std::vector<char*>& bindings);
+  // Runs everything, one by one; `op` follows the call that is running, for the error's message. Ends early when stop
+  // is set.
+  void run(Backend& backend, const std::atomic<bool>& stop, Op& op);
+  // What a backend keeps with the program, and destroys with it.
+  struct Compiled {
+    virtual ~Compiled() = default;
+  };
+  std::unique_ptr<Compiled> compiled;
+
   std::size_t calls() const { return steps_.size(); }
 
   // Where the recording stands, and the way back there.

@@ -1,7 +1,6 @@
 #include "core/loader.h"
 
 #include <algorithm>
-#include <cstring>
 #include <new>
 #include <string>
 
@@ -83,7 +82,7 @@ void Loader::close() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Loader::handOver(std::uint64_t epoch, char* x, char* y, char* other, char* share) {
+void Loader::handOver(std::uint64_t epoch, char* const targets[4], Backend& backend) {
   std::unique_lock<std::mutex> hold(lock_);
   for (;;) {
     changed_.wait(hold, [this] { return closed_ || filled_ > 0 || outOfMemory_; });
@@ -91,20 +90,26 @@ void Loader::handOver(std::uint64_t epoch, char* x, char* y, char* other, char* 
     if (filled_ == 0) throw Error(Code::OutOfMemory, "loader: no memory to assemble a batch");
     Slot& slot = slots_[first_];
     const bool stale = slot.epoch < epoch;
+    std::optional<Error> failed;
     if (!stale) {
       // The slot stays ours while the lock is open: only this side empties slots.
       hold.unlock();
-      std::memcpy(x, slot.x.data(), slot.x.size() * sizeof(float));
-      std::memcpy(y, slot.y.data(), slot.y.size() * sizeof(std::int32_t));
-      if (data_.mix) {
-        std::memcpy(other, slot.other.data(), slot.other.size() * sizeof(std::int32_t));
-        std::memcpy(share, slot.share.data(), slot.share.size() * sizeof(float));
+      try {
+        backend.write(targets[0], slot.x.data(), slot.x.size() * sizeof(float));
+        backend.write(targets[1], slot.y.data(), slot.y.size() * sizeof(std::int32_t));
+        if (data_.mix) {
+          backend.write(targets[2], slot.other.data(), slot.other.size() * sizeof(std::int32_t));
+          backend.write(targets[3], slot.share.data(), slot.share.size() * sizeof(float));
+        }
+      } catch (const Error& error) {
+        failed = error;
       }
       hold.lock();
     }
     first_ = (first_ + 1) % slots_.size();
     --filled_;
     changed_.notify_all();
+    if (failed) throw *failed;
     if (!stale) return;
   }
 }

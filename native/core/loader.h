@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/backend.h"
 #include "core/crop.h"
 #include "core/dtype.h"
 #include "core/error.h"
@@ -64,9 +65,9 @@ class Loader {
   void close();
 
   // ---- the stream's side
-  // Waits for the next batch of the epoch and copies it: x f32 [rows, features], y i32 [rows]; where rows are mixed
-  // also the second labels i32 [rows] and the shares of the first f32 [rows].
-  void handOver(std::uint64_t epoch, char* x, char* y, char* other, char* share);
+  // Waits for the next batch of the epoch and writes it to the targets: x f32 [rows, features], y i32 [rows]; where
+  // rows are mixed also the second labels i32 [rows] and the shares of the first f32 [rows].
+  void handOver(std::uint64_t epoch, char* const targets[4], Backend& backend);
 
  private:
   struct Epoch {

@@ -94,16 +94,7 @@ void unpack(const Entry& e, View* views, double* record) {
 }
 }  // namespace
 
-void runKernel(Kernel kernel, const View* views, int outputs, int inputs, const double* record, int numbers,
-               ScratchArena& scratch) {
-  struct Scope {
-    ScratchArena& arena;
-    ~Scope() { arena.reset(); }
-  } scope{scratch};
-  kernel(Args{views, outputs, views + outputs, inputs, record, numbers, &scratch});
-}
-
-Stream::Stream(const Options& options) : options_(options) {
+Stream::Stream(Backend& backend, const Options& options) : backend_(backend), options_(options) {
   ring_.resize(std::bit_ceil(options_.maxCalls));
   mask_ = ring_.size() - 1;
   thread_ = std::thread([this] { loop(); });
@@ -222,12 +213,21 @@ void Stream::drainTo(std::uint64_t target) {
   if (!idle()) wake();
 }
 
-std::optional<Error> Stream::takeError() {
+void Stream::finish(void* into, const char* source, std::size_t bytes) {
+  drain();
   lockExecutor();
   std::lock_guard<std::mutex> hold(executor_, std::adopt_lock);
-  std::optional<Error> taken = std::move(error_);
+  std::optional<Error> error = std::move(error_);
   error_.reset();
-  return taken;
+  error = backend_.readNow(into, source, bytes, std::move(error));
+  if (error) throw *error;
+}
+
+void Stream::writeNow(char* target, const void* data, std::size_t bytes) {
+  if (backend_.hostMemory()) return backend_.write(target, data, bytes);
+  lockExecutor();
+  std::lock_guard<std::mutex> hold(executor_, std::adopt_lock);
+  backend_.write(target, data, bytes);
 }
 
 template <class F>
@@ -240,6 +240,15 @@ void Stream::guarded(const Op& op, F&& f) {
     error_ = Error(Code::OutOfMemory, std::string(nameOf(op)) + ": no memory left while it ran");
   } catch (const std::exception& e) {
     error_ = Error(Code::Internal, std::string(nameOf(op)) + ": " + e.what());
+  }
+}
+
+template <class F>
+void Stream::keepFirst(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    if (!error_) error_ = error;
   }
 }
 
@@ -262,9 +271,12 @@ void Stream::run(Entry& e) {
     guarded(e.op, [&] {
       if (e.packed) {
         unpack(e, views_, record_);
-        runKernel(e.kernel, views_, e.outputs, e.inputs, record_, e.numbers, scratch_);
+        backend_.call(e.op, e.kernel,
+                      Args{views_, e.outputs, views_ + e.outputs, e.inputs, record_, e.numbers, nullptr});
       } else {
-        runKernel(e.kernel, e.extra->views.data(), e.outputs, e.inputs, e.extra->record.data(), e.numbers, scratch_);
+        const View* const views = e.extra->views.data();
+        backend_.call(e.op, e.kernel,
+                      Args{views, e.outputs, views + e.outputs, e.inputs, e.extra->record.data(), e.numbers, nullptr});
       }
     });
     return;
@@ -273,37 +285,26 @@ void Stream::run(Entry& e) {
   EntryExtra& x = *e.extra;
   switch (e.kind) {
     case Entry::Kind::Write:
-      std::memcpy(x.target, x.staged.get(), x.bytes);
+      // Host data arrives under a sticky error too.
+      keepFirst([&] { backend_.write(x.target, x.staged.get(), x.bytes); });
       return;
     case Entry::Kind::Read:
     case Entry::Kind::Fence: {
-      std::unique_ptr<char[]> copy;
       std::optional<Error> error = std::move(error_);
       error_.reset();
-      if (!error && e.kind == Entry::Kind::Read) {
-        copy.reset(new (std::nothrow) char[x.bytes > 0 ? x.bytes : 1]);
-        if (!copy) {
-          error.emplace(Code::OutOfMemory, "read: no memory for " + std::to_string(x.bytes) + " bytes");
-        } else if (x.bytes > 0) {
-          std::memcpy(copy.get(), x.target, x.bytes);
-        }
-      }
-      x.completion(error ? &*error : nullptr, std::move(copy));
+      backend_.read(e.kind == Entry::Kind::Read ? x.target : nullptr, x.bytes, std::move(error),
+                    std::move(x.completion));
       return;
     }
     case Entry::Kind::Replay: {
       if (error_) return;
       Op op = Op::Fill;
-      guarded(op, [&] { x.program->run(x.bindings, scratch_, stop_, op); });
+      guarded(op, [&] { backend_.replay(x.program, x.bindings, stop_, op); });
       return;
     }
     case Entry::Kind::HandOver:
-      // Like a host write it happens under a sticky error too: the ring of batches has to move on.
-      try {
-        x.loader->handOver(x.epoch, x.target, x.labels, x.otherLabels, x.shares);
-      } catch (const Error& error) {
-        if (!error_) error_ = error;
-      }
+      // The same here: the ring of batches has to move on.
+      keepFirst([&] { x.loader->handOver(x.epoch, x.targets, backend_); });
       return;
     case Entry::Kind::Call:
     case Entry::Kind::None:

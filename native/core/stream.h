@@ -4,35 +4,26 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
 
-#include "core/scratch.h"
+#include "core/backend.h"
 #include "kernels/contract.h"
 
 namespace gyrus {
 
-class Program;
 class Loader;
-
-// Called once, on the thread that runs the entry: with an error, or with the bytes that were read (null for a fence).
-using Completion = std::function<void(const Error* error, std::unique_ptr<char[]> data)>;
 
 // What an entry needs beside the fields of a short call; a slot of the ring keeps it for the next time.
 struct EntryExtra {
   // Call whose arguments don't fit the entry
   std::vector<View> views;
   std::vector<double> record;
-  // Write (staged -> target), Read (target -> a copy), HandOver (x -> target, y -> labels, and of mixed rows
-  // their second labels and shares)
+  // Write (staged -> target), Read (target -> a copy)
   char* target = nullptr;
-  char* labels = nullptr;
-  char* otherLabels = nullptr;
-  char* shares = nullptr;
   std::size_t bytes = 0;
   std::unique_ptr<char[]> staged;
   Completion completion;
@@ -41,6 +32,7 @@ struct EntryExtra {
   std::vector<char*> bindings;
   // HandOver
   std::shared_ptr<Loader> loader;
+  char* targets[4] = {};
   std::uint64_t epoch = 0;
 
   void clear();
@@ -72,7 +64,7 @@ class Stream {
     std::size_t maxBytes = std::size_t{256} << 20;  // of staged host data
   };
 
-  explicit Stream(const Options& options);
+  Stream(Backend& backend, const Options& options);
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   ~Stream();
@@ -93,8 +85,11 @@ class Stream {
     return static_cast<std::size_t>(tail_.load(std::memory_order_relaxed) - head_.load(std::memory_order_acquire));
   }
   std::size_t maxBytes() const { return options_.maxBytes; }
-  // The sticky error, which is cleared by being taken. Only after drain().
-  std::optional<Error> takeError();
+  // Runs everything queued and waits for it, then copies from there if `bytes` > 0. Throws the sticky error, which is
+  // cleared by being taken.
+  void finish(void* into = nullptr, const char* source = nullptr, std::size_t bytes = 0);
+  // Copies host data on the calling thread. Only when idle.
+  void writeNow(char* target, const void* data, std::size_t bytes);
 
   // Lets the running kernel finish, drops the rest (completions get Error(Disposed)) and joins the thread.
   void stop();
@@ -111,7 +106,10 @@ class Stream {
   void run(Entry& e);
   template <class F>
   void guarded(const Op& op, F&& f);  // op may change while f runs
+  template <class F>
+  void keepFirst(F&& f);
 
+  Backend& backend_;
   Options options_;
   std::vector<Entry> ring_;
   std::uint64_t mask_;
@@ -128,19 +126,14 @@ class Stream {
   std::atomic<std::uint64_t> roomAt_{UINT64_MAX};  // the head that a producer without room waits for
 
   alignas(64) std::mutex executor_;  // who holds it runs entries
-  ScratchArena scratch_;
-  View views_[Entry::kWords / 2];  // of the packed call that runs
-  double record_[Entry::kWords];   // the same call's
-  std::optional<Error> error_;     // under executor_
+  View views_[Entry::kWords / 2];    // of the packed call that runs
+  double record_[Entry::kWords];     // the same call's
+  std::optional<Error> error_;       // under executor_
 
   std::mutex sleepLock_;
   std::condition_variable sleepSignal_;
   std::condition_variable roomSignal_;
   std::thread thread_;
 };
-
-// Runs one kernel with its own scratch scope.
-void runKernel(Kernel kernel, const View* views, int outputs, int inputs, const double* record, int numbers,
-               ScratchArena& scratch);
 
 }  // namespace gyrus

@@ -2,6 +2,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/host_memory.h"
+#include "core/scratch.h"
 #include "core_support.h"
 
 using namespace gyrus;
@@ -29,7 +31,8 @@ TEST_CASE("allocator: every size class has a place of its own, in order") {
 }
 
 TEST_CASE("allocator: aligned, slack behind, reused, counted") {
-  Allocator a;
+  HostMemory memory;
+  Allocator a(memory);
   for (std::size_t n : {0u, 1u, 63u, 1000u, 70000u, 1u << 20, (5u << 20) + 1}) {
     Block* b = a.allocate(n);
     CHECK(reinterpret_cast<std::uintptr_t>(b->data) % 64 == 0);
@@ -51,7 +54,8 @@ TEST_CASE("allocator: aligned, slack behind, reused, counted") {
 }
 
 TEST_CASE("allocator: middle-sized blocks share huge pages, keep off each other and go back") {
-  Allocator a;
+  HostMemory memory;
+  Allocator a(memory);
   std::vector<Block*> blocks;
   for (int round = 0; round < 2; ++round) {
     for (int i = 0; i < 300; ++i) {
@@ -79,7 +83,8 @@ TEST_CASE("allocator: middle-sized blocks share huge pages, keep off each other 
 }
 
 TEST_CASE("allocator: absurd sizes are refused by name") {
-  Allocator a;
+  HostMemory memory;
+  Allocator a(memory);
   std::string what;
   try {
     a.allocate(std::size_t{1} << 60);

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "core/host_memory.h"
 #include "core_support.h"
 
 using namespace gyrus;
