@@ -1,7 +1,8 @@
 /**
  * Reading whole data files, compressed or not, with errors that name the file.
  */
-import { statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
@@ -71,6 +72,19 @@ export async function readBytes(path: string, most = MOST): Promise<Buffer> {
       { cause: error },
     );
   }
+}
+
+/** SHA-256 of a file's bytes as they are, in hexadecimal. Throws what the file system throws. */
+export function fileDigest(path: string): string {
+  const digest = createHash('sha256');
+  const part = Buffer.alloc(1 << 20);
+  const file = openSync(path, 'r');
+  try {
+    for (let size = readSync(file, part); size > 0; size = readSync(file, part)) digest.update(part.subarray(0, size));
+  } finally {
+    closeSync(file);
+  }
+  return digest.digest('hex');
 }
 
 /**

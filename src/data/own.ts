@@ -1,13 +1,14 @@
 /**
  * A user's own data: a training and a test file or folder, made into a pair of sets that agree with each other.
  */
+import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { ConfigError, FormatError } from '../device/index.js';
+import { basename, join, relative, sep } from 'node:path';
+import { ConfigError, FormatError, IOError } from '../device/index.js';
 import { readCifar } from './cifar.js';
 import { readCsv } from './csv.js';
 import { createDataset, type Dataset } from './dataset.js';
-import { isFolder } from './files.js';
+import { fileDigest, isFolder } from './files.js';
 import { readIdxPair } from './idx.js';
 import { readImageFolder } from './image.js';
 import { readNpy } from './npy.js';
@@ -27,9 +28,13 @@ export interface OwnFiles {
   standardize?: boolean;
 }
 
+function npyLabels(path: string): string {
+  return path.replace(/\.npy$/, '.labels.npy');
+}
+
 /** x.npy has its labels, one whole number per row, in x.labels.npy. */
 async function readNpyPair(path: string): Promise<Dataset> {
-  const labelPath = path.replace(/\.npy$/, '.labels.npy');
+  const labelPath = npyLabels(path);
   const [x, y] = await Promise.all([readNpy(path), readNpy(labelPath)]);
   if (x.shape.length < 2)
     throw new FormatError(`npy: ${path}: expected rows of features, got shape [${x.shape.join(',')}]`);
@@ -54,16 +59,55 @@ function idxLabels(path: string): string | undefined {
   return /\.idx(\.gz)?$/.test(path) ? path.replace(/\.idx(\.gz)?$/, '.labels.idx$1') : undefined;
 }
 
+/** CIFAR's batches in a folder, in the order of their numbers. */
+function cifarBatches(dir: string): string[] {
+  const names = readdirSync(dir).filter((name) => /^data_batch_\d+\.bin$/.test(name));
+  return names.sort((a, b) => parseInt(a.slice(11)) - parseInt(b.slice(11))).map((name) => join(dir, name));
+}
+
+/** What doesn't begin with a dot, by code units. */
+function visibleIn(dir: string): string[] {
+  const names = readdirSync(dir).filter((name) => !name.startsWith('.'));
+  return names.sort().map((name) => join(dir, name));
+}
+
+/** The files that are read for own data at `path`, whether they are there or not. */
+function filesAt(path: string): string[] {
+  if (isFolder(path)) {
+    const batches = cifarBatches(path);
+    if (batches.length > 0) return batches;
+    return visibleIn(path).flatMap((entry) => (isFolder(entry) ? visibleIn(entry) : [entry]));
+  }
+  const labels = path.endsWith('.npy') ? npyLabels(path) : idxLabels(path);
+  return labels === undefined ? [path] : [path, labels];
+}
+
+/**
+ * SHA-256, in hexadecimal, over the names within `path` and the bytes of all files that are read for own data there. It stays when the
+ * folder or the file goes elsewhere under the same name.
+ * @throws IOError when a file can't be read
+ */
+export function ownDigest(path: string): string {
+  const digest = createHash('sha256');
+  try {
+    for (const file of filesAt(path)) {
+      const name = isFolder(path) ? relative(path, file) : basename(file);
+      digest.update(JSON.stringify([name.split(sep).join('/'), fileDigest(file)]));
+    }
+  } catch (error) {
+    throw new IOError(`dataset: ${path} can't be read: ${(error as Error).message}`, { cause: error });
+  }
+  return digest.digest('hex');
+}
+
 async function readOwn(
   path: string,
   label: string | number | undefined,
   classNames?: readonly string[],
 ): Promise<Dataset> {
   if (isFolder(path)) {
-    const batches = readdirSync(path).filter((name) => /^data_batch_\d+\.bin$/.test(name));
-    if (batches.length === 0) return readImageFolder(path, classNames);
-    const files = batches.sort((a, b) => parseInt(a.slice(11)) - parseInt(b.slice(11))).map((name) => join(path, name));
-    return readCifar(files, { name: path });
+    const batches = cifarBatches(path);
+    return batches.length === 0 ? readImageFolder(path, classNames) : readCifar(batches, { name: path });
   }
   const labels = idxLabels(path);
   if (labels !== undefined) return readIdxPair(path, labels, { name: path });

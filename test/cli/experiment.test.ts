@@ -136,6 +136,27 @@ describe('experiment', () => {
     expect(code).toBe(0);
   });
 
+  it('runs own data again when its files have changed', async () => {
+    const table = (shift: number): string =>
+      Array.from({ length: 60 }, (_, i) => `${(i % 7) + shift * (i % 2)},${i % 5},${i % 2}`).join('\n');
+    const cwd = place('own', {
+      base: { epochs: 1, batchSize: 8, model: { hidden: [4] } },
+      models: { small: {} },
+      datasets: { own: { dataset: { train: 'train.csv', test: 'test.csv', imbalanceFactor: 2 } } },
+      methods: { fixed: {} },
+      seeds: [0],
+    });
+    for (const name of ['train.csv', 'test.csv']) writeFileSync(join(cwd, name), table(1));
+    const go = () => gyrus(['experiment', 'grid.json', '--no-report'], { cwd });
+    const first = await go();
+    expect([first.code, first.stderr]).toEqual([0, expect.stringContaining('1 runs, 0 of them done already')]);
+    expect((await go()).stderr).toContain('1 runs, 1 of them done already');
+    writeFileSync(join(cwd, 'train.csv'), table(3));
+    const changed = await go();
+    expect([changed.code, changed.stderr]).toEqual([0, expect.stringContaining('1 runs, 0 of them done already')]);
+    expect(cached(cwd)).toHaveLength(2);
+  });
+
   it('a run that fails is told, and the others go on', async () => {
     const cwd = place('wild', {
       ...TINY,

@@ -1,10 +1,10 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { encodeIdx, openFiles } from '../../src/data/index.js';
-import { ConfigError, FormatError } from '../../src/device/index.js';
+import { encodeIdx, openFiles, ownDigest } from '../../src/data/index.js';
+import { ConfigError, FormatError, IOError } from '../../src/device/index.js';
 import { writeNpy } from '../../src/io/index.js';
 import { parseConfig, prepareData, train } from '../../src/train/index.js';
 
@@ -111,5 +111,63 @@ describe('own files', () => {
     expect(() => parseConfig({ dataset: { train: 'x.csv' } })).toThrow(
       /both train and test, or neither, got only train/,
     );
+  });
+});
+
+describe('the digest of own data', () => {
+  const place = (name: string, files: Record<string, string>): string => {
+    const root = join(dir, name);
+    for (const [file, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(root, file)), { recursive: true });
+      writeFileSync(join(root, file), text);
+    }
+    return root;
+  };
+
+  it.each<[string, string, Record<string, string>, string[], string[]]>([
+    ['a table', 'x.csv', { 'x.csv': '1,a', 'y.csv': '2,b' }, ['x.csv'], ['y.csv']],
+    ['npy with labels', 'x.npy', { 'x.npy': '1', 'x.labels.npy': '2', y: '3' }, ['x.npy', 'x.labels.npy'], ['y']],
+    ['IDX with labels', 'x.idx', { 'x.idx': '1', 'x.labels.idx': '2', y: '3' }, ['x.idx', 'x.labels.idx'], ['y']],
+    [
+      'batches of CIFAR',
+      '.',
+      { 'data_batch_1.bin': '1', 'data_batch_10.bin': '2', 'test_batch.bin': '3' },
+      ['data_batch_1.bin', 'data_batch_10.bin'],
+      ['test_batch.bin'],
+    ],
+    [
+      'pictures',
+      '.',
+      { 'oak/1.png': '1', 'elm/2.png': '2', 'elm/.DS_Store': '3', '.git/x': '4' },
+      ['oak/1.png', 'elm/2.png'],
+      ['elm/.DS_Store', '.git/x'],
+    ],
+  ])('covers the files of %s, and no others', (name, path, files, counted, others) => {
+    const root = place(`digest of ${name}`, files);
+    const before = ownDigest(join(root, path));
+    expect(before).toMatch(/^[0-9a-f]{64}$/);
+    // The same in another place, whenever it was written.
+    expect(ownDigest(join(place(`copy of ${name}`, files), path))).toBe(before);
+    for (const file of others) writeFileSync(join(root, file), 'changed');
+    expect(ownDigest(join(root, path))).toBe(before);
+    for (const file of counted) {
+      // Of the same length as it was: sizes alone wouldn't tell.
+      writeFileSync(join(root, file), files[file].replace(/./, 'z'));
+      expect(ownDigest(join(root, path)), file).not.toBe(before);
+      writeFileSync(join(root, file), files[file]);
+    }
+    expect(ownDigest(join(root, path))).toBe(before);
+  });
+
+  it('changes with the class that a picture is in', () => {
+    const one = place('one', { 'oak/1.png': '1', 'elm/2.png': '2' });
+    const two = place('two', { 'oak/2.png': '2', 'elm/1.png': '1' });
+    const three = place('three', { 'oak/1.png': '1', 'elm/2.png': '2', 'elm/3.png': '' });
+    expect(new Set([one, two, three].map(ownDigest)).size).toBe(3);
+  });
+
+  it('of a file that is not there is an IOError', () => {
+    expect(() => ownDigest(join(dir, 'missing.csv'))).toThrow(IOError);
+    expect(() => ownDigest(join(dir, 'missing.csv'))).toThrow(/dataset: .*missing.csv can't be read: ENOENT/);
   });
 });

@@ -4,7 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ConfigError, FormatError } from '../../src/device/index.js';
+import { ConfigError, FormatError, IOError } from '../../src/device/index.js';
 import {
   configHash,
   CSV_COLUMNS,
@@ -197,7 +197,7 @@ describe('the hash', () => {
       { ...config, epochs: 4 },
       { ...config, plasticity: parseConfig({ plasticity: {} }).plasticity },
     ];
-    expect(new Set([config, ...others].map(configHash)).size).toBe(4);
+    expect(new Set([config, ...others].map((other) => configHash(other))).size).toBe(4);
   });
 
   it('does not depend on threads, evaluations, checkpoints, the order of keys, or fields that are off', () => {
@@ -205,6 +205,28 @@ describe('the hash', () => {
     const backwards = Object.fromEntries(Object.entries(same).reverse()) as typeof config;
     expect(configHash(backwards)).toBe(configHash(config));
     expect(configHash({ ...config, ...{ later: null } })).toBe(configHash(config));
+  });
+
+  it('of own data changes with what its files hold, and not with where they lie', () => {
+    const dir = temporaryFolder();
+    const table = (folder: string, rows: string): string => {
+      mkdirSync(join(dir, folder), { recursive: true });
+      writeFileSync(join(dir, folder, 'train.csv'), rows);
+      writeFileSync(join(dir, folder, 'test.csv'), '1,a\n2,b\n');
+      return folder;
+    };
+    const hashOf = (folder: string): string => {
+      const [train, test] = ['train.csv', 'test.csv'].map((name) => join(dir, folder, name));
+      const input = { ...grid, imbalanceFactors: [10], datasets: { own: { dataset: { train, test } } } };
+      return expandGrid(parseExperiment(input, 'grid'))[0].hash;
+    };
+    const first = hashOf(table('here', '1,a\n2,b\n'));
+    expect(hashOf('here')).toBe(first);
+    expect(hashOf(table('there', '1,a\n2,b\n'))).toBe(first);
+    expect(hashOf(table('here', '1,a\n2,a\n'))).not.toBe(first);
+    expect(hashOf(table('here', '1,a\n2,b\n'))).toBe(first);
+    expect(() => hashOf('nowhere')).toThrow(IOError);
+    expect(() => hashOf('nowhere')).toThrow(/dataset: .*nowhere\/train.csv can't be read/);
   });
 
   it('is the same on every machine and in every version that gives the same results', () => {

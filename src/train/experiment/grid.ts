@@ -125,7 +125,7 @@ function stretched({ epochsFactor = 1, ...fields }: ConfigPart): RunConfig {
   return parseConfig({ ...fields, epochs: Math.max(1, Math.round(config.epochs * epochsFactor)) }, '');
 }
 
-/** All cells of an experiment by seed first, so that an interrupted one has whole pairs. Throws ConfigError naming the cells. */
+/** All cells of an experiment by seed first, so that an interrupted one has whole pairs. Throws ConfigError naming the cells, IOError. */
 export function expandGrid(experiment: Experiment): Cell[] {
   const { name: where, base, models, datasets, seeds, include, exclude, overrides } = experiment;
   const factors = experiment.imbalanceFactors ?? [undefined];
@@ -145,6 +145,7 @@ export function expandGrid(experiment: Experiment): Cell[] {
 
   const problems = new Map<string, string[]>();
   const cells: Cell[] = [];
+  const digests = new Map<string, string>();
   for (const seed of seeds) {
     for (const dataset of known.dataset) {
       for (const factor of factors) {
@@ -167,7 +168,7 @@ export function expandGrid(experiment: Experiment): Cell[] {
             const merged = mergeConfigs(data, models[model], methods.get(method) ?? {}, ...own, { seed });
             try {
               const config = settled(stretched(merged));
-              cells.push({ ...name, id: cellId(name), hash: configHash(config), config });
+              cells.push({ ...name, id: cellId(name), hash: configHash(config, digests), config });
             } catch (error) {
               if (!(error instanceof ConfigError)) throw error;
               problems.set(error.message, [...(problems.get(error.message) ?? []), cellId(name)]);

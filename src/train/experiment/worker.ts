@@ -3,12 +3,13 @@
  * started it; what a cell has done by then is in its checkpoint.
  */
 import { existsSync } from 'node:fs';
-import { ConfigError, FormatError } from '../../device/index.js';
+import { ConfigError, FormatError, IOError } from '../../device/index.js';
 import { machineInfo } from '../compare.js';
 import { train, type RunOptions } from '../run.js';
 import type { RunResult } from '../results.js';
 import { prepareData, type PreparedData } from '../setup.js';
 import { ExperimentCache } from './cache.js';
+import { configHash } from './hash.js';
 import type { FromWorker, ToWorker } from './protocol.js';
 import { runRecord } from './record.js';
 
@@ -33,9 +34,16 @@ function send(message: FromWorker): void {
   if (process.connected) process.send?.(message);
 }
 
-async function dataOf(config: Job['config']): Promise<PreparedData> {
-  const key = JSON.stringify(config.dataset);
-  const data = prepared.get(key) ?? (await prepareData(config.dataset));
+/** What is read must be what the cell is known by: own files may have changed since the experiment began. */
+async function loaded({ config, hash }: Job): Promise<PreparedData> {
+  const data = await prepareData(config.dataset);
+  if (configHash(config) === hash) return data;
+  throw new IOError(`dataset: ${config.dataset.train} or ${config.dataset.test} changed since the experiment began`);
+}
+
+async function dataOf(job: Job): Promise<PreparedData> {
+  const key = JSON.stringify(job.config.dataset);
+  const data = prepared.get(key) ?? (await loaded(job));
   prepared.delete(key);
   prepared.set(key, data);
   for (const old of [...prepared.keys()].slice(0, -DATASETS)) prepared.delete(old);
@@ -56,13 +64,14 @@ async function runOrResume(config: Job['config'], options: RunOptions, checkpoin
   return train(config, options);
 }
 
-async function run({ id, hash, config, cache: dir }: Job): Promise<FromWorker> {
+async function run(job: Job): Promise<FromWorker> {
+  const { id, hash, config, cache: dir } = job;
   const cache = new ExperimentCache(dir);
   const path = cache.checkpointOf(hash);
   let reported = performance.now();
   const options: RunOptions = {
     name: id,
-    data: await dataOf(config),
+    data: await dataOf(job),
     signal: stopping.signal,
     onProgress({ step, steps }) {
       if (performance.now() - reported < REPORT_EVERY) return;
