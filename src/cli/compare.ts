@@ -10,7 +10,7 @@ import { readConfig, toSeeds } from './config.js';
 import { colorsFor, commandLine, EXIT, expectWritable, say, writeJson } from './output.js';
 import { duration, runProgress, type RunProgress } from './progress.js';
 import { interruptible } from './signals.js';
-import { comparisonTable } from './tables.js';
+import { comparisonTable, stageTable } from './tables.js';
 
 interface CompareFlags {
   preset?: string;
@@ -134,7 +134,7 @@ async function run(files: string[], flags: CompareFlags): Promise<void> {
     await writeReport(results, report);
   }
   if (flags.json !== '-') {
-    process.stdout.write(`${comparisonTable(results)}\n`);
+    process.stdout.write(`${comparisonTable(results)}\n${stageTable(results)}`);
     for (const sentence of outcome(groupRuns(results))) process.stdout.write(`${sentence}\n`);
   }
   const written = [flags.json === '-' ? undefined : flags.json, report].filter((path) => path !== undefined);

@@ -10,7 +10,7 @@ import { addConfigOptions, applyFlags, configOf, fieldsHelp, readConfig } from '
 import { commandLine, EXIT, expectWritable, say, shellWord, writeJson } from './output.js';
 import { duration, runProgress } from './progress.js';
 import { interruptible } from './signals.js';
-import { comparisonTable } from './tables.js';
+import { comparisonTable, stageTable } from './tables.js';
 
 interface TrainOptions extends Record<string, unknown> {
   config?: string;
@@ -78,7 +78,7 @@ async function run(options: TrainOptions): Promise<void> {
     await writeReport(results, options.report);
     say(`report: ${options.report}`);
   }
-  if (options.json !== '-') process.stdout.write(`${comparisonTable(results)}\n`);
+  if (options.json !== '-') process.stdout.write(`${comparisonTable(results)}\n${stageTable(results)}`);
   if (result.interrupted) {
     const done = result.epochs.at(-1)?.epoch ?? 0;
     say(`interrupted after ${done} of ${totalEpochs(config)} epochs; the checkpoint is ${config.checkpoint.path}`);

@@ -43,6 +43,7 @@ const runSchema = z
     epochs: z.array(
       z.looseObject({
         epoch: z.number(),
+        stage: z.literal(2).optional(),
         trainLoss: rate,
         trainAccuracy: rate,
         test: evaluation.optional(),
@@ -61,6 +62,7 @@ const runSchema = z
         scores: z.array(z.looseObject({ id: z.number(), score: rate })).optional(),
       }),
     ),
+    secondStage: z.looseObject({ method: z.string(), tau: z.number().optional() }).optional(),
     final: evaluation.extend({ ece: rate, confusion: z.array(z.array(z.number())) }),
     interrupted: z.boolean(),
     seconds: z.number(),

@@ -113,15 +113,53 @@ function row(groups: RunGroup[], key: string, label: string, value: (final: Eval
   };
 }
 
+type Measure = 'top1' | 'meanRecall' | 'head' | 'mid' | 'tail';
+
+const OVERALL: readonly [Measure, string][] = [
+  ['top1', 'Top-1 accuracy'],
+  ['meanRecall', 'Mean class recall'],
+  ['head', 'Head classes'],
+  ['mid', 'Middle classes'],
+  ['tail', 'Tail classes'],
+];
+
 /** Top-1, mean class recall, head, mid and tail of the last weights. */
 export function overallRows(groups: RunGroup[]): MetricRow[] {
-  return [
-    row(groups, 'top1', 'Top-1 accuracy', (final) => final.top1),
-    row(groups, 'meanRecall', 'Mean class recall', (final) => final.meanRecall),
-    row(groups, 'head', 'Head classes', (final) => final.head),
-    row(groups, 'mid', 'Middle classes', (final) => final.mid),
-    row(groups, 'tail', 'Tail classes', (final) => final.tail),
-  ];
+  return OVERALL.map(([key, label]) => row(groups, key, label, (final) => final[key]));
+}
+
+/** What the second stage of a group's runs did: means over the seeds where the first stage ends, and at the end. */
+export interface StageSummary {
+  name: string;
+  /** E.g. 'cRT', 'tau-norm (tau 0.7)'. */
+  method: string;
+  measures: { key: Measure; label: string; before: number; after: number; difference: Difference }[];
+}
+
+const STAGE_NAMES: Readonly<Record<string, string>> = { crt: 'cRT', lws: 'LWS' };
+
+/** The groups that have a second stage, in runs that have come to it. */
+export function stageSummaries(groups: RunGroup[]): StageSummary[] {
+  return groups.flatMap(({ name, runs }) => {
+    const steps = runs.flatMap(({ secondStage, epochs, final }) => {
+      const before = epochs.filter(({ stage }) => stage !== 2).at(-1)?.test;
+      return secondStage && before ? [{ ...secondStage, before, after: final }] : [];
+    });
+    if (steps.length === 0) return [];
+    const taus = [...new Set(steps.flatMap(({ tau }) => (tau === undefined ? [] : [tau])))].sort((a, b) => a - b);
+    const { method } = steps[0];
+    return {
+      name,
+      method: (STAGE_NAMES[method] ?? method) + (taus.length > 0 ? ` (tau ${taus.join(', ')})` : ''),
+      measures: OVERALL.map(([key, label]) => ({
+        key,
+        label,
+        before: mean(steps.map(({ before }) => before[key])),
+        after: mean(steps.map(({ after }) => after[key])),
+        difference: interval(steps.map(({ before, after }) => after[key] - before[key])),
+      })),
+    };
+  });
 }
 
 /** Recall of each class, most frequent first. */

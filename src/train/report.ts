@@ -17,6 +17,7 @@ import {
   percent,
   type RunGroup,
   spread,
+  stageSummaries,
 } from './report-summary.js';
 import type { CompareResult, PlasticityEvent, RunResult } from './results.js';
 
@@ -98,6 +99,24 @@ function results(groups: RunGroup[]): Html {
       : ''
   }</p>
 ${comparison(overallRows(groups), groups, 'Measure')}${parameters}</section>`;
+}
+
+/** What a two-stage method made of the classifier; nothing where no run has one. */
+function stageSection(groups: RunGroup[]): Html | undefined {
+  const stages = stageSummaries(groups);
+  if (stages.length === 0) return undefined;
+  const columns = [
+    { label: 'Run' },
+    ...stages[0].measures.map(({ label }) => ({ label: label.toLowerCase(), numeric: true })),
+  ];
+  const rows = stages.flatMap(({ name, method, measures }) => [
+    [`${name}, before ${method}`, ...measures.map(({ before }) => percent(before))],
+    [`${name}, after ${method}`, ...measures.map(({ after }) => percent(after))],
+    [`${name}, after − before, points`, ...measures.map(({ difference }) => signed(difference))],
+  ]);
+  return markup`<section id="second-stage"><h2>Second stage</h2>
+<p class="note">The network without its classifier stays as the first stage left it. On the test set, with the last weights of each stage; differences are paired by seed.</p>
+${table('Before and after the second stage', columns, rows)}</section>`;
 }
 
 async function curveSection(groups: RunGroup[]): Promise<Html> {
@@ -304,6 +323,7 @@ export async function renderReport(result: CompareResult): Promise<string> {
   return page(`Gyrus: ${groups.map((group) => group.name).join(' against ')}`, [
     headline(result, groups),
     results(groups),
+    stageSection(groups),
     await curveSection(groups),
     await classSection(groups),
     markup`<div id="neurons">${neurons}</div>`,

@@ -52,6 +52,24 @@ describe('train', () => {
     expect(existsSync(join(out, 'checkpoint.gyrus'))).toBe(true);
   });
 
+  it.each([
+    ['crt', 'cRT'],
+    ['lws', 'LWS'],
+    ['tau-norm', 'tau-norm \\(tau [0-9.]+\\)'],
+  ])('shows what a second stage did: %s', async (method, shown) => {
+    const second = method === 'tau-norm' ? { method } : { method, epochs: 1 };
+    const path = config(`${method}.json`, { ...TINY, epochs: 2, secondStage: second });
+    const [out, report] = [join(dir, method), join(dir, `${method}.html`)];
+    const { code, stdout } = await gyrus(['train', '-c', path, '-o', out, '--report', report, '-q']);
+    expect(code).toBe(0);
+    const [run] = JSON.parse(readFileSync(join(out, 'results.json'), 'utf8')).runs;
+    const rates = ({ top1, meanRecall, head, mid, tail }: Record<string, number>): string =>
+      [top1, meanRecall, head, mid, tail].map((rate) => `${(100 * rate).toFixed(1)} %`).join('[^0-9]*');
+    expect(stdout).toMatch(new RegExp(`${method}, before ${shown}[^0-9]*${rates(run.epochs[1].test)}`));
+    expect(stdout).toMatch(new RegExp(`${method}, after ${shown}[^0-9]*${rates(run.final)}`));
+    expect(readFileSync(report, 'utf8')).toMatch(new RegExp(`${method}, before ${shown}`));
+  });
+
   it('--json - leaves stdout to the results', async () => {
     const path = config('two.yaml', { ...TINY, epochs: 1 });
     const { code, stdout } = await gyrus(['train', '-c', path, '-o', join(dir, 'two'), '--json', '-', '-q']);

@@ -13,6 +13,7 @@ import {
   overallRows,
   pairedDifference,
   points,
+  stageSummaries,
 } from '../../src/train/report-summary.js';
 import { sample } from './sample.js';
 
@@ -110,6 +111,57 @@ describe('summary', () => {
   });
 });
 
+describe('second stages', () => {
+  /** The plastic runs end with cRT, which gave 4 points of recall and cost 2 of the head: of seed 1 one point more. */
+  function staged(seeds: number[], method = 'crt', tau?: (seed: number) => number) {
+    const result = sample(seeds);
+    for (const run of result.runs.filter(({ name }) => name === 'plastic')) {
+      const { seed, final } = run;
+      run.secondStage = { method, ...(tau && { tau: tau(seed) }) };
+      run.epochs.push({ ...run.epochs[2], epoch: 4, stage: 2, test: final });
+      run.final = { ...final, meanRecall: final.meanRecall + 0.04 + 0.01 * seed, head: final.head - 0.02 };
+    }
+    return result;
+  }
+
+  it('are summed up from where the first stage ends to the last weights', () => {
+    const result = staged([0, 1]);
+    const [, before] = result.runs[1].epochs;
+    const [summary, ...others] = stageSummaries(groupRuns(result));
+    expect(others).toEqual([]);
+    expect(summary).toMatchObject({ name: 'plastic', method: 'cRT' });
+    expect(summary.measures.map(({ key }) => key)).toEqual(['top1', 'meanRecall', 'head', 'mid', 'tail']);
+    const [top1, recall, head] = summary.measures;
+    expect(top1).toMatchObject({ difference: { mean: 0, halfWidth: 0, pairs: 2 } });
+    expect(recall.before).toBeCloseTo((before.test!.meanRecall + result.runs[3].epochs[2].test!.meanRecall) / 2, 12);
+    expect(recall.after - recall.before).toBeCloseTo(0.045, 12);
+    // Differences .04 and .05: standard error .005, t(1) = 12.706.
+    expect(recall.difference.halfWidth).toBeCloseTo(12.706 * 0.005, 8);
+    expect(head.difference.mean).toBeCloseTo(-0.02, 12);
+  });
+
+  it('stand in the report with their method, and not where there are none', async () => {
+    const text = await renderReport(staged([0]));
+    expect(text).toContain('id="second-stage"');
+    expect(text).toMatch(/plastic, before cRT.*>62.0 %<.*plastic, after cRT.*>66.0 %<.*after − before.*\+4\.0.*−2\.0/s);
+    expect(page).not.toContain('id="second-stage"');
+  });
+
+  it('name every tau that was chosen', () => {
+    const [summary] = stageSummaries(groupRuns(staged([0, 1, 2], 'tau-norm', (seed) => [0.7, 0.4, 0.7][seed])));
+    expect(summary.method).toBe('tau-norm (tau 0.4, 0.7)');
+  });
+
+  it('are left out of runs that did not come to them', () => {
+    const result = staged([0, 1]);
+    delete result.runs[1].secondStage;
+    const [summary] = stageSummaries(groupRuns(result));
+    expect(summary.measures[1].difference).toMatchObject({ pairs: 1, halfWidth: undefined });
+    delete result.runs[3].secondStage;
+    expect(stageSummaries(groupRuns(result))).toEqual([]);
+  });
+});
+
 describe('checkResults', () => {
   it('takes what JSON made of a missing number', () => {
     const checked = checkResults(JSON.parse(JSON.stringify(sample())));
@@ -125,6 +177,11 @@ describe('checkResults', () => {
       'a confusion matrix of another size',
       (r: any) => r.runs[0].final.confusion.pop(),
       /'runs.0.final.confusion': expected 3 x 3/,
+    ],
+    [
+      'a second stage without a method',
+      (r: any) => (r.runs[0].secondStage = { tau: 1 }),
+      /'runs.0.secondStage.method'/,
     ],
     ['too few rates', (r: any) => r.runs[1].final.perClass.pop(), /'runs.1.final.perClass'/],
   ])('refuses %s', (_name, damage, message) => {
