@@ -5,6 +5,9 @@
 
 #include "cpu/families.h"
 #include "vendor/doctest.h"
+#ifdef GYRUS_CUDA_EMULATED
+#include "cuda/families.h"
+#endif
 
 int main(int argc, char** argv) {
   std::string isas;
@@ -13,6 +16,9 @@ int main(int argc, char** argv) {
   for (int i = 0; i < count; ++i) isas += std::string(i > 0 ? ", " : "") + tables[i]->isa;
 #ifdef GYRUS_EMULATE_AVX512
   isas += " (emulated)";
+#endif
+#ifdef GYRUS_CUDA_EMULATED
+  isas += std::string(", ") + gyrus::cuda::table().isa;
 #endif
   std::printf("kernels: %s\n", isas.c_str());
   std::fflush(stdout);
