@@ -92,7 +92,7 @@ export class PlasticityCycle {
     if (this.#phases.length === 0) {
       throw new ConfigError(
         `PlasticityCycle: no cycle fits: ${context.epochs} epochs with warmup ${settings.warmup}, grownEpochs ` +
-          `${settings.grownEpochs} and lastShrink ${settings.lastShrink}`,
+          `${settings.grownEpochs} and lastPhase ${settings.lastPhase}`,
       );
     }
     const widths = this.#choose(context.model);

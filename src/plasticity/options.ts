@@ -40,13 +40,14 @@ export const cycleSchema = z.strictObject({
   period: count.default(4).describe('Epochs of one cycle'),
   grownEpochs: count.default(2).describe('Epochs of a cycle at the grown size'),
   warmup: fraction.default(0.1).describe('Share of the epochs before which nothing grows'),
-  lastShrink: fraction.default(0.9).describe('Share of the epochs (rounded down) after which the last removal happens'),
+  lastShrink: fraction
+    .default(0.75)
+    .describe('Share of the epochs (rounded down) after which the last removal happens'),
   lastPhase: fraction
-    .nullable()
-    .default(null)
+    .default(0.9)
     .describe(
-      'Share of the epochs (rounded down) after which the last phase ends; those that end after lastShrink, but for the first of all, ' +
-        'change no neuron, only what else the grown phases change, loss or sampler (null: lastShrink)',
+      'Share of the epochs (rounded down) after which the last phase ends, if not before lastShrink; those that end after lastShrink, ' +
+        'but for the first of all, change no neuron, only what else the grown phases change, loss or sampler',
     ),
   allocation: z
     .enum(allocations)
@@ -155,15 +156,12 @@ export function parseCycleOptions(options: CycleOptions): CycleSettings {
 
 /** Fields that don't go together, each with a message. */
 export function contradictions(
-  settings: Pick<CycleSettings, 'mode' | 'period' | 'grownEpochs' | 'allocation' | 'lastShrink' | 'lastPhase'>,
+  settings: Pick<CycleSettings, 'mode' | 'period' | 'grownEpochs' | 'allocation'>,
 ): { field: string; message: string }[] {
-  const { mode, period, grownEpochs, allocation, lastShrink, lastPhase } = settings;
+  const { mode, period, grownEpochs, allocation } = settings;
   const out: { field: string; message: string }[] = [];
   if (grownEpochs > period) {
     out.push({ field: 'grownEpochs', message: `expected at most the period (${period}), got ${grownEpochs}` });
-  }
-  if (lastPhase !== null && lastPhase < lastShrink) {
-    out.push({ field: 'lastPhase', message: `expected at least lastShrink (${lastShrink}), got ${lastPhase}` });
   }
   if (mode === 'replace' && allocation !== 'proportional') {
     out.push({ field: 'allocation', message: `expected proportional in mode replace, got ${allocation}` });
@@ -193,7 +191,7 @@ export function cyclePhases(settings: CycleSettings, epochs: number): Phase[] {
   const end = (share: number): number => Math.floor(share * epochs + 1e-9);
   const first = Math.round(warmup * epochs);
   const out: Phase[] = [];
-  for (let to = end(lastPhase ?? lastShrink); to - grownEpochs >= first; to -= period) {
+  for (let to = end(Math.max(lastPhase, lastShrink)); to - grownEpochs >= first; to -= period) {
     out.unshift({ from: to - grownEpochs, to, neurons: to <= end(lastShrink) });
   }
   return out.map((phase, i) => (i === 0 ? { ...phase, neurons: true } : phase));

@@ -31,7 +31,7 @@ export const plasticitySchema = cycleSchema.omit({ widths: true, seed: true, adj
     .enum(['auto', 'same', ...samplerNames])
     .default('auto')
     .describe(
-      'Sampler in the grown phase; auto is class-balanced where nothing else makes up for rare classes (loss ce or focal, sampler ' +
+      'Sampler in the grown phase; auto is square-root where nothing else makes up for rare classes (loss ce or focal, sampler ' +
         'instance), and otherwise same',
     ),
 });
@@ -376,10 +376,10 @@ export function parseConfig(input: unknown, where = 'config'): RunConfig {
     problems.push(`'dataset': expected both train and test, or neither, got only ${dataset.train ? 'train' : 'test'}`);
   }
   if (plasticity && cyclePhases({ ...plasticity, seed: 0 }, config.epochs).length === 0) {
-    const { warmup, grownEpochs, lastShrink } = plasticity;
+    const { warmup, grownEpochs, lastPhase } = plasticity;
     problems.push(
       `'plasticity': expected room for one cycle in ${config.epochs} epochs, got warmup ${warmup}, grownEpochs ${grownEpochs} ` +
-        `and lastShrink ${lastShrink}`,
+        `and lastPhase ${lastPhase}`,
     );
   }
   problems.push(...mixProblems(config.mix, config.loss.name), ...secondStageProblems(config));

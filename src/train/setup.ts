@@ -168,7 +168,7 @@ function grownSampler({ plasticity, loss, sampler }: RunConfig): SamplerName {
   if (wanted === 'same') return sampler;
   if (wanted !== 'auto') return wanted;
   const plain = (loss.name === 'ce' || loss.name === 'focal') && sampler === 'instance';
-  return plain ? 'class-balanced' : sampler;
+  return plain ? 'square-root' : sampler;
 }
 
 /** Extra class weights of the grown phase, with mean 1. */

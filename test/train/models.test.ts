@@ -35,7 +35,7 @@ it.each(kinds)('$kind goes on bit for bit from the grown phase and ends at its o
     optimizer: { name: 'adamw', lr: 0.01 },
     loss: { name: 'ldam' },
     augment: { padding: 1, flip: 0.5 },
-    plasticity: { rate: 0.5, period: 2, grownEpochs: 1, warmup: 0.25, lastShrink: 0.75 },
+    plasticity: { rate: 0.5, period: 2, grownEpochs: 1, warmup: 0.25, lastShrink: 0.75, lastPhase: 0.75 },
     epochs: 4,
     batchSize: 8,
     seed: 1,

@@ -40,7 +40,7 @@ export function smallData(perClass = 100): PreparedData {
 export const plastic: RunConfigInput = {
   model: { hidden: [8, 6], dropout: 0.1, norm: 'batch' },
   optimizer: { name: 'adamw', lr: 0.01, clipNorm: 5 },
-  plasticity: { rate: 0.5, period: 3, grownEpochs: 2, warmup: 0.1, lastShrink: 0.8 },
+  plasticity: { rate: 0.5, period: 3, grownEpochs: 2, warmup: 0.1, lastShrink: 0.8, lastPhase: 0.8 },
   loss: { name: 'balanced-softmax' },
   epochs: 8,
   batchSize: 16,

@@ -57,8 +57,8 @@ describe('training', () => {
   });
 
   it.each([
-    ['ce', 'instance', 'class-balanced'],
-    ['focal', 'instance', 'class-balanced'],
+    ['ce', 'instance', 'square-root'],
+    ['focal', 'instance', 'square-root'],
     ['balanced-softmax', 'instance', 'same'],
     ['ce', 'square-root', 'same'],
   ] as const)('samples in the grown phase by itself: %s, %s: %s', async (loss, sampler, grownSampler) => {

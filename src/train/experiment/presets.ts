@@ -39,6 +39,7 @@ function methodsFor(plasticity: Record<string, unknown>): ExperimentInput['metho
     phases: { plasticity: { ...plasticity, mode: 'phases' } },
     random: { plasticity: { ...plasticity, score: 'random' } },
     'cycle-plain': { plasticity: { ...plasticity, grownSampler: 'same' } },
+    'cycle-balanced': { plasticity: { ...plasticity, grownSampler: 'class-balanced' } },
     replace: { plasticity: { ...plasticity, mode: 'replace' } },
     grow: { plasticity: { ...plasticity, mode: 'grow' } },
     longer: { epochsFactor: 1.2 },
@@ -57,6 +58,7 @@ const PAIRS: ExperimentInput['compare'] = [
   ['cycle', 'phases'],
   ['phases', 'fixed'],
   ['cycle-plain', 'fixed'],
+  ['cycle-balanced', 'fixed'],
   ['cycle', 'random'],
   ['cycle', 'replace'],
   ['cycle', 'redo'],
@@ -71,7 +73,7 @@ const PAIRS: ExperimentInput['compare'] = [
 const small = { optimizer: { name: 'adamw', lr: 2e-3, weightDecay: 0.05 } };
 const adamw = { optimizer: { name: 'adamw', lr: 1e-3, weightDecay: 0.05 } };
 
-/** Widths at which capacity binds, and of the mlp one at which it does so less. Learning rates of plain trainings. */
+/** Widths at which capacity binds, and of the mlp two at which it does so less and less. Learning rates of plain trainings. */
 const core: ExperimentInput = {
   description:
     'The cycle against fixed width on four long-tailed data sets with small models, alone, on top of other techniques, and its ' +
@@ -80,6 +82,7 @@ const core: ExperimentInput = {
   models: {
     'mlp-12': { model: { hidden: [12, 12] }, epochs: 40 },
     'mlp-32': { model: { hidden: [32, 32] }, epochs: 40 },
+    'mlp-128': { model: { hidden: [128, 128] }, epochs: 40 },
     convnet: { model: { kind: 'convnet', channels: [4, 'pool', 8, 'pool', 16] } },
     vit: { ...small, model: { kind: 'vit', patch: 7, dim: 16, depth: 2, heads: 2, mlp: 4 } },
     mixer: { ...small, model: { kind: 'mixer', patch: 7, dim: 32, depth: 2, tokens: 8, channels: 16 } },
@@ -116,7 +119,8 @@ const ablation: ExperimentInput = {
   methods: {
     fixed: {},
     cycle: plain({}),
-    balanced: { plasticity: {} },
+    sampled: { plasticity: {} },
+    balanced: { plasticity: { grownSampler: 'class-balanced' } },
     'rate-0.25': plain({ rate: 0.25 }),
     'rate-1': plain({ rate: 1 }),
     'period-2': plain({ period: 2, grownEpochs: 1 }),
@@ -124,7 +128,7 @@ const ablation: ExperimentInput = {
     'warmup-0': plain({ warmup: 0 }),
     'warmup-0.4': plain({ warmup: 0.4 }),
     'last-0.6': plain({ lastShrink: 0.6 }),
-    'last-0.75': plain({ lastShrink: 0.75 }),
+    'last-0.9': plain({ lastShrink: 0.9 }),
     'maturity-300': plain({ maturity: 300 }),
     'init-paired': plain({ init: 'paired' }),
     'init-split': plain({ init: 'split', steer: 'none' }),
