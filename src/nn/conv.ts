@@ -60,9 +60,10 @@ export class Conv2d extends Module implements Producer, Consumer {
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
   readonly activation: 'none' | 'relu';
+  /** How the window slides, as it was asked for. */
+  readonly windows: Readonly<Pick<Conv2dOptions, 'stride' | 'padding' | 'dilation' | 'groups'>>;
   readonly #input: Axis;
   readonly #output: Axis;
-  readonly #windows: Pick<Conv2dOptions, 'stride' | 'padding' | 'dilation' | 'groups'>;
 
   /**
    * @throws ShapeError for a number of channels that is no Width and no whole number >= 1; ConfigError for a kernel that is no whole
@@ -85,7 +86,7 @@ export class Conv2d extends Module implements Producer, Consumer {
     }
     this.#input = input;
     this.#output = output;
-    this.#windows = {
+    this.windows = {
       groups,
       ...(stride === undefined ? {} : { stride }),
       ...(padding === undefined ? {} : { padding }),
@@ -130,7 +131,7 @@ export class Conv2d extends Module implements Producer, Consumer {
     const looked = input instanceof Width && !input.gated && !inputs ? input : undefined;
     looked?.show(x);
     const gate = looked?.gate;
-    const options = { ...this.#windows, activation: this.activation, gate, outputs, inputs };
+    const options = { ...this.windows, activation: this.activation, gate, outputs, inputs };
     return ops.conv2d(x, this.weight.value, this.bias?.value, options);
   }
 }

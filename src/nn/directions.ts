@@ -67,6 +67,30 @@ export function gram(rows: readonly Float64Array[]): Float64Array[] {
   return out;
 }
 
+/** The matrix with these rows on its side. */
+function onSide(rows: readonly Float64Array[]): Float64Array[] {
+  return Array.from(rows[0] ?? [], (_, j) => Float64Array.from(rows, (row) => row[j]));
+}
+
+/**
+ * Singular values, largest first, and left singular vectors of the matrix with these rows, as many as its smaller side has and without
+ * those whose value is below a millionth of the largest: their direction is rounding.
+ */
+export function leftSingular(matrix: readonly Float64Array[]): { values: Float64Array; vectors: Float64Array[] } {
+  const tall = matrix.length > (matrix[0]?.length ?? 0);
+  const { values, vectors } = eigen(gram(tall ? onSide(matrix) : matrix));
+  const kept = values.findIndex((value) => !(value > 1e-12 * values[0]));
+  const count = kept < 0 ? values.length : kept;
+  const left = tall
+    ? vectors.slice(0, count).map((v) => {
+        const image = Float64Array.from(matrix, (row) => dot(row, v));
+        const length = Math.sqrt(dot(image, image));
+        return image.map((x) => x / length);
+      })
+    : vectors.slice(0, count);
+  return { values: values.slice(0, count).map(Math.sqrt), vectors: left };
+}
+
 /** What is left of `row` beside the space of the orthonormal `basis`; twice, since rounding leaves a trace the first time. */
 function beside(row: Float64Array, basis: readonly Float64Array[]): Float64Array {
   const left = Float64Array.from(row);

@@ -209,20 +209,20 @@ class GradMax implements Newborn {
   /** (u, -u) for each direction, as long as the columns there are in the mean. */
   #outgoing(array: CarriedArray, current: Tensor): Tensor {
     const { aimed, count, directions } = this;
-    const [outputs] = current.shape;
-    if (current.rank !== 2 || array.spans[1] !== 1 || directions.some(({ length }) => length !== outputs)) {
+    const { dtype, device, rank, shape } = current;
+    const weights = sizeOf(shape.slice(0, -1));
+    if (array.spans[rank - 1] !== 1 || directions.some(({ length }) => length !== weights)) {
       throw new ConfigError(
-        `grow: gradmax: expected a linear layer behind the width, and directions of its ${outputs} outputs, got ` +
-          `${directions.map(({ length }) => length).join(',') || 'none'}`,
+        `grow: gradmax: expected a layer behind the width that reads each unit as a whole, and directions of its ${weights} ` +
+          `weights, got ${directions.map(({ length }) => length).join(',') || 'none'}`,
       );
     }
-    const { dtype, device } = current;
-    const columns = Float64Array.from({ length: outputs * count }, (_, at) => {
+    const columns = Float64Array.from({ length: weights * count }, (_, at) => {
       const [o, i] = [Math.floor(at / count), at % count];
       return i < aimed ? (i % 2 === 0 ? 1 : -1) * directions[i >> 1][o] : 0;
     });
-    const lengths = sqrt(sum(square(current), 0));
-    return mul(tensor(columns, { shape: [outputs, count], dtype, device }), mean(lengths));
+    const lengths = sqrt(sum(reshape(square(current), [weights, shape[rank - 1]]), 0));
+    return mul(tensor(columns, { shape: resized(shape, rank - 1, count), dtype, device }), mean(lengths));
   }
 }
 

@@ -59,7 +59,7 @@ export const cycleSchema = z.strictObject({
   init: z
     .enum(GROWTH_INITS)
     .default('zero-out')
-    .describe('How newborn units start; gradmax only between two linear layers without batch norm'),
+    .describe('How newborn units start; gradmax only between two linear layers or two convolutions without batch norm'),
   spread: z
     .enum(['kaiming', 'match'])
     .default('kaiming')

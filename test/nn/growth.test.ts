@@ -6,10 +6,23 @@ import { describe, expect, test } from 'vitest';
 import { backward } from '../../src/autograd/index.js';
 import { ConfigError } from '../../src/device/index.js';
 import { CosineLinear } from '../../src/models/index.js';
-import { BatchNorm, Conv2d, gradmaxDirections, Linear, ReLU, Sequential, Width } from '../../src/nn/index.js';
-import { crossEntropy, Generator, normal } from '../../src/ops/index.js';
-import { tidy } from '../../src/tensor/index.js';
-import { eigen, gram } from '../../src/nn/directions.js';
+import {
+  BatchNorm,
+  Conv2d,
+  type Conv2dOptions,
+  GlobalAvgPool2d,
+  gradmaxDirections,
+  Linear,
+  MaxPool2d,
+  type Module,
+  ReLU,
+  Sequential,
+  Width,
+} from '../../src/nn/index.js';
+import { eigen, gram, leftSingular } from '../../src/nn/directions.js';
+import { conv2d, crossEntropy, Generator, normal, type Pair, relu } from '../../src/ops/index.js';
+import { slide } from '../../src/ops/conv.js';
+import { noGrad, tensor, tidy } from '../../src/tensor/index.js';
 import { distance, makeBatch, makeNet, type Net, values } from './helpers.js';
 
 const batch = makeBatch(32);
@@ -48,6 +61,31 @@ describe('eigen', () => {
       }),
       { numRuns: 50 },
     );
+  });
+
+  test('left singular vectors rebuild wide and tall matrices', () => {
+    for (const [n, m] of [
+      [3, 7],
+      [7, 3],
+      [4, 4],
+      [1, 5],
+      [5, 1],
+    ]) {
+      const flat = tidy(() => values(normal([n, m], { generator: new Generator(n * 10 + m) })));
+      const matrix = rows(flat, n).map((row) => Float64Array.from(row));
+      const { values: sigma, vectors } = leftSingular(matrix);
+      expect(sigma).toHaveLength(Math.min(n, m));
+      expect(vectors.map(({ length }) => length)).toEqual(vectors.map(() => n));
+      expect(sigma.reduce((s, x) => s + x * x, 0)).toBeCloseTo(dot(flat, flat), 8);
+      vectors.forEach((u, k) => {
+        vectors.slice(0, k + 1).forEach((v, j) => expect(dot(u, v)).toBeCloseTo(j === k ? 1 : 0, 8));
+        const image = Float64Array.from({ length: m }, (_, j) => matrix.reduce((s, row, i) => s + u[i] * row[j], 0));
+        expect(length(image)).toBeCloseTo(sigma[k], 8);
+      });
+    }
+    // Rank 1, and none.
+    expect(leftSingular([Float64Array.of(1, 2), Float64Array.of(2, 4), Float64Array.of(3, 6)]).values).toHaveLength(1);
+    expect(leftSingular([new Float64Array(2), new Float64Array(2)]).vectors).toEqual([]);
   });
 
   test('of nothing is nothing', () => {
@@ -134,6 +172,154 @@ describe('gradmax', () => {
     }
   });
 
+  describe('between convolutions', () => {
+    interface Case {
+      first?: Conv2dOptions;
+      second?: Conv2dOptions;
+      kernels?: [Pair, Pair];
+    }
+    const [inputs, outputs, extents] = [2, 3, [7, 6]];
+    const images = normal([5, ...extents, inputs], { generator: new Generator(21) });
+    const labels = tensor(Int32Array.of(0, 1, 2, 1, 0));
+
+    function makeConvs({ first, second, kernels = [3, 3] }: Case) {
+      const generator = new Generator(5);
+      const width = new Width(4, { name: 'c', capacity: 12 });
+      const [producer, consumer] = [
+        new Conv2d(inputs, width, kernels[0], { generator, ...first }),
+        new Conv2d(width, outputs, kernels[1], { generator, ...second }),
+      ];
+      const net = new Sequential(
+        producer,
+        new ReLU(),
+        consumer,
+        new GlobalAvgPool2d(),
+        new Linear(outputs, 3, { generator }),
+      );
+      const pass = (): void => {
+        net.zeroGrad();
+        tidy(() => backward(crossEntropy(net.forward(images), labels)));
+      };
+      return { net, width, producer, consumer, pass };
+    }
+    type Convs = ReturnType<typeof makeConvs>;
+
+    /** dL/dz, z what the second convolution computes before its activation, with its shape. */
+    function deltasOf({ net, producer, consumer }: Convs): { shape: readonly number[]; values: number[] } {
+      const z = noGrad(() =>
+        conv2d(relu(producer.forward(images)), consumer.weight.value, consumer.bias?.value, consumer.windows),
+      );
+      const leaf = z.detach();
+      leaf.requiresGrad = true;
+      const rest = net.layers.slice(3);
+      const y = consumer.activation === 'relu' ? relu(leaf) : leaf;
+      backward(
+        crossEntropy(
+          rest.reduce((x, layer) => layer.forward(x), y),
+          labels,
+        ),
+      );
+      return { shape: z.shape, values: values(leaf.grad!) };
+    }
+
+    /** M by its definition: a row for each output channel and tap of the second kernel, a column for each weight of the first. */
+    function reference(made: Convs): Float64Array[] {
+      const { producer, consumer } = made;
+      const { shape, values: g } = deltasOf(made);
+      const at = (layer: Conv2d, extent: readonly number[]) =>
+        slide('test', [1, ...extent, 1], [layer.weight.shape[1], layer.weight.shape[2]], layer.windows);
+      const one = at(producer, extents);
+      const two = at(consumer, one.size);
+      const [, kh, kw] = producer.weight.shape;
+      const [, rows, columns] = consumer.weight.shape;
+      const x = values(images);
+      const matrix = Array.from({ length: outputs * rows * columns }, () => new Float64Array(kh * kw * inputs));
+      for (let n = 0; n < shape[0]; n++)
+        for (let qy = 0; qy < shape[1]; qy++)
+          for (let qx = 0; qx < shape[2]; qx++)
+            for (let i = 0; i < rows; i++)
+              for (let j = 0; j < columns; j++) {
+                const py = qy * two.stride[0] + i * two.dilation[0] - two.pad[0];
+                const px = qx * two.stride[1] + j * two.dilation[1] - two.pad[1];
+                if (py < 0 || px < 0 || py >= one.size[0] || px >= one.size[1]) continue;
+                for (let a = 0; a < kh; a++)
+                  for (let b = 0; b < kw; b++) {
+                    const [sy, sx] = [
+                      py * one.stride[0] + a * one.dilation[0] - one.pad[0],
+                      px * one.stride[1] + b * one.dilation[1] - one.pad[1],
+                    ];
+                    if (sy < 0 || sx < 0 || sy >= extents[0] || sx >= extents[1]) continue;
+                    for (let f = 0; f < outputs; f++)
+                      for (let c = 0; c < inputs; c++) {
+                        const h = x[((n * extents[0] + sy) * extents[1] + sx) * inputs + c];
+                        const delta = g[((n * shape[1] + qy) * shape[2] + qx) * outputs + f];
+                        matrix[(f * rows + i) * columns + j][(a * kw + b) * inputs + c] += delta * h;
+                      }
+                  }
+              }
+      return matrix;
+    }
+
+    const cases: [string, Case][] = [
+      ['padded', { first: { padding: 1 }, second: { padding: 1 } }],
+      ['with strides', { first: { stride: 2, padding: 'same' }, second: { stride: [1, 2], padding: 1 } }],
+      [
+        'with dilation and relu',
+        { first: { padding: 'same' }, second: { dilation: 2, padding: 2, activation: 'relu' } },
+      ],
+      ['with few incoming weights', { kernels: [1, 3], second: { padding: 1 } }],
+      ['with few outgoing weights', { kernels: [[2, 3], 1] }],
+    ];
+
+    test.each(cases)('%s: directions are those of the dense matrix', (_name, options) => {
+      const made = makeConvs(options);
+      const matrix = reference(made);
+      const { values: sigma } = leftSingular(matrix);
+      const count = Math.min(5, sigma.length);
+      const directions = gradmaxDirections(made.width, count, made.pass);
+      expect(directions).toHaveLength(count);
+      directions.forEach((u, k) => {
+        directions.slice(0, k + 1).forEach((v, j) => expect(dot(u, v)).toBeCloseTo(j === k ? 1 : 0, 5));
+        // |u^T M| is the singular value.
+        const image = Float64Array.from(matrix[0], (_x, j) => matrix.reduce((s, row, i) => s + u[i] * row[j], 0));
+        expect(length(image) / sigma[k]).toBeCloseTo(1, 3);
+      });
+    });
+
+    test.each(cases)(
+      '%s: the function stays, and the newborn have the gradient of the singular values',
+      (_name, options) => {
+        const made = makeConvs(options);
+        const { net, width, producer, consumer, pass } = made;
+        const { values: sigma } = leftSingular(reference(made));
+        const before = values(net.forward(images));
+        const columns = (flat: number[], n: number) => (j: number) => flat.filter((_x, at) => at % n === j);
+        const old = columns(values(consumer.weight.value), 4);
+        const scale = [0, 1, 2, 3].reduce((s, j) => s + length(old(j)) / 4, 0);
+        const directions = gradmaxDirections(width, 2, pass);
+        width.grow(5, { init: 'gradmax', directions, generator: new Generator(1) });
+        expect(distance(values(net.forward(images)), before)).toBeLessThan(2e-6);
+        const own = columns(values(consumer.weight.value), 9);
+        pass();
+        const born = rows(values(producer.weight.grad!), 9);
+        const incoming = rows(values(producer.weight.value), 9);
+        for (const [k, j] of [
+          [0, 4],
+          [1, 6],
+        ]) {
+          expect(length(own(j))).toBeCloseTo(scale, 5);
+          expect(own(j + 1)).toEqual(own(j).map((x) => -x));
+          expect([...incoming[j], ...incoming[j + 1]].every((x) => x === 0)).toBe(true);
+          expect(length(born[j]) / (scale * sigma[k])).toBeCloseTo(1, 3);
+          expect(length(born[j + 1]) / (scale * sigma[k])).toBeCloseTo(1, 3);
+        }
+        // The odd one is zero-out.
+        expect(own(8).every((x) => x === 0)).toBe(true);
+        expect(incoming[8].every((x) => x !== 0)).toBe(true);
+      },
+    );
+  });
+
   test('directions are orthonormal, no more than M has, and twins start in opposite directions', () => {
     const made = makeNet();
     const directions = gradmaxDirections(made.second, 9, () => pass(made));
@@ -192,7 +378,27 @@ describe('gradmax', () => {
     const normed = makeNet({ norm: true });
     const unbiased = makeNet({ bias: false });
     const channels = new Width(3, { name: 'c' });
-    const conv = new Sequential(new Conv2d(2, channels, 3), new ReLU(), new Conv2d(channels, 2, 3));
+    const mixed = new Sequential(
+      new Conv2d(2, channels, 3),
+      new ReLU(),
+      new GlobalAvgPool2d(),
+      new Linear(channels, 2),
+    );
+    const convs = (between: (w: Width) => Module) => {
+      const width = new Width(3, { name: 'convs' });
+      const net = new Sequential(
+        new Conv2d(2, width, 3, { padding: 1 }),
+        between(width),
+        new Conv2d(width, 4, 3, { padding: 1, activation: 'relu' }),
+        new GlobalAvgPool2d(),
+      );
+      return { net, width };
+    };
+    const normedConvs = convs((width) => new BatchNorm(width));
+    const pooled = convs(() => new MaxPool2d(2));
+    const images = normal([2, 6, 6, 2], { generator: new Generator(3) });
+    const passConvs = ({ net }: { net: Sequential }): void =>
+      tidy(() => backward(crossEntropy(net.forward(images), tensor(Int32Array.of(1, 2)))));
     const features = new Width(3, { name: 'f' });
     const cosine = new Sequential(new Linear(6, features), new ReLU(), new CosineLinear(features, 4));
     const alone = new Width(3, { name: 'alone' });
@@ -201,7 +407,15 @@ describe('gradmax', () => {
     const bad: [() => unknown, RegExp][] = [
       [() => gradmaxDirections(normed.first, 1, () => pass(normed)), /'first': expected no batch norm/],
       [() => gradmaxDirections(unbiased.first, 1, () => pass(unbiased)), /expected a bias/],
-      [() => gradmaxDirections(channels, 1, () => conv), /'c': expected linear layers around the width/],
+      [() => gradmaxDirections(channels, 1, () => mixed), /'c': expected two linear layers or two convolutions around/],
+      [
+        () => gradmaxDirections(normedConvs.width, 1, () => passConvs(normedConvs)),
+        /'convs': expected no batch norm on the neurons, since it divides by their deviation, which is 0/,
+      ],
+      [
+        () => gradmaxDirections(pooled.width, 1, () => passConvs(pooled)),
+        /'convs': expected as many positions before and behind the width, got \[2,6,6,3\] and \[2,3,3,3\]/,
+      ],
       [() => gradmaxDirections(features, 1, () => cosine), /expected a linear reader, got a cosine classifier/],
       [() => gradmaxDirections(alone, 1, () => head), /one that reads them, got 1 and 0/],
       [() => gradmaxDirections(idle.first, 1, () => undefined), /once in the pass, with a gradient, got 0 and 0 uses/],

@@ -318,7 +318,7 @@ test('bad arguments are ConfigErrors that name the width, and change nothing', (
     [() => first.grow(2, { spread: 'wide' as never }), /expected spread/],
     [() => first.grow(2, { init: 'split', shares: 'half' as never }), /expected shares/],
     [() => first.grow(2, { init: 'gradmax' }), /expected directions with init 'gradmax', got none/],
-    [() => first.grow(2, { init: 'gradmax', directions: [[1, 0]] }), /directions of its 7 outputs, got 2/],
+    [() => first.grow(2, { init: 'gradmax', directions: [[1, 0]] }), /directions of its 7 weights, got 2/],
     [() => first.reset([1], { init: 'orthogonal' }), /expected init zero-out or paired, got 'orthogonal'/],
     [() => first.prune([0, 0]), /prune 'first': expected distinct slots, got \[0,0\]/],
     [() => first.prune([8]), /expected slots in 0..7, got 8/],

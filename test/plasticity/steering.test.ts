@@ -3,8 +3,9 @@
  */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Pictures } from '../../src/models/blocks.js';
 import { resnet, vit } from '../../src/models/index.js';
-import { Linear, type Module, Width } from '../../src/nn/index.js';
+import { Conv2d, GlobalAvgPool2d, Linear, type Module, ReLU, Sequential, Width } from '../../src/nn/index.js';
 import { Generator, ones } from '../../src/ops/index.js';
 import {
   classTaylor,
@@ -226,5 +227,36 @@ describe('convolutions and attention', () => {
     expect(run.cycle.log.map(({ layer, width }) => [layer, width])).toEqual([['mlp1', 9]]);
     await run.run(1, 4, false, true);
     expect(run.cycle.log.at(-1)!.width).toBe(6);
+  });
+
+  test('gradmax between convolutions', async () => {
+    const generator = new Generator(4);
+    const width = new Width(4, { name: 'conv', capacity: 6 });
+    const model = new Sequential(
+      new Pictures([2, 4, 1]),
+      new Conv2d(1, width, 3, { padding: 1, generator }),
+      new ReLU(),
+      new Conv2d(width, 6, 3, { padding: 1, activation: 'relu', generator }),
+      new GlobalAvgPool2d(),
+      new Linear(6, 5, { generator }),
+    );
+    const run = training({ ...usual, init: 'gradmax' }, { model });
+    await run.run(0, 1);
+    const { x } = run.probe(3, 2);
+    const before = values(run.net.forward(x));
+    await run.run(1, 1, true);
+    expect(width.size).toBe(6);
+    expect(distance(values(run.net.forward(x)), before)).toBeLessThan(2e-6);
+    const newborn = () => values((width.producers[0] as Conv2d).weight.value).slice(4 * 9);
+    expect(newborn().every((w) => w === 0)).toBe(true);
+    await run.run(1, 2, false, true);
+    expect(newborn().every((w) => w !== 0)).toBe(true);
+    await run.run(2, 10);
+    expect(run.cycle.log.map(({ kind, width: now }) => [kind, now])).toEqual([
+      ['grow', 6],
+      ['prune', 4],
+      ['grow', 6],
+      ['prune', 4],
+    ]);
   });
 });
