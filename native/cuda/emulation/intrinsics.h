@@ -306,8 +306,8 @@ inline __half __float2half_rn(float x) {
   if (x != x) return {0x7FFF};
   if (a >= 65520.0f) return {static_cast<std::uint16_t>(sign | 0x7C00)};
   int exponent = 0;
-  frexpf(a, &exponent);                                   // a = f * 2^exponent, 1/2 <= f < 1
-  const int step = exponent < -13 ? -24 : exponent - 11;  // the weight of the last bit
+  frexpf(a, &exponent);                                             // a = f * 2^exponent, 1/2 <= f < 1
+  const int step = a == 0 || exponent < -13 ? -24 : exponent - 11;  // the weight of the last bit
   const auto units = static_cast<std::uint32_t>(rintf(ldexpf(a, -step)));
   const std::uint32_t base = step == -24 ? 0 : static_cast<std::uint32_t>(step + 24) << 10;
   return {static_cast<std::uint16_t>(sign | (base + units))};
