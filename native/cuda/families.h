@@ -5,7 +5,8 @@
 // X(register function)
 #define GYRUS_CUDA_FAMILIES(X) \
   X(registerMovement)          \
-  X(registerElementwise)
+  X(registerElementwise)       \
+  X(registerSoftmax)
 
 namespace gyrus::cuda {
 
