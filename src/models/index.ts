@@ -1,5 +1,4 @@
 export * from './classifier.js';
-export * from './cosine.js';
 export * from './mlp.js';
 export { mixer, Mixer, type MixerOptions } from './mixer.js';
 export { vit, VisionTransformer, type VitOptions } from './vit.js';

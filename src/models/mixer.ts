@@ -3,11 +3,11 @@
  * Source: Tolstikhin et al. 2021, arXiv 2105.01601.
  */
 import { ConfigError } from '../device/index.js';
-import { LayerNorm, type Linear, Module, PatchEmbedding, Sequential, type Width } from '../nn/index.js';
+import { LayerNorm, type Classifier, Module, PatchEmbedding, Sequential, type Width } from '../nn/index.js';
 import { Generator, mean, swapAxes } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { asPictures, dropRate, expectImage, expectSizes, FeedForward, perBlock, Residual, widthOf } from './blocks.js';
-import { classifierOf, type ClassifierName, type CosineLinear } from './cosine.js';
+import { classifierOf, type ClassifierName } from './classifier.js';
 
 export interface MixerOptions {
   /** Height, width, channels. Default [32, 32, 3]. */
@@ -52,7 +52,7 @@ export class Mixer extends Module {
   /** Per block: positions, then channels, each pre-normed and residual. */
   readonly blocks: readonly Module[];
   readonly norm: LayerNorm;
-  readonly head: Linear | CosineLinear;
+  readonly head: Classifier;
 
   constructor(options: MixerOptions) {
     super();

@@ -14,7 +14,7 @@ import {
 } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
 import { expectSizes, widthOf } from './blocks.js';
-import { classifierOf, type ClassifierName } from './cosine.js';
+import { classifierOf, type ClassifierName } from './classifier.js';
 
 export interface MlpOptions {
   /** Numbers per sample. */

@@ -4,11 +4,11 @@
  * The inner width of each block is plastic; the residual streams are fixed. Source: He et al. 2015, arXiv 1512.03385, section 4.2.
  */
 import { ConfigError, shown } from '../device/index.js';
-import { BatchNorm, Conv2d, DropPath, GlobalAvgPool2d, type Linear, Module, type Width } from '../nn/index.js';
+import { BatchNorm, Conv2d, DropPath, GlobalAvgPool2d, type Classifier, Module, type Width } from '../nn/index.js';
 import { add, Generator, maxPool2d, pad, relu } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { asPictures, dropRate, expectImage, expectSizes, widthOf } from './blocks.js';
-import { classifierOf, type ClassifierName, type CosineLinear } from './cosine.js';
+import { classifierOf, type ClassifierName } from './classifier.js';
 
 export interface ResNetOptions {
   /** 6n + 2. Default 20. */
@@ -90,7 +90,7 @@ export class ResNet extends Module {
   readonly norm: BatchNorm;
   readonly blocks: readonly BasicBlock[];
   readonly pool = new GlobalAvgPool2d();
-  readonly classifier: Linear | CosineLinear;
+  readonly classifier: Classifier;
 
   /** @throws ConfigError for a depth that is not 6n + 2, n >= 1, or sizes below 1 */
   constructor(options: ResNetOptions) {

@@ -6,7 +6,7 @@ import { ConfigError } from '../device/index.js';
 import { BatchNorm, Conv2d, GlobalAvgPool2d, MaxPool2d, type Module, Sequential, type Width } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
 import { expectImage, Pictures, widthOf } from './blocks.js';
-import { classifierOf, type ClassifierName } from './cosine.js';
+import { classifierOf, type ClassifierName } from './classifier.js';
 
 export interface ConvNetOptions {
   /** Layers in order: channels of a 3x3 convolution (a Width, or a size of which one is made: conv1, conv2, ...), or 'pool'. */

@@ -6,7 +6,7 @@ import {
   ClassToken,
   Dropout,
   LayerNorm,
-  type Linear,
+  type Classifier,
   Module,
   MultiHeadAttention,
   PatchEmbedding,
@@ -17,7 +17,7 @@ import {
 import { Generator, mean, narrow, reshape } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { asPictures, dropRate, expectImage, expectSizes, FeedForward, perBlock, Residual, widthOf } from './blocks.js';
-import { classifierOf, type ClassifierName, type CosineLinear } from './cosine.js';
+import { classifierOf, type ClassifierName } from './classifier.js';
 
 export interface VitOptions {
   /** Height, width, channels. Default [32, 32, 3]. */
@@ -59,7 +59,7 @@ export class VisionTransformer extends Module {
   /** Per block: attention, then feed-forward, each pre-normed and residual. */
   readonly blocks: readonly Module[];
   readonly norm: LayerNorm;
-  readonly head: Linear | CosineLinear;
+  readonly head: Classifier;
 
   constructor(options: VitOptions) {
     super();

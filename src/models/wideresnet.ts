@@ -4,11 +4,20 @@
  * Source: Zagoruyko and Komodakis 2016, arXiv 1605.07146.
  */
 import { ConfigError, shown } from '../device/index.js';
-import { BatchNorm, Conv2d, Dropout, DropPath, GlobalAvgPool2d, type Linear, Module, type Width } from '../nn/index.js';
+import {
+  BatchNorm,
+  Conv2d,
+  Dropout,
+  DropPath,
+  GlobalAvgPool2d,
+  type Classifier,
+  Module,
+  type Width,
+} from '../nn/index.js';
 import { add, Generator } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { asPictures, dropRate, expectImage, expectSizes, widthOf } from './blocks.js';
-import { classifierOf, type ClassifierName, type CosineLinear } from './cosine.js';
+import { classifierOf, type ClassifierName } from './classifier.js';
 import type { BlockOptions } from './resnet.js';
 
 export interface WideResNetOptions {
@@ -80,7 +89,7 @@ export class WideResNet extends Module {
   readonly blocks: readonly PreActivationBlock[];
   readonly norm: BatchNorm;
   readonly pool = new GlobalAvgPool2d();
-  readonly classifier: Linear | CosineLinear;
+  readonly classifier: Classifier;
 
   /** @throws ConfigError for a depth that is not 6n + 4, n >= 1, or sizes below 1 */
   constructor(options: WideResNetOptions) {

@@ -1,5 +1,7 @@
 export * from './attention.js';
 export * from './carried.js';
+export * from './classifier.js';
+export * from './cosine.js';
 export * from './embedding.js';
 export * from './conv.js';
 export * from './gradmax.js';

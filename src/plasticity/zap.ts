@@ -3,28 +3,13 @@
  * Forget It", arXiv 2310.07996; rows of the rarest classes only is an addition for long tails.
  */
 import { ConfigError } from '../device/index.js';
-import { init, type Module, Parameter } from '../nn/index.js';
+import { init, lastLayer, type Linear, linearOf, type Module, type Parameter } from '../nn/index.js';
 import { assign, fill, narrow } from '../ops/index.js';
 import type { Optimizer } from '../optim/index.js';
 import { noGrad, sameShape, tidy } from '../tensor/index.js';
 import type { PlasticityContext } from './context.js';
 import type { ResetSettings } from './reset-options.js';
 import { ResetCallback, type ResetSource } from './resets.js';
-
-interface LastLayer {
-  weight: Parameter;
-  bias: Parameter | undefined;
-}
-
-/** The last module whose weight has a row per class, rows that no Width owns. */
-function lastLayer(model: Module, classes: number): LastLayer {
-  const layers = model.modules() as (Module & { weight?: unknown; bias?: unknown })[];
-  const found = layers.findLast(
-    ({ weight }) => weight instanceof Parameter && weight.array.axes.length === 2 && weight.array.axes[0] === classes,
-  );
-  if (!found) throw new ConfigError(`resets: zap: expected a model whose last layer has ${classes} rows, got none`);
-  return { weight: found.weight as Parameter, bias: found.bias instanceof Parameter ? found.bias : undefined };
-}
 
 export class Zapping extends ResetCallback {
   constructor(settings: ResetSettings, model: Module, source: ResetSource = {}) {
@@ -44,7 +29,7 @@ export class Zapping extends ResetCallback {
     if (this.settings.unit === 'steps' && this.due(context)) this.#zap(context);
   }
 
-  #layer({ classCounts }: PlasticityContext): LastLayer & { rows: number[] } {
+  #layer({ classCounts }: PlasticityContext): { layer: Linear; rows: number[] } {
     if (!classCounts) throw new ConfigError('resets: zap: expected classCounts, got none');
     const { rows, tailClasses } = this.settings;
     const classes = classCounts.length;
@@ -52,12 +37,19 @@ export class Zapping extends ResetCallback {
     if (n > classes) throw new ConfigError(`resets: zap: tailClasses: expected at most ${classes}, got ${n}`);
     const rarest = classCounts.map((_, c) => c).sort((a, b) => classCounts[a] - classCounts[b] || b - a);
     const chosen = rows === 'all' ? rarest : rarest.slice(0, n);
-    return { ...lastLayer(this.model, classes), rows: chosen.sort((a, b) => a - b) };
+    const layer = linearOf(lastLayer(this.model));
+    const [outputs] = layer.weight.array.axes;
+    if (outputs !== classes) {
+      const got = typeof outputs === 'number' ? outputs : `the units of '${outputs.name}'`;
+      throw new ConfigError(`resets: zap: expected a model whose last layer has ${classes} rows, got ${got}`);
+    }
+    return { layer, rows: chosen.sort((a, b) => a - b) };
   }
 
   /** Weights drawn, biases 0, optimiser slots 0; the optimiser's step count only when all rows are drawn, since they share one. */
   #zap(context: PlasticityContext): void {
-    const { weight, bias, rows } = this.#layer(context);
+    const { layer, rows } = this.#layer(context);
+    const { weight, bias } = layer;
     const { device, dtype } = weight.array.full;
     noGrad(() =>
       tidy(() => {

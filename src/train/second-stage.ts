@@ -10,8 +10,18 @@
 import { DataLoader, type Dataset } from '../data/index.js';
 import { ConfigError } from '../device/index.js';
 import { ConfusionMatrix, type Loss, meanOf, type Sampler } from '../longtail/index.js';
-import { type Classifier, lastLayer, CosineLinear, featuresOf } from '../models/index.js';
-import { CarriedArray, init, type Linear, type Module, Parameter } from '../nn/index.js';
+import {
+  CarriedArray,
+  type Classifier,
+  CosineLinear,
+  featuresOf,
+  init,
+  lastLayer,
+  type Linear,
+  linearOf,
+  type Module,
+  Parameter,
+} from '../nn/index.js';
 import {
   add,
   assign,
@@ -109,7 +119,7 @@ export class SecondStage {
       return;
     }
     if (config.method === 'crt') {
-      const { weight, bias } = this.#parts();
+      const { weight, bias } = linearOf(this.#classifier);
       noGrad(() =>
         tidy(() => {
           assign(weight.value, init.fanInUniform(weight.shape, { generator }));
@@ -185,7 +195,7 @@ export class SecondStage {
 
   /** Optimiser and, for LWS, factors and a copy of the classifier. */
   #prepare(): void {
-    const { weight, bias } = this.#parts();
+    const { weight, bias } = linearOf(this.#classifier);
     if (this.#options.config.method === 'crt') {
       this.#optimizer = this.#options.optimizerOf(bias ? [weight, bias] : [weight]);
       return;
@@ -214,11 +224,6 @@ export class SecondStage {
       assign(own.weight.value, mul(weight, unsqueeze(scale.value, 1)));
       if (bias && own.bias) assign(own.bias.value, mul(bias, scale.value));
     });
-  }
-
-  #parts(): { weight: Parameter; bias: Parameter | undefined } {
-    const { weight, bias } = this.#classifier instanceof CosineLinear ? this.#classifier.inner : this.#classifier;
-    return { weight, bias };
   }
 
   /** The classifier, for methods that scale its rows. */

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { backward } from '../../src/autograd/index.js';
 import { ConfigError } from '../../src/device/index.js';
-import { CosineLinear, mlp } from '../../src/models/index.js';
-import { BatchNorm, Width } from '../../src/nn/index.js';
+import { mlp } from '../../src/models/index.js';
+import { BatchNorm, CosineLinear, Width } from '../../src/nn/index.js';
 import { Generator, normal, sum } from '../../src/ops/index.js';
 import { type Tensor, tensor, tidy } from '../../src/tensor/index.js';
 

@@ -4,19 +4,8 @@
  */
 import { describe, expect, it } from 'vitest';
 import { capture } from '../../src/autograd/index.js';
-import {
-  type ClassifierName,
-  convNet,
-  CosineLinear,
-  lastLayer,
-  mixer,
-  mlp,
-  resnet,
-  vgg11,
-  vit,
-  wideResNet,
-} from '../../src/models/index.js';
-import { Linear, type Module } from '../../src/nn/index.js';
+import { type ClassifierName, convNet, mixer, mlp, resnet, vgg11, vit, wideResNet } from '../../src/models/index.js';
+import { CosineLinear, lastLayer, Linear, linearOf, type Module } from '../../src/nn/index.js';
 import { crossEntropy, Generator, normal } from '../../src/ops/index.js';
 import { AdamW, type Optimizer } from '../../src/optim/index.js';
 import { tensor, type Tensor, tidy } from '../../src/tensor/index.js';
@@ -107,7 +96,7 @@ describe.each(Object.entries(models))('%s', (name, make) => {
     for (const classifier of ['linear', 'cosine'] as const) {
       const net = make(classifier);
       const last = lastLayer(net);
-      const layer = last instanceof CosineLinear ? last.inner : last;
+      const layer = linearOf(last);
       expect(last instanceof CosineLinear).toBe(classifier === 'cosine');
       expect(layer.output).toBe(3);
       expect(layer).toBe(net.modules().findLast((module) => module instanceof Linear));

@@ -5,11 +5,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { backward } from '../../src/autograd/index.js';
 import { ConfigError } from '../../src/device/index.js';
-import { CosineLinear } from '../../src/models/index.js';
 import {
   BatchNorm,
   Conv2d,
   type Conv2dOptions,
+  CosineLinear,
   GlobalAvgPool2d,
   gradmaxDirections,
   Linear,

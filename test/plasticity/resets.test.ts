@@ -4,7 +4,7 @@
 import { describe, expect, test } from 'vitest';
 import { capture } from '../../src/autograd/index.js';
 import { ConfigError, ShapeError } from '../../src/device/index.js';
-import { Linear, type Module, ReLU, Sequential, UnitGate, Width } from '../../src/nn/index.js';
+import { CosineLinear, Linear, type Module, ReLU, Sequential, UnitGate, Width } from '../../src/nn/index.js';
 import { add, assign, crossEntropy, Generator } from '../../src/ops/index.js';
 import { AdamW, SGD } from '../../src/optim/index.js';
 import {
@@ -424,5 +424,28 @@ describe('options', () => {
     expect(() => zap.onTrainStart({ ...context, classCounts: [3, 2] })).toThrow(/2 rows/);
     const tail = createResets({ method: 'zap', rows: 'tail', tailClasses: 7 }, net);
     expect(() => tail.onTrainStart({ ...context, classCounts: [4, 3, 2, 1] })).toThrow(/at most 4, got 7/);
+  });
+  test('zapping draws the layer that the model ends in, cosines too, and no other', async () => {
+    const context = { epochs: 5, epoch: 1, step: 10, stepsPerEpoch: 10, classCounts: [4, 3, 2, 1] };
+    const zap = (model: Module): Promise<Set<string>> => {
+      const before = named(model);
+      const optimizer = new SGD(model.parameters(), { lr: 0.1 });
+      const resets = createResets({ method: 'zap' }, model, { seed: 3 });
+      resets.onTrainStart({ ...context, model, optimizer });
+      return Promise.resolve(resets.onEpochStart({ ...context, model, optimizer })).then(() => {
+        const after = named(model);
+        return new Set([...after.keys()].filter((name) => after.get(name)!.join() !== before.get(name)!.join()));
+      });
+    };
+    const inner = (end: Module): Module => new Sequential(new Linear(6, 4), new ReLU(), end);
+    expect(await zap(inner(new Sequential(new ReLU(), new Linear(4, 4, { bias: false }))))).toEqual(
+      new Set(['2.1.weight']),
+    );
+    expect(await zap(inner(new CosineLinear(4, 4)))).toEqual(new Set(['2.inner.weight']));
+    // A layer with a row per class before the end is not what decides.
+    await expect(async () => zap(inner(new Linear(4, 3)))).rejects.toThrow(/last layer has 4 rows, got 3/);
+    await expect(async () => zap(inner(new ReLU()))).rejects.toThrow(/a model that ends in a Linear or a CosineLinear/);
+    const width = new Width(4, { name: 'w' });
+    await expect(async () => zap(inner(new Linear(4, width)))).rejects.toThrow(/4 rows, got the units of 'w'/);
   });
 });

@@ -3,8 +3,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/device/index.js';
-import { CosineLinear } from '../../src/models/index.js';
-import type { Module } from '../../src/nn/index.js';
+import { CosineLinear, type Module } from '../../src/nn/index.js';
 import { Generator, normal } from '../../src/ops/index.js';
 import { tidy } from '../../src/tensor/index.js';
 import { buildModel, configFields, parseConfig, type RunConfigInput } from '../../src/train/index.js';

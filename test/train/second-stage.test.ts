@@ -2,17 +2,17 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError, FormatError, setThreads, threads } from '../../src/device/index.js';
 import { loadCheckpoint, saveCheckpoint } from '../../src/io/index.js';
+import { mixer, mlp, resnet, vit } from '../../src/models/index.js';
 import {
-  lastLayer,
+  BatchNorm,
   CosineLinear,
   featuresOf,
   forwardWithFeatures,
-  mixer,
-  mlp,
-  resnet,
-  vit,
-} from '../../src/models/index.js';
-import { BatchNorm, Linear, ReLU, Sequential } from '../../src/nn/index.js';
+  lastLayer,
+  Linear,
+  ReLU,
+  Sequential,
+} from '../../src/nn/index.js';
 import { tensor, type Tensor } from '../../src/tensor/index.js';
 import {
   type Callback,

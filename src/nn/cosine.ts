@@ -1,11 +1,12 @@
 /**
- * CosineLinear: a classifier whose logits are cosines between features and class weights, as LDAM wants them; and the last layer of
- * all models.
+ * CosineLinear: a classifier whose logits are cosines between features and class weights, as LDAM wants them.
  */
-import { ConfigError, shown } from '../device/index.js';
-import { type Axis, Linear, type LinearOptions, Module, Width } from '../nn/index.js';
 import { add, gate, matmul, mul, rsqrt, square, sum, transpose } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
+import type { Axis } from './carried.js';
+import { Linear, type LinearOptions } from './layers.js';
+import { Module } from './module.js';
+import { Width } from './width.js';
 
 /** Rows divided by their length; a row of zeros stays one, and has a finite gradient: ReLU makes such rows. */
 function unitRows(x: Tensor): Tensor {
@@ -39,21 +40,4 @@ export class CosineLinear extends Module {
     const gated = scores ? gate(x, scores) : x;
     return matmul(unitRows(gated), transpose(unitRows(weight.value)));
   }
-}
-
-/** Last layer of a model: logits, or cosines in -1..1. */
-export type ClassifierName = 'linear' | 'cosine';
-
-/** The last layer of that name: [N, in] -> [N, classes]. Throws ConfigError for another name. */
-export function classifierOf(
-  name: ClassifierName,
-  input: Axis,
-  classes: number,
-  options: Pick<LinearOptions, 'init' | 'generator'>,
-): Linear | CosineLinear {
-  // It may come from JavaScript.
-  if (!['linear', 'cosine'].includes(name)) {
-    throw new ConfigError(`model: expected classifier to be linear or cosine, got ${shown(name)}`);
-  }
-  return name === 'cosine' ? new CosineLinear(input, classes, options) : new Linear(input, classes, options);
 }
