@@ -6,6 +6,7 @@
 #define GYRUS_CUDA_FAMILIES(X) \
   X(registerMovement)          \
   X(registerElementwise)       \
+  X(registerPool)              \
   X(registerSoftmax)
 
 namespace gyrus::cuda {
