@@ -13,31 +13,16 @@ import {
   type LossOptions,
 } from '../../src/longtail/index.js';
 import { tensor, type Tensor, tidy } from '../../src/tensor/index.js';
+import { ce, counts, labels, logits, meanOf, softmax, sumOf } from './sample.js';
 
-const counts = [100, 30, 5];
-const logits = [
-  [2, 0.5, -1],
-  [0.1, 0.2, 0.3],
-  [-3, 1, 4],
-  [0, 0, 0],
-];
 const features = [
   [1, -2],
   [0.5, 0],
   [3, 1],
   [-0.25, 0.25],
 ];
-const labels = [0, 2, 1, 1];
 const classes = [0, 1, 2];
 const priors = counts.map((n) => n / 135);
-
-const sumOf = (values: number[]): number => values.reduce((a, b) => a + b, 0);
-const meanOf = (values: number[]): number => sumOf(values) / values.length;
-function softmax(z: number[]): number[] {
-  const all = z.map(Math.exp);
-  return all.map((e) => e / sumOf(all));
-}
-const ce = (z: number[], y: number): number => -Math.log(softmax(z)[y]);
 
 const y = (): Tensor => tensor(Int32Array.from(labels));
 function valueOf(loss: Loss, z: number[][], inputs: LossInputs = {}): number {

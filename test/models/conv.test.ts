@@ -6,26 +6,18 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/device/index.js';
 import { convNet, resnet, smallConvNet, vgg11, wideResNet } from '../../src/models/index.js';
 import type { Module } from '../../src/nn/index.js';
-import { crossEntropy, Generator, normal, pad } from '../../src/ops/index.js';
+import { Generator, normal, pad } from '../../src/ops/index.js';
 import { SGD } from '../../src/optim/index.js';
 import { tensor, tidy } from '../../src/tensor/index.js';
+import { stepOf } from '../nn/helpers.js';
 
 /** Losses of three steps on one batch of 16x16 images. */
 function losses(net: Module, lr: number, size = 16): number[] {
   const x = normal([8, size, size, 3], { generator: new Generator(3) });
   const y = tensor(Int32Array.from({ length: 8 }, (_, i) => i % 4));
   const optimizer = new SGD(net.parameters(), { lr, momentum: 0.9 });
-  const step = (): number => {
-    optimizer.zeroGrad();
-    const loss = tidy(() => {
-      const value = crossEntropy(net.forward(x), y);
-      value.backward();
-      return value.itemSync();
-    });
-    optimizer.step();
-    return loss;
-  };
-  return [step(), step(), step(), step()];
+  const step = stepOf(net, optimizer);
+  return [1, 2, 3, 4].map(() => tidy(() => step(x, y).itemSync()));
 }
 
 function expectFalling(values: number[]): void {

@@ -6,10 +6,10 @@ import { describe, expect, it } from 'vitest';
 import { capture } from '../../src/autograd/index.js';
 import { type ClassifierName, convNet, mixer, mlp, resnet, vgg11, vit, wideResNet } from '../../src/models/index.js';
 import { CosineLinear, lastLayer, Linear, linearOf, type Module } from '../../src/nn/index.js';
-import { crossEntropy, Generator, normal } from '../../src/ops/index.js';
+import { Generator, normal } from '../../src/ops/index.js';
 import { AdamW, type Optimizer } from '../../src/optim/index.js';
 import { tensor, type Tensor, tidy } from '../../src/tensor/index.js';
-import { distance, values } from '../nn/helpers.js';
+import { distance, stepOf, values } from '../nn/helpers.js';
 
 const image = [8, 8, 2] as const;
 const common = { image, classes: 3, seed: 3 };
@@ -38,14 +38,7 @@ interface Training {
 function training(make: () => Module): Training {
   const net = make();
   const optimizer = new AdamW(net.parameters(), { lr: 3e-3 });
-  const step = (a: Tensor, b: Tensor): Tensor => {
-    optimizer.zeroGrad();
-    const loss = crossEntropy(net.forward(a), b);
-    loss.backward();
-    optimizer.step();
-    return loss.detach();
-  };
-  return { net, optimizer, step };
+  return { net, optimizer, step: stepOf(net, optimizer) };
 }
 
 /** All of the model's and the optimiser's state. */

@@ -6,10 +6,10 @@ import { capture } from '../../src/autograd/index.js';
 import { ConfigError } from '../../src/device/index.js';
 import { mixer, vit } from '../../src/models/index.js';
 import { type Module, Width } from '../../src/nn/index.js';
-import { crossEntropy, Generator, normal } from '../../src/ops/index.js';
+import { Generator, normal } from '../../src/ops/index.js';
 import { AdamW } from '../../src/optim/index.js';
 import { type Tensor, tensor, tidy } from '../../src/tensor/index.js';
-import { distance, values } from '../nn/helpers.js';
+import { distance, stepOf, values } from '../nn/helpers.js';
 
 const x = normal([6, 8, 8, 3], { generator: new Generator(1) });
 const y = tensor(Int32Array.from({ length: 6 }, (_, i) => i % 3));
@@ -39,14 +39,7 @@ const models: [string, (options?: object) => Module, number, string[]][] = [
 
 function trainer(net: Module): { step: (a: Tensor, b: Tensor) => Tensor; dispose: () => void } {
   const optimizer = new AdamW(net.parameters(), { lr: 3e-3 });
-  const step = (a: Tensor, b: Tensor): Tensor => {
-    optimizer.zeroGrad();
-    const loss = crossEntropy(net.forward(a), b);
-    loss.backward();
-    optimizer.step();
-    return loss.detach();
-  };
-  return { step, dispose: () => optimizer.dispose() };
+  return { step: stepOf(net, optimizer), dispose: () => optimizer.dispose() };
 }
 
 describe.each(models)('%s', (_, make, parameters, names) => {

@@ -6,10 +6,11 @@ import { describe, expect, it } from 'vitest';
 import { gradients } from '../../src/autograd/index.js';
 import { ConfigError, ShapeError } from '../../src/device/index.js';
 import { BatchNorm, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, Sequential, Width } from '../../src/nn/index.js';
-import { crossEntropy, Generator, mul, normal, relu, sum } from '../../src/ops/index.js';
+import { Generator, mul, normal, relu, sum } from '../../src/ops/index.js';
 import { SGD } from '../../src/optim/index.js';
 import { foldMeans, GateCollector, scoreUnits } from '../../src/plasticity/index.js';
 import { type Tensor, tensor, tidy } from '../../src/tensor/index.js';
+import { stepOf } from './helpers.js';
 
 /** 2 - a(5) - b(6) - 3 classes on 6x6 images. */
 function makeNet(capacity = 5): { net: Sequential; a: Width; b: Width } {
@@ -30,14 +31,7 @@ const images = (rows = 8): Tensor => normal([rows, 6, 6, 2], { generator: new Ge
 const labels = (rows = 8): Tensor => tensor(Int32Array.from({ length: rows }, (_, i) => i % 3));
 
 function step(net: Sequential, optimizer: SGD, x: Tensor, y: Tensor): number {
-  optimizer.zeroGrad();
-  const loss = tidy(() => {
-    const value = crossEntropy(net.forward(x), y);
-    value.backward();
-    return value.itemSync();
-  });
-  optimizer.step();
-  return loss;
+  return tidy(() => stepOf(net, optimizer)(x, y).itemSync());
 }
 
 describe('Conv2d', () => {

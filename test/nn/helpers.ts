@@ -42,6 +42,17 @@ export function makeBatch(rows = 16, seed = 7): Batch {
   return { x, y };
 }
 
+/** A step as it may be captured, or be called in a tidy: zeroed gradients, cross-entropy, backward, update. Returns the loss. */
+export function stepOf(net: Module, optimizer: Optimizer): (x: Tensor, y: Tensor) => Tensor {
+  return (x, y) => {
+    optimizer.zeroGrad();
+    const loss = crossEntropy(net.forward(x), y);
+    loss.backward();
+    optimizer.step();
+    return loss.detach();
+  };
+}
+
 /** One eager step; returns nothing so that it can be part of a captured function. */
 export function trainStep(net: Module, optimizer: Optimizer, { x, y }: Batch): void {
   optimizer.zeroGrad();

@@ -7,10 +7,10 @@ import { expect, test } from 'vitest';
 import { capture } from '../../src/autograd/index.js';
 import { convNet, mixer, resnet, vgg11, vit, wideResNet } from '../../src/models/index.js';
 import type { Module } from '../../src/nn/index.js';
-import { crossEntropy, narrow } from '../../src/ops/index.js';
+import { narrow } from '../../src/ops/index.js';
 import { SGD } from '../../src/optim/index.js';
 import { sizeOf, tensor, type Tensor, tidy } from '../../src/tensor/index.js';
-import { distance, values } from '../nn/helpers.js';
+import { distance, stepOf, values } from '../nn/helpers.js';
 
 type Image = [number, number, number];
 interface Run {
@@ -86,13 +86,7 @@ test.each(Object.entries(fixture.models))('%s as PyTorch', (name, run) => {
     ).toBeLessThan(2e-5);
     net.train();
     const optimizer = new SGD(net.parameters(), { lr: 0.02, momentum: 0.9, weightDecay: 5e-4 });
-    const step = (a: Tensor, b: Tensor): Tensor => {
-      optimizer.zeroGrad();
-      const loss = crossEntropy(net.forward(a), b);
-      loss.backward();
-      optimizer.step();
-      return loss.detach();
-    };
+    const step = stepOf(net, optimizer);
     const go = captured ? capture(step) : undefined;
     const losses = run.losses.map((_, i) => {
       const at = (i % 2) * batch;

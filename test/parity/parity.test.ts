@@ -5,10 +5,10 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { capture } from '../../src/autograd/index.js';
 import { BatchNorm, Dropout, Linear, ReLU, Sequential, Tanh, Width } from '../../src/nn/index.js';
-import { crossEntropy, narrow } from '../../src/ops/index.js';
+import { narrow } from '../../src/ops/index.js';
 import { AdamW, SGD, type SgdOptions } from '../../src/optim/index.js';
 import { type Tensor, tensor, tidy } from '../../src/tensor/index.js';
-import { values } from '../nn/helpers.js';
+import { stepOf, values } from '../nn/helpers.js';
 
 interface Packed {
   dtype: 'f32' | 'i32';
@@ -60,13 +60,7 @@ test.each(Object.entries(fixture.runs))('%s: 50 steps, loss curve and weights as
     net.loadStateDict(new Map(Object.entries(run.first).map(([key, packed]) => [key, unpack(packed)])));
     const make = name.startsWith('SGD') ? SGD : AdamW;
     const optimizer = new make(net.parameters(), run.options);
-    const step = (input: Tensor, labels: Tensor): Tensor => {
-      optimizer.zeroGrad();
-      const loss = crossEntropy(net.forward(input), labels);
-      loss.backward();
-      optimizer.step();
-      return loss;
-    };
+    const step = stepOf(net, optimizer);
     const go = mode === 'captured' ? capture(step) : (a: Tensor, b: Tensor) => tidy(() => step(a, b));
     run.losses.forEach((expected, i) => {
       const from = (i * fixture.batch) % x.shape[0];

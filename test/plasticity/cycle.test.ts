@@ -10,7 +10,15 @@ import { cyclePhases, type CycleOptions, PlasticityCycle, scoreNames } from '../
 import { bits, values } from '../nn/helpers.js';
 import { training } from './loop.js';
 
-const usual: CycleOptions = { rate: 0.5, period: 3, grownEpochs: 2, warmup: 0.1, lastShrink: 0.6, lastPhase: 0.6, seed: 3 };
+const usual: CycleOptions = {
+  rate: 0.5,
+  period: 3,
+  grownEpochs: 2,
+  warmup: 0.1,
+  lastShrink: 0.6,
+  lastPhase: 0.6,
+  seed: 3,
+};
 
 test('sizes over time, events, ids, ages and parameter count', async () => {
   const run = training(usual);

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { capture } from '../../src/autograd/index.js';
 import { ShapeError } from '../../src/device/index.js';
 import { BatchNorm, Conv2d, Dropout, Flatten, Linear, ReLU, Sequential, Width } from '../../src/nn/index.js';
-import { crossEntropy, Generator, normal } from '../../src/ops/index.js';
+import { Generator, normal } from '../../src/ops/index.js';
 import { SGD } from '../../src/optim/index.js';
 import {
   absoluteCosines,
@@ -18,7 +18,7 @@ import {
   symmetricEigenvalues,
 } from '../../src/plasticity/index.js';
 import { Philox, tensor, tidy } from '../../src/tensor/index.js';
-import { bits, makeBatch, makeNet, values } from '../nn/helpers.js';
+import { bits, makeBatch, makeNet, stepOf, values } from '../nn/helpers.js';
 
 describe('spanningTree', () => {
   /** Least total length over all trees: by Pruefer sequences. */
@@ -152,11 +152,7 @@ describe('diagnose', () => {
     const { net, first, second } = makeNet({ norm: true });
     const optimizer = new SGD(net.parameters(), { lr: 0.1, momentum: 0.9 });
     const { x, y } = makeBatch(24);
-    const step = capture((input, labels) => {
-      optimizer.zeroGrad();
-      crossEntropy(net.forward(input), labels).backward();
-      optimizer.step();
-    });
+    const step = capture(stepOf(net, optimizer));
     step(x, y);
     const before = bits(net, optimizer);
     const result = await diagnose(net, x);

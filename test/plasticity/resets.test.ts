@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { capture } from '../../src/autograd/index.js';
 import { ConfigError, ShapeError } from '../../src/device/index.js';
 import { CosineLinear, Linear, type Module, ReLU, Sequential, UnitGate, Width } from '../../src/nn/index.js';
-import { add, assign, crossEntropy, Generator } from '../../src/ops/index.js';
+import { add, assign, Generator } from '../../src/ops/index.js';
 import { AdamW, SGD } from '../../src/optim/index.js';
 import {
   createResets,
@@ -15,7 +15,7 @@ import {
   type ResetOptionsInput,
 } from '../../src/plasticity/index.js';
 import { noGrad, type Tensor, tensor, tidy } from '../../src/tensor/index.js';
-import { makeBatch, values } from '../nn/helpers.js';
+import { makeBatch, stepOf, values } from '../nn/helpers.js';
 
 const UNITS = 8;
 const x = (): Tensor => makeBatch().x;
@@ -34,11 +34,7 @@ function training(options: ResetOptionsInput, settings: { lr?: number; adam?: bo
     : new SGD(net.parameters(), { lr, momentum: 0.9 });
   const resets = createResets(options, net, { seed: 3 });
   const batch = makeBatch();
-  const step = capture((input: Tensor, labels: Tensor) => {
-    optimizer.zeroGrad();
-    crossEntropy(net.forward(input), labels).backward();
-    optimizer.step();
-  });
+  const step = capture(stepOf(net, optimizer));
   let steps = 0;
   const stepsPerEpoch = 10;
   const context = (): PlasticityContext => ({

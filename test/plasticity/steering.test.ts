@@ -20,7 +20,15 @@ import { Survey } from '../../src/plasticity/survey.js';
 import { bits, distance, values } from '../nn/helpers.js';
 import { classCounts, type Training, training } from './loop.js';
 
-const usual: CycleOptions = { rate: 0.5, period: 3, grownEpochs: 2, warmup: 0.1, lastShrink: 0.6, lastPhase: 0.6, seed: 3 };
+const usual: CycleOptions = {
+  rate: 0.5,
+  period: 3,
+  grownEpochs: 2,
+  warmup: 0.1,
+  lastShrink: 0.6,
+  lastPhase: 0.6,
+  seed: 3,
+};
 
 test('steer: split copies the units that the tail needs, none draws them', async () => {
   for (const steer of ['tail', 'none'] as const) {
