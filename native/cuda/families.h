@@ -7,7 +7,9 @@
   X(registerMovement)          \
   X(registerElementwise)       \
   X(registerPool)              \
-  X(registerSoftmax)
+  X(registerSoftmax)           \
+  X(registerGemm)              \
+  X(registerGate)
 
 namespace gyrus::cuda {
 

@@ -45,6 +45,26 @@ inline Current& current() {
 }
 inline cudaStream_t currentStream() { return current().stream; }
 
+// What matrix products and convolutions of f32 compute with: f32, or tensor cores, which round their inputs to TF32 (10
+// bits of mantissa) or bfloat16 (7) and add up in f32. Of this thread, like the stream.
+enum class Precision { F32, TF32, BF16 };
+inline Precision& precisionOfThread() {
+  static thread_local Precision p = Precision::F32;
+  return p;
+}
+inline Precision currentPrecision() { return precisionOfThread(); }
+
+class PrecisionScope {
+ public:
+  explicit PrecisionScope(Precision p) : before_(currentPrecision()) { precisionOfThread() = p; }
+  ~PrecisionScope() { precisionOfThread() = before_; }
+  PrecisionScope(const PrecisionScope&) = delete;
+  PrecisionScope& operator=(const PrecisionScope&) = delete;
+
+ private:
+  Precision before_;
+};
+
 class CurrentScope {
  public:
   CurrentScope(cudaStream_t stream, DeviceFault* fault) : before_(current()) { current() = {stream, fault}; }

@@ -1,0 +1,193 @@
+// What all kernels of a matrix product C [M, N] = A [M, K] B [K, N] share: how they see the operands, how tiles of them
+// come into shared memory, and how the sums go out.
+//
+// Both operands are walked in "lines" (rows of A, columns of B) of K numbers. An operand lies along K (consecutive
+// numbers of a line are neighbours in memory) or across it (neighbouring lines are); tiles in shared memory lie as
+// their operand does, so that copies are of 16 bytes on both sides wherever the operand allows, and nothing is
+// transposed on the way in.
+#pragma once
+#include "cuda/async_copy.cuh"
+#include "cuda/gemm/epilogue.cuh"
+#include "cuda/strided.cuh"
+#include "kernels/contract.h"
+
+namespace gyrus::cuda::gemm {
+
+constexpr int kDepth = 16;  // of a tile along K
+
+template <class T>
+inline constexpr int kVector = 16 / sizeof(T);
+
+template <class T>
+struct alignas(16) Pack {
+  T v[kVector<T>];
+};
+
+template <class T>
+struct Operand {
+  const T* data = nullptr;
+  std::int64_t lineStride = 0, depthStride = 0;
+  const int* lines = nullptr;   // list: line i is line lines[i] in memory
+  const int* depths = nullptr;  // the same along K
+  bool along = true;
+  bool fours = false;  // may be read 16 bytes at a time in that direction
+};
+
+// Where sums go: row r, column c to data[rows[r] * ld + cols[c]].
+template <class T>
+struct Target {
+  T* data = nullptr;
+  std::int64_t ld = 0, batchStride = 0, splitStride = 0;
+  const int* rows = nullptr;
+  const int* cols = nullptr;
+  bool fours = false;
+};
+
+template <class T>
+struct Product {
+  std::int64_t M = 0, N = 0, K = 0;
+  Operand<T> a, b;
+  Target<T> c;
+  std::int64_t batch = 1;
+  Mapper<2, Divisor64> batches = {};  // offsets of a and b
+  // Set by the launcher. Split s of K covers [s * kPerSplit, (s + 1) * kPerSplit), a multiple of the depth of a tile.
+  std::int64_t splits = 1, kPerSplit = 0, tilesM = 1, tilesN = 1;
+
+  __host__ __device__ std::int64_t blocks() const { return batch * splits * tilesM * tilesN; }
+};
+
+// A block's tile of C, part of K and item of the batch. Few registers, for they live as long as the sums.
+struct Place {
+  int tileRow, tileCol, steps;  // steps: tiles along K
+  std::int64_t k;               // where its part of K begins
+};
+// Number of a block: the grid has a second axis where the first is not enough.
+__device__ __forceinline__ std::int64_t blockNumber() { return std::int64_t{blockIdx.y} * gridDim.x + blockIdx.x; }
+inline dim3 gridOf(std::int64_t blocks) {
+  constexpr std::int64_t most = 1 << 30;
+  return blocks <= most ? dim3(static_cast<unsigned>(blocks))
+                        : dim3(static_cast<unsigned>(most), static_cast<unsigned>((blocks + most - 1) / most));
+}
+template <class T>
+__device__ __forceinline__ Place placeOf(const Product<T>& p) {
+  const std::int64_t tiles = p.tilesM * p.tilesN, block = blockNumber(), item = block / tiles,
+                     tile = block - item * tiles;
+  Place at;
+  at.k = item % p.splits * p.kPerSplit;
+  const std::int64_t left = p.K - at.k < p.kPerSplit ? p.K - at.k : p.kPerSplit;
+  at.steps = static_cast<int>((left + kDepth - 1) / kDepth);
+  // Bands of 8 rows of tiles, down each column first: blocks that run together share what they read in L2.
+  const std::int64_t band = tile / (8 * p.tilesN), inBand = tile - band * 8 * p.tilesN;
+  const std::int64_t high = p.tilesM - band * 8 < 8 ? p.tilesM - band * 8 : 8;
+  at.tileCol = static_cast<int>(inBand / high);
+  at.tileRow = static_cast<int>(band * 8 + inBand % high);
+  return at;
+}
+// Where the sums of the block's part and item go.
+template <class T>
+__device__ __forceinline__ T* outputOf(const Product<T>& p) {
+  const std::int64_t item = blockNumber() / (p.tilesM * p.tilesN), batch = item / p.splits;
+  return p.c.data + batch * p.c.batchStride + (item - batch * p.splits) * p.c.splitStride;
+}
+template <class T>
+__device__ __forceinline__ void batchOffsets(const Product<T>& p, std::int64_t (&offset)[2]) {
+  offset[0] = offset[1] = 0;
+  if (p.batch > 1) p.batches.offsets(blockNumber() / (p.tilesM * p.tilesN) / p.splits, offset);
+}
+
+// Place of number (line, depth) in a tile of a kernel that multiplies with FMAs. Along K, lines are padded to 20
+// floats: eight neighbouring lines read at the same depth, 16 bytes each, meet all banks.
+template <class T, int Extent, bool Along>
+struct PaddedLayout {
+  static constexpr int lineStride = Along ? kDepth + kVector<T> : 1, depthStride = Along ? 1 : Extent;
+  static constexpr int size = Along ? Extent * lineStride : kDepth * depthStride;
+  __device__ static int at(int line, int depth) { return line * lineStride + depth * depthStride; }
+};
+
+// Starts the copy of `Extent` lines from `line` on, of `lineEnd`, kDepth numbers each from k on, of `depthEnd`; zeros
+// outside of the operand. A split of K ends between tiles, or at K.
+template <class T, int Extent, int Threads, bool Along, class Layout>
+__device__ __forceinline__ void copyTile(T* tile, const Operand<T>& o, const T* data, std::int64_t line,
+                                         std::int64_t lineEnd, std::int64_t k, std::int64_t depthEnd) {
+  constexpr int vector = kVector<T>, size = static_cast<int>(sizeof(T));
+  const int me = static_cast<int>(threadIdx.x);
+  const int lines = lineEnd - line < Extent ? static_cast<int>(lineEnd - line) : Extent;
+  const int depths = depthEnd - k < kDepth ? static_cast<int>(depthEnd - k) : kDepth;
+  if (o.fours) {
+    constexpr int count = Extent * kDepth / vector, inner = (Along ? kDepth : Extent) / vector;
+    static_assert(count % Threads == 0);
+#pragma unroll
+    for (int i = 0; i < count / Threads; ++i) {
+      const int c = me + i * Threads, outer = c / inner, first = c % inner * vector;
+      const int l = Along ? outer : first, d = Along ? first : outer;
+      const int rest = Along ? depths - d : lines - l;
+      const bool inside = l < lines && d < depths;
+      const T* from = data;
+      if (inside) {
+        const std::int64_t at = Along ? (o.lines ? o.lines[line + l] : line + l) : (o.depths ? o.depths[k + d] : k + d);
+        from += at * (Along ? o.lineStride : o.depthStride) + (Along ? k + d : line + l);
+      }
+      copyAsync<16>(tile + Layout::at(l, d), from, !inside ? 0 : rest < vector ? rest * size : 16);
+    }
+  } else {
+    constexpr int count = Extent * kDepth;
+    static_assert(count % Threads == 0);
+#pragma unroll 2
+    for (int i = 0; i < count / Threads; ++i) {
+      const int c = me + i * Threads;
+      const int l = Along ? c / kDepth : c % Extent, d = Along ? c % kDepth : c / Extent;
+      const bool inside = l < lines && d < depths;
+      const T* from = data;
+      if (inside)
+        from += (o.lines ? o.lines[line + l] : line + l) * o.lineStride +
+                (o.depths ? o.depths[k + d] : k + d) * o.depthStride;
+      copyAsync<size>(tile + Layout::at(l, d), from, inside ? size : 0);
+    }
+  }
+}
+
+constexpr int kStagePad = 8;  // rows of the stage are 8 banks apart, as a warp's four rows of sums want it
+
+// Rows [row, row + Rows) of a tile's sums, from shared memory through the epilogue to C. All columns of a thread's
+// numbers are the same in each row, so what belongs to columns is loaded once.
+template <class T, int Rows, int Cols, int Threads>
+__device__ __forceinline__ void storeRows(const Product<T>& p, const Epilogue<T>& epilogue, const T* stage, T* out,
+                                          std::int64_t row, std::int64_t firstCol) {
+  constexpr int vector = kVector<T>, perRow = Cols / vector, step = Threads / perRow;
+  static_assert(Threads % perRow == 0 && Rows % step == 0);
+  const int c = static_cast<int>(threadIdx.x) % perRow * vector;
+  const std::int64_t col = firstCol + c;
+  if (col >= p.N) return;
+  const bool whole = p.c.fours && col + vector <= p.N;
+  typename Epilogue<T>::Column of[vector];
+#pragma unroll
+  for (int j = 0; j < vector; ++j) of[j] = epilogue.column(col + j < p.N ? col + j : col);
+#pragma unroll 1
+  for (int r = static_cast<int>(threadIdx.x) / perRow; r < Rows && row + r < p.M; r += step) {
+    Pack<T> sum = *reinterpret_cast<const Pack<T>*>(stage + r * (Cols + kStagePad) + c), added = {};
+    const T* residual = epilogue.residual ? epilogue.residual + (row + r) * p.N + col : nullptr;
+    T* const to = out + (p.c.rows ? p.c.rows[row + r] : row + r) * p.c.ld;
+    if (whole) {
+      if (residual) added = *reinterpret_cast<const Pack<T>*>(residual);
+#pragma unroll
+      for (int j = 0; j < vector; ++j) sum.v[j] = epilogue.apply(sum.v[j], of[j], added.v[j]);
+      *reinterpret_cast<Pack<T>*>(to + col) = sum;
+    } else {
+#pragma unroll
+      for (int j = 0; j < vector; ++j)
+        if (col + j < p.N)
+          to[p.c.cols ? p.c.cols[col + j] : col + j] = epilogue.apply(sum.v[j], of[j], residual ? residual[j] : T(0));
+    }
+  }
+}
+
+// The launch of a product by FMAs, for float and double.
+enum class TileSize { Large, Medium, Small };  // 128, 64, 32 rows and columns
+template <class T>
+void launchFma(TileSize size, const Product<T>& p, const Epilogue<T>& epilogue);
+
+// The ops' door: any shape, empty ones too. M, N, K, a, b (data, strides, lists), c (data, ld, lists), batch are set.
+template <class T>
+void multiply(const Args& args, Product<T> p, const Epilogue<T>& epilogue);
+
+}  // namespace gyrus::cuda::gemm
