@@ -9,7 +9,10 @@
   X(registerPool)              \
   X(registerSoftmax)           \
   X(registerGemm)              \
-  X(registerGate)
+  X(registerGate)              \
+  X(registerNorm)              \
+  X(registerBatchNorm)         \
+  X(registerGroupNorm)
 
 namespace gyrus::cuda {
 

@@ -52,6 +52,8 @@ TEST_CASE("batchNorm: many blocks, folded or not") {
       expectBatchNorm(DType::F32, 10007, 16, Layout::Contiguous, relu, residual);
       expectBatchNorm(DType::F32, 5003, 16, Layout::Padded, relu, residual);
       expectBatchNorm(DType::F32, 300, 512, Layout::Contiguous, relu, residual);
+      expectBatchNorm(DType::F32, 4, 512, Layout::Contiguous, relu, residual);
+      expectBatchNorm(DType::F32, 2000, 5, Layout::Transposed, relu, residual);
     }
 }
 

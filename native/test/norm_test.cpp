@@ -34,6 +34,20 @@ TEST_CASE("layerNorm and its gradient: sizes, layouts, with and without affine")
         }
 }
 
+TEST_CASE("layerNorm and its gradient: long rows, and rows further apart than they are long") {
+  for (const DType d : kFloats)
+    for (const std::int64_t C : {513, 1000, 1300, 2048, 4097, 4100}) {
+      Tensor x = makeStrided(d, {6, C}, {C + (C % 4 == 0 ? 8 : 0), 1});
+      std::memset(x.memory->data(), 0, x.memory->size());
+      for (std::int64_t i = 0; i < x.size(); ++i) x.set(i, static_cast<double>(i * 7919 % 4001) / 1000 - 1);
+      const Tensor g = randomTensor(d, {6, C}, 2, -1, 1), gamma = randomTensor(d, {C}, 3, 0.5, 2);
+      const auto y = expectAgreement(Op::LayerNorm, {make(d, {6, C}), make(d, {6}), make(d, {6})},
+                                     {x, gamma, randomTensor(d, {C}, 4)}, {1, 1e-2}, kClose);
+      expectAgreement(Op::LayerNormGrad, {make(d, {6, C}), make(d, {C}), make(d, {C})}, {g, x, y[1], y[2], gamma}, {1},
+                      {1e-4, 2e-4});
+    }
+}
+
 TEST_CASE("layerNorm: a large mean doesn't spoil the variance; NaN stays in its row") {
   Tensor x = randomTensor(DType::F32, {9, 129}, 1, 10000, 10001);
   x.set(4 * 129 + 7, NAN);

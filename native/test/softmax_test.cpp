@@ -38,6 +38,31 @@ TEST_CASE("softmax: many rows, a strided output, rank 1") {
   }
 }
 
+TEST_CASE("softmax and crossEntropy: long rows, and rows further apart than they are long") {
+  for (const DType d : kFloats)
+    for (const std::int64_t C : {513, 1000, 1300, 2048, 4097, 4100}) {
+      const Shape shape = {3, C};
+      Tensor x = makeStrided(d, shape, {C + (C % 4 == 0 ? 8 : 0), 1});
+      std::memset(x.memory->data(), 0, x.memory->size());
+      for (std::int64_t i = 0; i < x.size(); ++i) x.set(i, static_cast<double>(i * 7919 % 4001) / 100 - 20);
+      for (const double logarithm : {0.0, 1.0}) {
+        const auto y = expectAgreement(Op::Softmax, {make(d, shape)}, {x}, {logarithm}, kClose);
+        expectAgreement(Op::SoftmaxGrad, {make(d, shape)}, {randomTensor(d, shape, 2, -1, 1), y[0]}, {logarithm},
+                        {1e-5, 1e-3});
+      }
+      const Tensor labels = labelsFor(3, C), offsets = randomTensor(d, {C}, 3), margins = randomTensor(d, {C}, 4);
+      const std::vector<double> record = {0, 1, 1, 0.1};
+      const std::vector<Tensor> in = {x, labels, offsets, margins};
+      expectAgreement(Op::CrossEntropy, {make(d, {3})}, in, record, {1e-5, 1e-5});
+      expectAgreement(Op::CrossEntropy, {make(d, {3}), make(d, shape)}, in, record, {1e-5, 1e-5});
+      x.set(C + 5, -kInf);
+      x.set(2 * C + 7, NAN);
+      for (std::int64_t i = 0; i < C; ++i) x.set(i, -kInf);
+      expectAgreement(Op::Softmax, {make(d, shape)}, {x}, {0}, kClose);
+      expectAgreement(Op::CrossEntropy, {make(d, {3}), make(d, shape)}, {x, labels}, {0, 0, 0, 0}, {1e-5, 1e-5});
+    }
+}
+
 TEST_CASE("softmax: extreme logits") {
   for (const DType d : kFloats)
     for (const double logarithm : {0.0, 1.0}) {
