@@ -6,6 +6,10 @@
 #define GYRUS_CUDA_FAMILIES(X) \
   X(registerMovement)          \
   X(registerElementwise)       \
+  X(registerIndexed)           \
+  X(registerReduce)            \
+  X(registerOptimizer)         \
+  X(registerNeurons)           \
   X(registerPool)              \
   X(registerSoftmax)           \
   X(registerGemm)              \

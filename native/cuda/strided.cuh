@@ -29,13 +29,13 @@ struct Divisor64 {
   __device__ Index over(Index n) const { return n / d; }
 };
 
-// Offsets, in elements, of element i of the walk.
-template <int K, class Divisor>
+// Offsets, in elements, of element i of the walk; R: how many axes there is room for.
+template <int K, class Divisor, int R = kMaxRank>
 struct Mapper {
   using Index = typename Divisor::Index;
   int rank;
-  Divisor shape[kMaxRank];  // innermost axis last
-  Index stride[K][kMaxRank];
+  Divisor shape[R];  // innermost axis last
+  Index stride[K][R];
 
   __device__ void offsets(Index i, Index (&at)[K]) const {
 #pragma unroll
@@ -97,11 +97,11 @@ struct Nest {
     }
     return true;
   }
-  template <class Divisor>
-  Mapper<K, Divisor> mapper() const {
-    Mapper<K, Divisor> m;
+  template <class Divisor, int R = kMaxRank>
+  Mapper<K, Divisor, R> mapper() const {
+    Mapper<K, Divisor, R> m;
     m.rank = rank;
-    for (int d = 0; d < kMaxRank; ++d) {
+    for (int d = 0; d < R; ++d) {
       m.shape[d] = Divisor(d < rank ? shape[d] : 1);
       for (int k = 0; k < K; ++k) m.stride[k][d] = static_cast<typename Divisor::Index>(d < rank ? stride[k][d] : 0);
     }
