@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * Makes a clone ready: packages, the native addon, with --native-tests the native tests too, the TypeScript build and the
- * `gyrus` command. Does only what is out of date; says one line per thing it does; prints a tool's output only when that
+ * `gyrus` command. With --emulated only what the tests of the emulated CUDA device need: addon and native tests in build/emulated. Does only what is out of date; says one line per thing it does; prints a tool's output only when that
  * fails. Plain Node without dependencies, since it runs before there are any. Safe to run twice at once.
  */
 import { spawnSync } from 'node:child_process';
@@ -27,6 +27,7 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const at = (...parts) => join(root, ...parts);
 const nativeTests = process.argv.includes('--native-tests');
+const emulated = process.argv.includes('--emulated');
 
 class Failure extends Error {}
 
@@ -91,7 +92,7 @@ function installPackages() {
 }
 
 const nativeSources = () =>
-  newest(at('CMakeLists.txt'), ...['core', 'kernels', 'cpu', 'addon'].map((d) => at('native', d)));
+  newest(at('CMakeLists.txt'), ...['core', 'kernels', 'cpu', 'cuda', 'addon'].map((d) => at('native', d)));
 
 function touch(path) {
   const now = new Date();
@@ -122,6 +123,24 @@ function buildNativeTests() {
   ]);
   run('building the native tests', 'cmake', ['--build', dir, '--target', 'gyrus_native_tests']);
   touch(binary);
+}
+
+/** The addon and the native tests, with the CUDA kernels compiled for the host; the CPU kernels are there to compare with. */
+function buildEmulated() {
+  const dir = at('build', 'emulated');
+  const built = [join(dir, 'Release', 'gyrus.node'), join(dir, 'gyrus_native_tests')];
+  if (Math.min(...built.map(time)) > Math.max(nativeSources(), newest(at('native', 'test')))) return;
+  checkTools();
+  run('building the emulated CUDA device', process.execPath, [
+    at('node_modules', 'cmake-js', 'bin', 'cmake-js'),
+    'build',
+    '--out',
+    dir,
+    '--CDGYRUS_TESTS=ON',
+    '--CDGYRUS_CUDA=EMULATED',
+    '--CDGYRUS_ISAS=scalar',
+  ]);
+  built.forEach(touch);
 }
 
 function buildTypeScript() {
@@ -208,6 +227,7 @@ try {
   }
   await withLock(() => {
     installPackages();
+    if (emulated) return buildEmulated();
     buildAddon();
     if (nativeTests) buildNativeTests();
     buildTypeScript();

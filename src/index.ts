@@ -5,13 +5,16 @@
 import { device as deviceNamed, type Device, type MemoryInfo } from './device/index.js';
 
 export {
+  AddonDevice,
   AutogradError,
   ConfigError,
-  CpuDevice,
-  type CpuDeviceOptions,
+  type CudaDeviceInfo,
+  cudaDevices,
+  defaultDevice,
   type Device,
   device,
   DeviceError,
+  type DeviceOptions,
   devices,
   DisposedError,
   DTypeError,
@@ -22,6 +25,7 @@ export {
   IOError,
   type MemoryInfo,
   OutOfMemoryError,
+  setDefaultDevice,
   setThreads,
   ShapeError,
   threads,
@@ -55,7 +59,7 @@ export * as models from './models/index.js';
 export * as io from './io/index.js';
 export * as train from './train/index.js';
 
-/** Bytes in use, held and in captured graphs on a device (default 'cpu'). */
+/** Bytes in use, held and in captured graphs on a device (default: the default device). */
 export function memory(device?: Device | string): MemoryInfo {
   return (typeof device === 'object' ? device : deviceNamed(device)).memory();
 }

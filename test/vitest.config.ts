@@ -7,6 +7,7 @@ export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
     include: ['test/**/*.test.ts'],
+    exclude: ['test/cuda/**'], // of the emulated device: npm run test:cuda
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 120_000,

@@ -6,6 +6,7 @@
 #include "core/philox.h"
 #include "core/pool.h"
 #include "cpu/families.h"
+#include "cuda.h"
 #include "device.h"
 #include "kernels/ops.h"
 
@@ -62,6 +63,28 @@ Napi::Object cpu(Napi::Env env) {
   return result;
 }
 
+// What is there now, which a driver may change while we run: [devices, why there are none].
+napi_value cudaDevices(napi_env env, napi_callback_info) {
+  return guarded(env, [&]() -> napi_value {
+    std::string why;
+    const std::vector<Gpu> found = gpus(&why);
+    Napi::Array list = Napi::Array::New(env, found.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      Napi::Object one = Napi::Object::New(env);
+      one.Set("name", found[i].name);
+      one.Set("model", found[i].model);
+      one.Set("capability", found[i].capability);
+      one.Set("memory", static_cast<double>(found[i].memory));
+      one.Set("multiprocessors", found[i].multiprocessors);
+      list.Set(static_cast<std::uint32_t>(i), one);
+    }
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("devices", list);
+    result.Set("status", why);
+    return result;
+  });
+}
+
 std::string compiler() {
 #if defined(__clang__)
   return std::string("clang ") + __clang_version__;
@@ -88,7 +111,6 @@ void fill(Napi::Env env, Napi::Object exports) {
   exports.Set("cpu", cpu(env));
   exports.Set("napiVersion", NAPI_VERSION);
   exports.Set("compiler", compiler());
-  exports.Set("cudaStatus", "built without CUDA");
   exports.Set("ops", names(env, kOpNames));
   Napi::Object kinds = Napi::Object::New(env);
   kinds.Set("unary", names(env, kUnaryKindNames));
@@ -109,6 +131,7 @@ void fill(Napi::Env env, Napi::Object exports) {
   function("threads", threads);
   function("setThreads", setThreads);
   function("philox", philox);
+  function("cudaDevices", cudaDevices);
   function("createDevice", createDevice);
 }
 

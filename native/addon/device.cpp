@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "cuda.h"
+
 namespace gyrus::addon {
 namespace {
 
@@ -359,14 +361,20 @@ napi_value createDevice(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     Arguments args(env, info, "createDevice");
     Stream::Options options;
+    std::string name = "cpu";
     const Napi::Value given(env, args[0]);
     if (given.IsObject()) {
+      const Napi::Value device = given.As<Napi::Object>().Get("device");
+      if (device.IsString())
+        name = device.As<Napi::String>();
+      else if (!device.IsUndefined())
+        throw Error(Code::Config, "createDevice: device: expected a name");
       option(given.As<Napi::Object>(), "maxQueuedCalls", 1 << 20, &options.maxCalls);
       option(given.As<Napi::Object>(), "maxQueuedBytes", kMost, &options.maxBytes);
     } else if (!given.IsUndefined()) {
       throw Error(Code::Config, "createDevice: expected an object of options");
     }
-    const Shared holder = std::make_shared<Holder>(env, options);
+    const Shared holder = std::make_shared<Holder>(env, openDevice(name, options));
     const napi_value wrapper = instantiate(env, environmentOf(env).device, std::make_unique<Shared>(holder));
 
     const auto own = [&](const char* name, napi_callback callback) {
@@ -383,7 +391,11 @@ napi_value createDevice(napi_env env, napi_callback_info info) {
       return napi_property_descriptor{
           name, nullptr, nullptr, nullptr, nullptr, numbers.make(env, count), napi_enumerable, nullptr};
     };
+    Napi::Array missing = Napi::Array::New(env);
+    for (int op = 0; op < kOpCount; ++op)
+      if (!holder->device().has(static_cast<Op>(op))) missing.Set(missing.Length(), kOpNames[op]);
     const napi_property_descriptor properties[] = {
+        {"missing", nullptr, nullptr, nullptr, nullptr, missing, napi_enumerable, nullptr},
         own("enqueue", enqueue),
         own("releaseMany", releaseMany),
         array("command", holder->command, kCommandNumbers),

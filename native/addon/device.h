@@ -45,7 +45,7 @@ class SharedNumbers {
 // One device and its ties to an environment. Lives as long as a wrapper or a bound function refers to it.
 class Holder {
  public:
-  Holder(napi_env env, const Stream::Options& options);
+  Holder(napi_env env, std::unique_ptr<Device> device);
   Holder(const Holder&) = delete;
   Holder& operator=(const Holder&) = delete;
   ~Holder();

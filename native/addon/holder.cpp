@@ -1,11 +1,9 @@
 #include <cstring>
 
-#include "cpu/families.h"
 #include "device.h"
 
 namespace gyrus::addon {
-Holder::Holder(napi_env env, const Stream::Options& options) : env_(env) {
-  device_ = std::make_unique<Device>(cpu::activeTable(), options);
+Holder::Holder(napi_env env, std::unique_ptr<Device> device) : env_(env), device_(std::move(device)) {
   napi_value name;
   must(env, napi_create_string_utf8(env, "gyrus", NAPI_AUTO_LENGTH, &name), "createDevice");
   must(env,

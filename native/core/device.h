@@ -41,6 +41,7 @@ class Device {
   void abortCapture();
   void replay(Graph& graph, const std::vector<double>& inputs);
   bool capturing() const { return recording_ != nullptr; }
+  bool has(Op op) const { return table_.get(op) != nullptr; }
 
   std::shared_ptr<Loader> createLoader(Loader::Data data, int prefetch);
   struct Batch {

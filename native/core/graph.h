@@ -1,6 +1,7 @@
 // A recorded sequence of calls. Program is what the stream runs (it outlives the Graph while replays are queued);
 // Graph is what JavaScript holds: the buffers that belong to the recording and the rules for binding inputs.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <memory>
@@ -35,6 +36,10 @@ class Program {
   std::unique_ptr<Compiled> compiled;
 
   std::size_t calls() const { return steps_.size(); }
+  // Whether there are writes among them, of data that the program owns.
+  bool writes() const {
+    return std::any_of(steps_.begin(), steps_.end(), [](const Step& s) { return !s.kernel; });
+  }
 
   // Where the recording stands, and the way back there.
   struct Mark {

@@ -17,6 +17,7 @@ interface CompareFlags {
   seeds?: number[];
   epochs?: number;
   threads?: number;
+  device?: string;
   json?: string;
   report?: string | false;
   metrics?: string;
@@ -71,6 +72,7 @@ async function namedRuns(
   const overrides = {
     ...(flags.epochs !== undefined && { epochs: flags.epochs }),
     ...(flags.threads !== undefined && { threads: flags.threads }),
+    ...(flags.device !== undefined && { device: flags.device }),
   };
   return {
     runs: runs.map(({ name, config }) => ({ name, config: { ...config, ...overrides } })),
@@ -155,6 +157,7 @@ export function addCompare(program: Command): void {
     .option('-s, --seeds <list>', 'e.g. 0,1,2 or 0-4', toSeeds)
     .option('--epochs <n>', 'instead of what the configurations say', wholeNumber)
     .option('--threads <n>', 'instead of what the configurations say', wholeNumber)
+    .option('--device <name>', 'cpu, cuda:0, ..., instead of what the configurations say')
     .option('--json <file>', "write the results there, '-' for stdout")
     .option('--report <file>', 'HTML report (default: report.html beside the JSON file)')
     .option('--no-report', 'no HTML report')

@@ -71,6 +71,7 @@ const FLAGS: readonly Flag[] = [
   { flags: '--batch-size <n>', key: 'batchSize', text: 'samples per step', parse: toNumber },
   { flags: '--seed <n>', key: 'seed', text: 'seed of everything random', parse: toNumber },
   { flags: '--threads <n>', key: 'threads', text: 'threads', parse: toNumber },
+  { flags: '--device <name>', key: 'device', text: 'cpu, cuda:0, ...' },
   {
     flags: '--rate <share>',
     key: 'plasticity.rate',

@@ -4,7 +4,7 @@
 import { cpus, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
 import { type DatasetInfo, listDatasets } from '../data/index.js';
-import { addon, devices } from '../device/index.js';
+import { addon, cudaDevices, type CudaDeviceInfo, defaultDevice, devices } from '../device/index.js';
 import { matmul } from '../ops/index.js';
 import { tensor, tidy } from '../tensor/index.js';
 import { colorsFor, EXIT, writeJson } from './output.js';
@@ -18,7 +18,9 @@ export interface Diagnosis {
   cpu: { model: string; cores: number; features: string[] };
   memory: { totalBytes: number; freeBytes: number };
   devices: string[];
-  cuda: string;
+  defaultDevice: string;
+  /** `status`: why there is none, or empty. */
+  cuda: { devices: CudaDeviceInfo[]; status: string };
   datasets: DatasetInfo[];
   selfTest: { passed: boolean; detail: string };
 }
@@ -54,7 +56,8 @@ export async function diagnose(): Promise<Diagnosis> {
     cpu: { model: cpus()[0]?.model ?? 'unknown', cores: cpus().length, features: [] },
     memory: { totalBytes: totalmem(), freeBytes: freemem() },
     devices: [],
-    cuda: 'not known: the native addon could not be loaded',
+    defaultDevice: defaultDevice(),
+    cuda: { devices: [], status: 'not known: the native addon could not be loaded' },
     datasets: listDatasets(),
     selfTest: { passed: false, detail: 'not run: the native addon could not be loaded' },
   };
@@ -68,8 +71,8 @@ export async function diagnose(): Promise<Diagnosis> {
       cores: native.cpu.cores,
       features: native.cpu.features,
     };
+    diagnosis.cuda = cudaDevices();
     diagnosis.devices = devices();
-    diagnosis.cuda = native.cudaStatus;
   } catch (error) {
     diagnosis.addon.error = (error as Error).message;
     return diagnosis;
@@ -103,8 +106,11 @@ function print(d: Diagnosis): string {
       `${d.cpu.model}, ${d.cpu.cores} cores${d.cpu.features.length > 0 ? `, ${d.cpu.features.join(' ')}` : ''}`,
     ),
     line('Memory', `${gib(d.memory.totalBytes)}, ${gib(d.memory.freeBytes)} free`),
-    line('Devices', d.devices.join(', ') || 'none'),
-    ...(d.cuda === '' ? [] : [line('CUDA', `absent: ${d.cuda}`)]),
+    line('Devices', `${d.devices.join(', ') || 'none'}; default: ${d.defaultDevice} (GYRUS_DEVICE sets it)`),
+    ...(d.cuda.status === '' ? [] : [line('CUDA', `absent: ${d.cuda.status}`)]),
+    ...d.cuda.devices.map(({ name, model, memory, capability, multiprocessors }) =>
+      line(name, `${model}, ${gib(memory)}, compute capability ${capability}, ${multiprocessors} multiprocessors`),
+    ),
     ...d.datasets.map(({ name, found, source, command }, i) =>
       line(
         i === 0 ? 'Data' : '',

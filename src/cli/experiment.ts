@@ -37,6 +37,7 @@ interface ExperimentFlags {
   from: string[];
   jobs?: number;
   threads: number;
+  device?: string;
   seeds?: number[];
   filter: string[];
   maxMinutes?: number;
@@ -99,7 +100,11 @@ async function readExperiment(source: string, flags: ExperimentFlags): Promise<E
   const isFile = /\.(ya?ml|json)$/.test(source) || existsSync(source);
   const input = isFile ? await readConfig(source) : experimentPreset(source);
   const experiment = parseExperiment(input, isFile ? basename(source, extname(source)) : source);
-  return flags.seeds ? { ...experiment, seeds: flags.seeds } : experiment;
+  return {
+    ...experiment,
+    ...(flags.seeds && { seeds: flags.seeds }),
+    ...(flags.device !== undefined && { base: { ...experiment.base, device: flags.device } }),
+  };
 }
 
 /** 'method=cycle,fixed' on a field, anything else as a piece of the cell's name. */
@@ -264,6 +269,7 @@ export function addExperiment(program: Command): void {
     .option('--from <results.json>', 'take finished runs from there too; may be repeated', collect, [])
     .option('-j, --jobs <n>', 'processes (default: cores / threads)', wholeNumber)
     .option('--threads <n>', 'threads of each process', wholeNumber, 1)
+    .option('--device <name>', 'cpu, cuda:0, ..., where methods and datasets say nothing else')
     .option('-s, --seeds <list>', 'instead of what the file says, e.g. 0,1,2 or 0-4', toSeeds)
     .option(
       '-f, --filter <text>',

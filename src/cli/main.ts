@@ -25,6 +25,7 @@ Exit codes:
 Environment:
   GYRUS_ISA=scalar|avx2|avx512|neon  forces an instruction set
   GYRUS_THREADS=n                    sets the number of threads
+  GYRUS_DEVICE=cpu|cuda:0|...        sets the device where no --device does
   GYRUS_DATA=dir                     folder of fetched data sets
   NO_COLOR=1                         no colours
 

@@ -1,6 +1,6 @@
 /**
  * The contract between TypeScript and whatever computes: memory, an in-order stream of calls, captured graphs.
- * The CPU device (cpu.ts) puts the native addon behind it; a device in TypeScript (WebGPU) can implement it as well.
+ * The devices of the native addon (addon-device.ts) are behind it; a device in TypeScript (WebGPU) can implement it as well.
  */
 import type { MemoryInfo, NativeLoader } from './native.js';
 import type { OpName } from './ops.js';

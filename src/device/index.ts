@@ -1,5 +1,5 @@
 export * from './addon.js';
-export * from './cpu.js';
+export * from './addon-device.js';
 export * from './device.js';
 export * from './errors.js';
 export * from './native.js';

@@ -53,6 +53,8 @@ export interface NativeLoader {
 export interface NativeDevice {
   /** Where calls are written before enqueue. */
   readonly command: Float64Array;
+  /** Ops that the device has no kernel for; enqueueing one is an error of code DEVICE. */
+  readonly missing: readonly string[];
   /** Where handles of buffers to release are written before enqueue or releaseMany. */
   readonly released: Float64Array;
   alloc(bytes: number): number;
@@ -101,6 +103,19 @@ export interface NativeDevice {
   dispose(): void;
 }
 
+/** A CUDA device of this machine. */
+export interface CudaDeviceInfo {
+  /** 'cuda:0', ... */
+  name: string;
+  /** As the vendor calls it. */
+  model: string;
+  /** Compute capability, e.g. '9.0'. */
+  capability: string;
+  /** All its memory, in bytes. */
+  memory: number;
+  multiprocessors: number;
+}
+
 export interface NativeModule {
   /** Instruction set in use: naive, scalar, avx2, avx512 or neon. */
   readonly isa: string;
@@ -111,8 +126,6 @@ export interface NativeModule {
   readonly cpu: { vendor: string; brand: string; cores: number; features: string[] };
   readonly napiVersion: number;
   readonly compiler: string;
-  /** Why there is no CUDA device, or an empty string. */
-  readonly cudaStatus: string;
   /** Names in wire order; src/device/ops.ts compares them with its own. */
   readonly ops: string[];
   readonly kinds: Record<'unary' | 'binary' | 'reduce' | 'arg' | 'activation' | 'random' | 'score', string[]>;
@@ -120,6 +133,9 @@ export interface NativeModule {
   setThreads(n: number): void;
   /** Philox4x32-10 on the host: fills with 32-bit words of the stream (seed, counter...). For shuffles and initialisers in TypeScript. */
   philox(seedLow: number, seedHigh: number, counter: number, into: Uint32Array): void;
-  createDevice(options?: { maxQueuedCalls?: number; maxQueuedBytes?: number }): NativeDevice;
+  /** Looks for them at each call. `status`: why there is none, or an empty string. */
+  cudaDevices(): { devices: CudaDeviceInfo[]; status: string };
+  /** `device`: 'cpu' (default) or the name of a CUDA device. */
+  createDevice(options?: { device?: string; maxQueuedCalls?: number; maxQueuedBytes?: number }): NativeDevice;
 }
 /** Errors thrown by the addon carry code SHAPE, DTYPE, DEVICE, DISPOSED, OUT_OF_MEMORY, FORMAT, CONFIG or INTERNAL. */

@@ -10,7 +10,7 @@ import { Tensor } from './tensor.js';
 export interface TensorOptions {
   /** Default: f32 for numbers, bool for booleans, the array's own type for typed arrays. */
   dtype?: DType;
-  /** Default: a Device or name; 'cpu'. */
+  /** A Device or name. Default: the default device. */
   device?: Device | string;
   /** Collect gradients in `grad`. Default false. */
   requiresGrad?: boolean;

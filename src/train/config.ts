@@ -141,6 +141,7 @@ export const runConfigSchema = z.strictObject({
     .describe('Samples per step'),
   seed: z.number().int().min(0).default(0).describe('Seed of everything random but the subset'),
   threads: count.max(256).nullable().default(null).describe('Threads of the pool (null: GYRUS_THREADS or all cores)'),
+  device: z.string().min(1).nullable().default(null).describe("Device: cpu, cuda:0, ... (null: GYRUS_DEVICE or 'cpu')"),
   evalEvery: count.default(1).describe('Epochs between evaluations; the last epoch is always evaluated'),
   checkpoint: z
     .strictObject({

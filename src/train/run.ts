@@ -1,7 +1,7 @@
 /**
  * train: one run from a configuration to a RunResult, with checkpoints, resume and a metrics file.
  */
-import { setThreads } from '../device/index.js';
+import { defaultDevice, setDefaultDevice, setThreads } from '../device/index.js';
 import type { Callback, RunHooks } from './callback.js';
 import { parseConfig, type RunConfig, type RunConfigInput } from './config.js';
 import { JsonlWriter } from './jsonl.js';
@@ -25,11 +25,23 @@ export interface RunOptions extends RunHooks {
 
 /**
  * Trains by configuration and resolves with the result. An aborted signal resolves too, with `interrupted: true`.
- * @throws ConfigError for a bad configuration, FormatError for bad data or checkpoint files, IOError when a file can't be written
+ * @throws ConfigError for a bad configuration, FormatError for bad data or checkpoint files, IOError when a file can't be written,
+ *   DeviceError when there is no such device
  */
 export async function train(config: RunConfigInput | RunConfig, options: RunOptions = {}): Promise<RunResult> {
   const full = parseConfig(config);
   if (full.threads !== null) setThreads(full.threads);
+  const before = defaultDevice();
+  if (full.device !== null) setDefaultDevice(full.device);
+  try {
+    return await trainHere(full, options);
+  } finally {
+    setDefaultDevice(before);
+  }
+}
+
+/** On the default device. */
+async function trainHere(full: RunConfig, options: RunOptions): Promise<RunResult> {
   const data = options.data ?? (await prepareData(full.dataset));
   const name = options.name ?? 'run';
   const run = prepareRun(full, data);

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { addon, checkOps, CpuDevice, GyrusError, KINDS, OPS, packageRoot, typed } from '../../src/device/index.js';
+import { addon, AddonDevice, checkOps, GyrusError, KINDS, OPS, packageRoot, typed } from '../../src/device/index.js';
 import type { NativeDevice } from '../../src/device/index.js';
 
 const CODES = ['SHAPE', 'DTYPE', 'DEVICE', 'DISPOSED', 'OUT_OF_MEMORY', 'FORMAT', 'CONFIG', 'INTERNAL'];
@@ -193,7 +193,7 @@ describe('addon', () => {
   });
 
   it('turns codes into typed errors, and leaves foreign errors alone', () => {
-    const device = new CpuDevice();
+    const device = new AddonDevice();
     expect(() => device.allocate(-1)).toThrow(GyrusError);
     expect(() => device.allocate(1e15)).toThrow(/1000000000000000|1e\+?15/);
     device.dispose();

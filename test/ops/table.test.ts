@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gradients } from '../../src/autograd/index.js';
-import { device, DTypeError, KINDS, OPS, type OpName } from '../../src/device/index.js';
+import { type AddonDevice, device, DTypeError, KINDS, OPS, type OpName } from '../../src/device/index.js';
 import * as ops from '../../src/ops/index.js';
 import { type DType, isFloat, tensor, type Tensor, tidy } from '../../src/tensor/index.js';
 import * as ref from './reference.js';
@@ -300,11 +300,13 @@ describe('coverage', () => {
     arange: 'ops',
   };
   const unseenOps = ['random', 'permutation', 'categorical'];
+  // Where rows are left out for want of a kernel (test/cuda/missing.ts), the CPU's run is the one that counts.
+  const complete = (device() as AddonDevice).missing.length === 0;
 
-  test('every op of the op table has a row', () => {
+  test.runIf(complete)('every op of the op table has a row', () => {
     expect([...ops.opTable.keys()].filter((name) => !seenOps.has(name) && !unseenOps.includes(name))).toEqual([]);
   });
-  test('every native op has a row', () => {
+  test.runIf(complete)('every native op has a row', () => {
     expect(OPS.filter((name) => !seenNative.has(name) && !(name in elsewhere))).toEqual([]);
   });
 });

@@ -111,6 +111,7 @@ cudaError_t enter(const char* name) {
     if (s.failures[i].name == name && --s.failures[i].left == 0) {
       const cudaError_t error = s.failures[i].error;
       s.failures.erase(s.failures.begin() + static_cast<std::ptrdiff_t>(i));
+      if (error == cudaErrorIllegalAddress || error == cudaErrorLaunchFailure) s.sticky = error;  // as on hardware
       return noted(error);
     }
   return noted(s.sticky);

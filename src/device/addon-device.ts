@@ -1,6 +1,6 @@
 /**
- * The CPU device: the native addon behind the Device interface. A call is written as numbers into the array that the
- * addon shares with us and enqueued by one native call.
+ * The devices of the native addon, CPU and CUDA, behind the Device interface. A call is written as numbers into the array
+ * that the addon shares with us and enqueued by one native call.
  */
 import { addon } from './addon.js';
 import type { Device, Graph, TensorView } from './device.js';
@@ -8,8 +8,8 @@ import { ConfigError, DisposedError, typed } from './errors.js';
 import type { MemoryInfo, NativeDevice, NativeLoader } from './native.js';
 import { OP_CODE, type OpName } from './ops.js';
 
-/** Options of {@link CpuDevice}. */
-export interface CpuDeviceOptions {
+/** Options of {@link AddonDevice}. */
+export interface DeviceOptions {
   /** Calls that may wait in the queue before the producer has to wait. Default 4096. */
   maxQueuedCalls?: number;
   /** Bytes of host data that may wait in the queue. Default 256 MiB. */
@@ -47,8 +47,9 @@ function put(command: Float64Array, at: number, view: TensorView): number {
   return at + rank;
 }
 
-export class CpuDevice implements Device {
-  readonly name = 'cpu';
+/** A device with memory and a stream of its own; `device(name)` gives the one that is shared. */
+export class AddonDevice implements Device {
+  readonly name: string;
   #native: NativeDevice;
   #command: Float64Array;
   #released: Float64Array;
@@ -56,10 +57,17 @@ export class CpuDevice implements Device {
   #waiting = 0;
   #disposed = false;
 
-  constructor(options: CpuDeviceOptions = {}) {
-    this.#native = guarded(() => addon().createDevice(options));
+  /** Throws DeviceError, saying what was looked for, when there is no device of that name. */
+  constructor(name = 'cpu', options: DeviceOptions = {}) {
+    this.name = name;
+    this.#native = guarded(() => addon().createDevice({ ...options, device: name }));
     this.#command = this.#native.command;
     this.#released = this.#native.released;
+  }
+
+  /** Ops that this device has no kernel for: to enqueue one throws DeviceError. */
+  get missing(): readonly string[] {
+    return this.#native.missing;
   }
 
   get disposed(): boolean {

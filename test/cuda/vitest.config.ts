@@ -1,0 +1,22 @@
+/**
+ * Tests on the emulated CUDA device: what belongs to it alone, and those of the ops, tensors and gradients that every device passes.
+ * `npm run test:cuda` builds the addon they need.
+ */
+import { defineConfig, mergeConfig } from 'vitest/config';
+import base from '../vitest.config.js';
+
+const config = mergeConfig(
+  base,
+  defineConfig({
+    test: {
+      setupFiles: ['test/cuda/setup.ts'],
+      env: {
+        GYRUS_ADDON: new URL('../../build/emulated/Release/gyrus.node', import.meta.url).pathname,
+        GYRUS_DEVICE: 'cuda-emulated',
+      },
+    },
+  }),
+);
+config.test!.include = ['cuda', 'ops', 'tensor', 'autograd'].map((area) => `test/${area}/**/*.test.ts`);
+config.test!.exclude = [];
+export default config;
