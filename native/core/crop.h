@@ -1,5 +1,5 @@
-// What the augmentation of a picture draws: a shift and a mirror image, from words of the random stream. Compiled once,
-// for the op and for the loader.
+// What the augmentation of a picture draws: a shift and a mirror image, from words of the random stream. Written once,
+// for the op on every device and for the loader.
 #pragma once
 #include <cstdint>
 
@@ -12,7 +12,7 @@ struct Crop {
 };
 
 // Shifts from -padding to padding, mirrored with probability flip.
-inline Crop drawCrop(std::int64_t padding, double flip, const std::uint32_t words[3]) {
+constexpr Crop drawCrop(std::int64_t padding, double flip, const std::uint32_t words[3]) {
   const auto shift = [&](std::uint64_t word) {
     return static_cast<std::int64_t>(word * static_cast<std::uint64_t>(2 * padding + 1) >> 32) - padding;
   };

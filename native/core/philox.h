@@ -7,7 +7,8 @@
 namespace gyrus {
 
 struct Philox {
-  static void block(const std::uint32_t key[2], const std::uint32_t counter[4], std::uint32_t out[4]) {
+  // constexpr: kernels of other devices call it as well.
+  static constexpr void block(const std::uint32_t key[2], const std::uint32_t counter[4], std::uint32_t out[4]) {
     std::uint32_t k0 = key[0], k1 = key[1];
     std::uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     for (int round = 0; round < 10; ++round) {

@@ -5,6 +5,8 @@
 // X(register function)
 #define GYRUS_CUDA_FAMILIES(X) \
   X(registerMovement)          \
+  X(registerRandom)            \
+  X(registerImage)             \
   X(registerElementwise)       \
   X(registerIndexed)           \
   X(registerReduce)            \

@@ -44,6 +44,15 @@ TEST_CASE("random: the same bits on every table and thread count, the counter mo
       }
 }
 
+TEST_CASE("random: an output that begins at any element") {
+  for (const DType d : {DType::F32, DType::F64}) {
+    Tensor y = make(d, {1201});
+    y.view.shape[0] = 1200;
+    y.view.data = y.view.as<char>() + sizeOf(d);
+    expectAgreement(Op::Random, {y, seeded(5)}, {}, {double(int(RandomKind::Normal)), 0, 1});
+  }
+}
+
 TEST_CASE("random: a stream continues where it stopped, and carries into the high word") {
   const std::vector<double> record = {double(int(RandomKind::Uniform)), 0, 1};
   const Tensor whole = make(DType::F32, {24}), first = make(DType::F32, {8}), second = make(DType::F32, {16});
@@ -95,8 +104,9 @@ TEST_CASE("random: normal and bernoulli") {
 }
 
 TEST_CASE("permutation: each number once, each order about as often") {
-  for (const std::int64_t n : {0, 1, 2, 17, 1000}) {
-    const auto out = expectAgreement(Op::Permutation, {make(DType::I32, {n}), seeded(4)}, {}, {});
+  for (const std::int64_t n : {0, 1, 2, 3, 17, 1000, 5003}) {
+    const Layout layout = n == 1000 ? Layout::Spread : Layout::Contiguous;
+    const auto out = expectAgreement(Op::Permutation, {make(DType::I32, {n}, layout), seeded(4)}, {}, {});
     std::vector<bool> seen(static_cast<std::size_t>(n), false);
     for (std::int64_t i = 0; i < n; ++i) {
       const auto v = static_cast<std::size_t>(out[0].at(i));
@@ -112,6 +122,16 @@ TEST_CASE("permutation: each number once, each order about as often") {
     ++count[static_cast<int>(y.at(0)) * 2 + (y.at(1) > y.at(2))];
   }
   for (const int c : count) CHECK(std::abs(c - 1000) < 130);
+}
+
+TEST_CASE("categorical: more classes than a warp has lanes, one row and many") {
+  int turn = 0;
+  for (const std::int64_t rows : {1, 70})
+    for (const std::int64_t classes : {1, 31, 32, 33, 150}) {
+      const Layout layout = kLayouts[turn++ % 4];
+      expectAgreement(Op::Categorical, {make(DType::I32, {rows, 9}, layout), seeded(6, 3)},
+                      {randomTensor(DType::F32, {rows, classes}, 1, 0, 5, layout)}, {});
+    }
 }
 
 TEST_CASE("categorical: frequencies, zero weights, layouts, errors") {

@@ -108,6 +108,14 @@ TEST_CASE("augment: bits the same everywhere, bytes and floats, layouts") {
         }
 }
 
+TEST_CASE("augment: one picture, and pictures of several thousand numbers") {
+  for (const Shape& shape : {Shape{1, 9, 7, 3}, Shape{1, 50, 41, 3}, Shape{3, 50, 41, 3}, Shape{2, 0, 5, 3}}) {
+    const Tensor scale = randomTensor(DType::F32, {3}, 2), shift = randomTensor(DType::F32, {3}, 3);
+    expectAgreement(Op::Augment, {make(DType::F32, shape), of(DType::I32, {4}, {7, 0, -1, 0})},
+                    {randomTensor(DType::U8, shape, 1), scale, shift}, {4, 0.5});
+  }
+}
+
 TEST_CASE("augment: without padding and mirroring it is an affine map; always mirrored, columns are reversed") {
   for (const KernelTable* table : allTables())
     for (const double flip : {0.0, 1.0}) {
