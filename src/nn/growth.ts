@@ -1,6 +1,6 @@
 /**
- * What the newborn start with. Every initialisation leaves the function of the network as it was, as long as what reads the neurons is
- * linear in them. A cosine classifier is not: it divides by the lengths of features and weights, so that paired and split change its
+ * What the newborn start with. Every initialisation but the last leaves the function of the network as it was, as long as what reads
+ * the neurons is linear in them. A cosine classifier is not: it divides by the lengths of features and weights, so that paired and split change its
  * logits, zero-out and orthogonal scale them, and gradmax is refused.
  *   zero-out  incoming weights drawn, outgoing 0                                        (exact)
  *   paired    neurons in twos with incoming (V, V) and outgoing (Z, -Z); odd one zero-out (to rounding)
@@ -8,6 +8,9 @@
  *   orthogonal  drawn as for zero-out, without what lies in the space of the incoming weights there are, length kept; outgoing 0 (exact)
  *   gradmax   neurons in twos with incoming 0, a small bias and outgoing (u, -u), u the direction that gives the incoming weights the
  *             largest gradient (see gradmaxDirections); odd one zero-out                  (to rounding)
+ *   variance-transfer  paired, and then all outgoing weights times sqrt(n / m) for a width that goes from n to m units: what reads the
+ *             neurons computes that much less than it did, before its bias. The function changes, unless batch norm takes the factor
+ *             out again at once, in training; its running statistics follow as it trains. (see transferVariance)
  * The paper of gradmax takes single neurons with an activation that has a slope at 0. ReLU has none here, so the twins get a bias just
  * above 0: they are active for every sample, what they add cancels, and they set out in opposite directions, as the two halves of a
  * linear unit. Sources: Chen, Goodfellow, Shlens, "Net2Net", arXiv 1511.05641 (split: Net2Wider); Maile et al. 2022, arXiv 2202.08539
@@ -39,8 +42,9 @@ import {
 import { sizeOf, type Tensor, tensor } from '../tensor/index.js';
 import type { CarriedArray } from './carried.js';
 import { orthogonalTo, rowsOf } from './directions.js';
+import { varianceFactor } from './variance.js';
 
-export const GROWTH_INITS = ['zero-out', 'paired', 'split', 'orthogonal', 'gradmax'] as const;
+export const GROWTH_INITS = ['zero-out', 'paired', 'split', 'orthogonal', 'gradmax', 'variance-transfer'] as const;
 export type GrowthInit = (typeof GROWTH_INITS)[number];
 
 export interface NewbornOptions {
@@ -261,8 +265,25 @@ class Paired implements Newborn {
     return mul(both, alongAxis(signs, axis, current.rank));
   }
 
-  factors(): undefined {
+  factors(_array: CarriedArray, _axis: number): Tensor | undefined {
     return undefined;
+  }
+}
+
+class VarianceTransfer extends Paired {
+  constructor(
+    count: number,
+    /** Neurons there are. */
+    readonly size: number,
+    options: NewbornOptions,
+  ) {
+    super(count, options);
+  }
+
+  override factors(array: CarriedArray, axis: number): Tensor | undefined {
+    if (array.roles[axis] !== 'outgoing') return undefined;
+    const { dtype, device } = array.full;
+    return tensor(Float64Array.of(varianceFactor(this.size, this.size + this.count)), { dtype, device });
   }
 }
 
@@ -372,6 +393,7 @@ export function newborn(
     throw new ConfigError(`${op}: expected noise to be a number >= 0, got ${String(options.noise)}`);
   }
   if (init === 'paired') return new Paired(count, options);
+  if (init === 'variance-transfer') return new VarianceTransfer(count, size, options);
   if (init === 'split') return new Split(chooseDonors(op, count, size, options), size, options);
   if (init === 'orthogonal') return new Orthogonal(count, options, false);
   if (init === 'gradmax') {

@@ -11,4 +11,5 @@ export * from './layers.js';
 export * from './module.js';
 export * from './norm.js';
 export * from './parameter.js';
+export * from './variance.js';
 export * from './width.js';

@@ -4,7 +4,7 @@
  * reconstruction of "Long-Tailed Data Classification by Increasing and Decreasing Neurons During Training" (arXiv 2507.09940).
  */
 import { ConfigError } from '../device/index.js';
-import { expectGradmax, gradmaxDirections, type Module, type Width } from '../nn/index.js';
+import { expectGradmax, gradmaxDirections, type Module, transferVariance, type Width } from '../nn/index.js';
 import { Generator } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { allocate } from './allocation.js';
@@ -426,6 +426,7 @@ export class PlasticityCycle {
       const before = width.units.map(({ id }, slot) => ({ id, score: scores[slot] }));
       if (settings.foldMean && stats && stats.samples > 0) foldMeans(width, slots, stats.mean);
       const unitIds = width.prune(slots);
+      if (settings.init === 'variance-transfer') transferVariance(width, before.length);
       this.#note(context, { kind: 'prune', layer: width.name, unitIds, width: width.size, scores: before }, true);
     }
     if (settings.mode === 'replace') {

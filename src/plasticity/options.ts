@@ -59,7 +59,10 @@ export const cycleSchema = z.strictObject({
   init: z
     .enum(GROWTH_INITS)
     .default('zero-out')
-    .describe('How newborn units start; gradmax only between two linear layers or two convolutions without batch norm'),
+    .describe(
+      'How newborn units start; gradmax only between two linear layers or two convolutions without batch norm; variance-transfer ' +
+        'changes the function, also when the units go: outgoing weights are scaled to the width',
+    ),
   spread: z
     .enum(['kaiming', 'match'])
     .default('kaiming')

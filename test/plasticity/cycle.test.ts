@@ -64,6 +64,7 @@ test('sizes over time, events, ids, ages and parameter count', async () => {
 const choices: [string, CycleOptions][] = [
   ...scoreNames.map((score): [string, CycleOptions] => [`score ${score}`, { score }]),
   ['paired', { init: 'paired' }],
+  ['variance transfer', { init: 'variance-transfer' }],
   ['split', { init: 'split', noise: 0.01 }],
   ['match', { spread: 'match' }],
   ['split, steered by effective numbers', { init: 'split', steerWeighting: 'effective' }],
@@ -103,6 +104,25 @@ test.each(choices)('the final size is the first, the last shrink in time: %s', a
   }
   if (options.widths) expect(run.cycle.log.every(({ layer }) => layer === 'b')).toBe(true);
   expect(values(run.net.forward(ones([2, 8]))).every(Number.isFinite)).toBe(true);
+});
+
+test('variance transfer: a shrink scales outgoing weights back to the base size, other starts leave them', async () => {
+  for (const [init, factor] of [
+    ['variance-transfer', Math.sqrt(8 / 5)],
+    ['paired', 1],
+  ] as const) {
+    const run = training({ ...usual, init });
+    const [, width] = run.widths;
+    const outgoing = (): number[] => values(width.consumers[0].weight.value);
+    let atPrune: number[] = [];
+    width.onChange(({ kind }) => {
+      if (kind === 'prune') atPrune = outgoing();
+    });
+    await run.run(0, 3);
+    expect(width.size).toBe(5);
+    expect(atPrune).toHaveLength(25);
+    outgoing().forEach((w, i) => expect(w).toBeCloseTo(factor * atPrune[i], 6));
+  }
 });
 
 describe('controls', () => {
