@@ -119,6 +119,7 @@ function buildNativeTests() {
     '-B',
     dir,
     '-DGYRUS_TESTS=ON',
+    '-DGYRUS_CUDA=OFF',
     '-DCMAKE_BUILD_TYPE=Release',
   ]);
   run('building the native tests', 'cmake', ['--build', dir, '--target', 'gyrus_native_tests']);

@@ -6,6 +6,7 @@
  *   node bench/cuda/resources.mjs           compiles all kernels and writes bench/results/cuda-resources.csv
  *   node bench/cuda/resources.mjs --check   compiles them and compares: exit status 1 where a kernel spills that did not, is
  *                                           resident with fewer warps than before, or is not in the table
+ *   --archs 75,90                           of these architectures only (default: all; a table is written of all)
  */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -167,7 +168,7 @@ async function measure(archs) {
   return rows.sort((a, b) => (`${a.file} ${a.kernel}` < `${b.file} ${b.kernel}` ? -1 : 1));
 }
 
-function compare(rows, committed) {
+function compare(rows, committed, archs) {
   const before = new Map(committed.map((row) => [`${row.file} ${row.kernel}`, row]));
   const problems = [];
   for (const row of rows) {
@@ -178,7 +179,7 @@ function compare(rows, committed) {
       continue;
     }
     if (row.spills > Number(known.spills)) say(`spills ${row.spills} bytes, ${known.spills} before`);
-    for (const arch of Object.keys(LIMITS)) {
+    for (const arch of archs) {
       const [now, then] = [row[`occupancy${arch}`], Number(known[`occupancy${arch}`])];
       if (now < then) say(`occupancy ${now} on sm_${arch}, ${then} before`);
     }
@@ -186,16 +187,23 @@ function compare(rows, committed) {
   return problems;
 }
 
-const { values } = parseArgs({ options: { check: { type: 'boolean', default: false } } });
+const { values } = parseArgs({ options: { check: { type: 'boolean', default: false }, archs: { type: 'string' } } });
+const archs = values.archs?.split(',').map(Number) ?? Object.keys(LIMITS).map(Number);
+if (archs.some((arch) => !(arch in LIMITS)) || (values.archs && !values.check)) {
+  console.error(
+    `resources: expected --check and architectures of ${Object.keys(LIMITS).join(', ')}, got '${values.archs}'`,
+  );
+  process.exit(2);
+}
 try {
   await run('nvcc', ['--version']);
 } catch {
   console.error('resources: nvcc was not found');
   process.exit(2);
 }
-const rows = await measure(Object.keys(LIMITS).map(Number));
+const rows = await measure(archs);
 if (values.check) {
-  const problems = compare(rows, readCsv(TABLE) ?? []);
+  const problems = compare(rows, readCsv(TABLE) ?? [], archs);
   for (const problem of problems) console.error(problem);
   console.log(`${rows.length} kernels, ${problems.length} problems`);
   process.exitCode = problems.length > 0 ? 1 : 0;
