@@ -12,6 +12,7 @@
   X(registerReduce)            \
   X(registerOptimizer)         \
   X(registerNeurons)           \
+  X(registerConv)              \
   X(registerPool)              \
   X(registerSoftmax)           \
   X(registerGemm)              \

@@ -1,10 +1,8 @@
 // Pooling and its gradients (NHWC): a thread per output element, or per four neighbouring channels of f32 where the
 // layout allows. The gradient of the largest goes two steps: where each window's largest is, then, for every element of
 // the input, the sum over the windows it was the largest of. Nothing is scattered, so the order of sums is fixed.
-#include "cuda/conv/window.cuh"
+#include "cuda/conv/elements.cuh"
 #include "cuda/families.h"
-#include "cuda/quad.cuh"
-#include "cuda/strided.cuh"
 
 namespace gyrus::cuda {
 namespace {
@@ -24,29 +22,6 @@ __device__ __forceinline__ Span windowsWith(const WindowAxis& a, int i) {
   const int last = i + a.pad, first = last - a.kernel + 1;
   const int from = first <= 0 ? 0 : (first + a.stride - 1) / a.stride, to = last / a.stride + 1;
   return {from, to < a.y ? to : a.y};
-}
-
-// Elements [N, H, W, C] of what a kernel writes, V channels at a time.
-struct Elements {
-  Divisor32 byC, byW, byH;
-  int count;
-
-  __device__ void place(int number, int& n, int& h, int& w, int& c) const {
-    const auto i = static_cast<unsigned>(number), pixel = byC.over(i), line = byW.over(pixel), sample = byH.over(line);
-    c = static_cast<int>(i - pixel * byC.d);
-    w = static_cast<int>(pixel - line * byW.d);
-    h = static_cast<int>(line - sample * byH.d);
-    n = static_cast<int>(sample);
-  }
-};
-
-template <class T, int V>
-struct alignas(sizeof(T) * V) Channels {
-  T v[V];
-};
-template <int V, class T>
-__device__ __forceinline__ Channels<T, V> channelsAt(const Pixels<const T>& x, int n, int h, int w, int c) {
-  return *reinterpret_cast<const Channels<T, V>*>(x.data + (n * x.n + h * x.h + w * x.w + c * V * x.c));
 }
 
 struct PoolWindow {
@@ -191,28 +166,12 @@ PoolWindow windowsOf(const char* op, const Pool2dParams& p, const View& x, const
           windowAxis(op, p.strideW, p.padLeft, 1, p.kernelW, x.shape[2], y.shape[2]), p.countPad != 0};
 }
 
-// Some samples of a view [N, H, W, C], V channels at a time.
-Elements elementsOf(const View& v, int samples, int V) {
-  const std::int64_t channels = v.shape[3] / V;
-  return {Divisor32(channels), Divisor32(v.shape[2]), Divisor32(v.shape[1]),
-          static_cast<int>(samples * v.shape[1] * v.shape[2] * channels)};
-}
 unsigned blocksOf(const Elements& e) { return blocksFor(e.count, kBlock, kMostIndex); }
 
 // How many samples of both fit at once.
 int samplesOf(const char* op, const View& a, const View& b) {
   const auto each = [](const View& v) { return static_cast<double>(v.shape[1] * v.shape[2] * v.shape[3]); };
   return samplesAtOnce(op, a.shape[0], std::max(each(a), each(b)));
-}
-
-bool wide(const View& contiguous) { return contiguous.shape[3] % 4 == 0 && aligned(contiguous.data, 16); }
-
-// f.operator()<V>(): four channels at a time, or one.
-template <class T, class F>
-void byWidth(bool fours, F f) {
-  if constexpr (std::is_same_v<T, float>)
-    if (fours) return f.template operator()<4>();
-  f.template operator()<1>();
 }
 
 // y <- x, (values)
@@ -229,7 +188,7 @@ void pool2d(const Args& args) {
   const int atOnce = samplesOf("pool2d", y, in);
   byWidth<T>(wide(y) && x.quads(), [&]<int V>() {
     for (std::int64_t first = 0; first < y.shape[0]; first += atOnce) {
-      const Elements e = elementsOf(y, static_cast<int>(std::min<std::int64_t>(atOnce, y.shape[0] - first)), V);
+      const Elements e = elementsOf(y, std::min<std::int64_t>(atOnce, y.shape[0] - first), V);
       if (max)
         GYRUS_LAUNCH(blocksOf(e), kBlock, 0, (maxKernel<T, V>), out, x, values, window, e);
       else
@@ -259,7 +218,7 @@ void pool2dGrad(const Args& args) {
   const bool fours = wide(dx) && g.quads() && (!max || x.quads());
   byWidth<T>(fours, [&]<int V>() {
     for (std::int64_t first = 0; first < dx.shape[0]; first += atOnce) {
-      const int samples = static_cast<int>(std::min<std::int64_t>(atOnce, dx.shape[0] - first));
+      const std::int64_t samples = std::min<std::int64_t>(atOnce, dx.shape[0] - first);
       const Elements e = elementsOf(dx, samples, V);
       if (max) {
         if (gradient.size() > 0) {
