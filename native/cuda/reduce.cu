@@ -14,50 +14,62 @@ namespace {
 constexpr int kBlock = 256, kWarps = kBlock / 32;
 constexpr int kBatch = 4;  // loads in flight; of a sum this many packs are a run
 
-// Element i of a row: reduced axes merged, narrowest stride last.
+// Offsets of element i in K operands, in 64 bits. Divides by multiplications: of integers for fewer than 2^31 elements,
+// else by the reciprocal in f64, off by one at most, and put right. A division of 64 bits would be a call, and cost
+// kernels their registers.
+template <int K>
 struct Walker {
   int rank;
-  bool wide;  // more than 2^31 elements
+  bool wide;
   Divisor32 divisor[kMaxRank];
-  std::int64_t shape[kMaxRank], stride[kMaxRank];
+  double reciprocal[kMaxRank];
+  std::int64_t shape[kMaxRank], stride[K][kMaxRank];
 
-  explicit Walker(const Nest<1>& nest) : rank(nest.rank), wide(nest.count >= std::int64_t{1} << 31) {
+  explicit Walker(const Nest<K>& nest) : rank(nest.rank), wide(nest.count >= std::int64_t{1} << 31) {
     for (int d = 0; d < kMaxRank; ++d) {
       shape[d] = d < rank ? nest.shape[d] : 1;
-      stride[d] = d < rank ? nest.stride[0][d] : 0;
       divisor[d] = Divisor32(wide ? 1 : shape[d]);
+      reciprocal[d] = 1 / static_cast<double>(shape[d]);
+      for (int k = 0; k < K; ++k) stride[k][d] = d < rank ? nest.stride[k][d] : 0;
     }
   }
-  __device__ __forceinline__ std::int64_t offset(std::int64_t i) const {
-    std::int64_t at = 0;
-    if (wide) {
-      for (int d = rank - 1; d > 0; --d) {
-        at += i % shape[d] * stride[d];
-        i /= shape[d];
-      }
-      return at + i * stride[0];
-    }
-    auto n = static_cast<std::uint32_t>(i);
+  __device__ __forceinline__ void offsets(std::int64_t i, std::int64_t (&at)[K]) const {
+#pragma unroll
+    for (int k = 0; k < K; ++k) at[k] = 0;
+#pragma unroll 1
     for (int d = rank - 1; d > 0; --d) {
-      const std::uint32_t quotient = divisor[d].over(n);
-      at += static_cast<std::int64_t>(n - quotient * divisor[d].d) * stride[d];
-      n = quotient;
+      std::int64_t rest;
+      if (wide) {
+        std::int64_t quotient = static_cast<std::int64_t>(static_cast<double>(i) * reciprocal[d]);
+        rest = i - quotient * shape[d];
+        const int off = rest < 0 ? -1 : rest >= shape[d] ? 1 : 0;
+        quotient += off;
+        rest -= off * shape[d];
+        i = quotient;
+      } else {
+        const auto n = static_cast<std::uint32_t>(i);
+        const std::uint32_t quotient = divisor[d].over(n);
+        rest = n - quotient * divisor[d].d;
+        i = quotient;
+      }
+#pragma unroll
+      for (int k = 0; k < K; ++k) at[k] += rest * stride[k][d];
     }
-    return at + static_cast<std::int64_t>(n) * stride[0];
+#pragma unroll
+    for (int k = 0; k < K; ++k) at[k] += i * stride[k][0];
   }
 };
 
 // The state of the packs at i, i + step, ... below `to`.
 template <int V, class R>
-__device__ __forceinline__ typename R::State walk(const R& r, const typename R::In* x, const Walker& walker,
+__device__ __forceinline__ typename R::State walk(const R& r, const typename R::In* x, const Walker<1>& walker,
                                                   std::int64_t i, std::int64_t to, std::int64_t step) {
   using In = typename R::In;
   typename R::State state = r.none();
   const auto load = [&](std::int64_t at) {
-    if constexpr (V == 1)
-      return Pack<In, 1>{x[walker.offset(at)]};
-    else
-      return loadPack<V>(x, at, 1);
+    std::int64_t offset[1] = {at};
+    if constexpr (V == 1) walker.offsets(at, offset);
+    return loadPack<V>(x, offset[0], 1);
   };
   for (; i + (kBatch - 1) * step + V <= to; i += kBatch * step) {
     Pack<In, V> pack[kBatch];
@@ -93,9 +105,9 @@ template <class R>
 struct Target {
   typename R::Out* y;
   typename R::State* parts;
-  Mapper<2, Divisor64> kept;  // offsets in y and x of result i
-  std::int64_t rows, count;   // of results, of elements to each
-  std::int64_t chunk;         // elements of a part
+  Walker<2> kept;            // offsets in y and x of result i
+  std::int64_t rows, count;  // of results, of elements to each
+  std::int64_t chunk;        // elements of a part
   int splits;
 
   __device__ void put(const R& r, std::int64_t row, std::int64_t yOffset, const typename R::State& s) const {
@@ -109,7 +121,7 @@ struct Target {
 // W threads to a row: a warp or the block.
 template <class R, int W, int V>
 __global__ void __launch_bounds__(kBlock)
-    rowsKernel(Target<R> target, const typename R::In* x, Walker walker, R reducer) {
+    rowsKernel(Target<R> target, const typename R::In* x, Walker<1> walker, R reducer) {
   using State = typename R::State;
   constexpr int kRows = kBlock / W;
   const int rank = static_cast<int>(threadIdx.x % W), mine = static_cast<int>(threadIdx.x / W);
@@ -138,7 +150,7 @@ __global__ void __launch_bounds__(kBlock)
 // 2^shift threads side by side on neighbouring results, the others of the block beneath them.
 template <class R>
 __global__ void __launch_bounds__(kBlock)
-    columnsKernel(Target<R> target, const typename R::In* x, Walker walker, int shift, R reducer) {
+    columnsKernel(Target<R> target, const typename R::In* x, Walker<1> walker, int shift, R reducer) {
   using Parts = typename R::State[kBlock];
   GYRUS_SHARED(Parts, parts);
   const int me = static_cast<int>(threadIdx.x), across = 1 << shift, down = kBlock >> shift;
@@ -240,9 +252,9 @@ void reduceBy(const Args& args, int axes, const R& reducer) {
   const Nest<1> row(one);
   if (kept.count == 0) return;
   const Plan plan(kept, row);
-  const Walker walker(row);
-  Target<R> target{y.as<Out>(), nullptr,    kept.template mapper<Divisor64>(), kept.count,
-                   row.count,   plan.chunk, static_cast<int>(plan.splits)};
+  const Walker<1> walker(row);
+  Target<R> target{
+      y.as<Out>(), nullptr, Walker<2>(kept), kept.count, row.count, plan.chunk, static_cast<int>(plan.splits)};
   if (plan.splits > 1) target.parts = args.scratch->array<typename R::State>(kept.count * plan.splits);
   const dim3 grid(blocksFor(plan.blocks, 1), static_cast<unsigned>(plan.splits));
   constexpr int kWidth = 16 / static_cast<int>(sizeof(In));

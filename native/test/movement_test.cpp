@@ -111,6 +111,16 @@ TEST_CASE("indexSelect and indexAdd along each axis, -1 included") {
   expectAgreement(Op::IndexAdd, {table}, {index, randomTensor(DType::F32, {300, 700}, 3)}, {0});
 }
 
+TEST_CASE("indexAdd and scatterAdd: long lists") {
+  const Tensor index = randomTensor(DType::I32, {4500}, 2, -1.9, 7);
+  expectAgreement(Op::IndexAdd, {randomTensor(DType::F32, {7, 3}, 1)},
+                  {index, randomTensor(DType::F32, {4500, 3}, 3, -9, 9)}, {0});
+  for (const DType d : kNumbers)
+    for (const Layout layout : kLayouts)
+      expectAgreement(Op::ScatterAdd, {randomTensor(d, {3, 50}, 1, -9, 9, layout)},
+                      {randomTensor(DType::I32, {3, 300}, 2, 0, 50, layout), randomTensor(d, {3, 300}, 3, -9, 9)}, {1});
+}
+
 TEST_CASE("oneHot") {
   for (const DType d : kAll)
     for (const Layout layout : kLayouts)
@@ -137,6 +147,7 @@ TEST_CASE("indices out of range are typed errors") {
   expectError(Op::IndexAdd, {x}, {high, randomTensor(DType::F32, {2, 3}, 2)}, {0}, "indexAdd: index 4 is outside 0..3");
   expectError(Op::GatherRows, {make(DType::F32, {2, 3})}, {x, low}, {1, 0}, "gatherRows: index -2 is outside 0..3");
   expectError(Op::OneHot, {make(DType::F32, {2, 4})}, {high}, {1, 0}, "oneHot: index 4 is outside 0..3");
+  expectError(Op::OneHot, {make(DType::F32, {2, 0})}, {high}, {1, 0}, "oneHot: index 4 into an empty axis");
   const Tensor grid = of(DType::I32, {1, 3}, {0, -1, 2});
   expectError(Op::Gather, {make(DType::F32, {1, 3})}, {x, grid}, {0}, "gather: index -1 is outside 0..3");
   expectError(Op::ScatterAdd, {x}, {grid, randomTensor(DType::F32, {1, 3}, 2)}, {0},

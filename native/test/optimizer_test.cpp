@@ -154,6 +154,28 @@ TEST_CASE("optimisers: the same bits for any number of threads") {
   }
 }
 
+TEST_CASE("optimisers: more parameters than a launch takes, of many axes, with counters of their own") {
+  for (const DType d : kFloats) {
+    std::vector<Tensor> adam, sgd, gradients, in = {of(DType::F64, {2}, {0.01, 1})};
+    std::vector<double> adamRecord = {45, 0.9, 0.999, 1e-8, 0, 2}, sgdRecord = {45, 0.9, 0.1, 1, 2};
+    for (unsigned i = 0; i < 45; ++i) {
+      const Shape shape = i % 3 == 0 ? Shape{8, 12} : i % 3 == 1 ? Shape{4, 2, 3, 2, 3} : Shape{1030};
+      const Layout layout = i % 3 == 1 ? Layout::Spread : Layout::Contiguous;
+      const Model a(d, shape, layout, true), b(d, shape, layout, true);
+      adam.insert(adam.end(), {a.p, a.m, a.v, a.rows, a.cols});
+      sgd.insert(sgd.end(), {b.p, b.m, b.rows, b.cols});
+      gradients.push_back(randomTensor(d, shape, 10 + i));
+      adamRecord.push_back(0.01 * i);
+      sgdRecord.push_back(0.01 * i);
+    }
+    in.insert(in.end(), gradients.begin(), gradients.end());
+    expectAgreement(Op::AdamStep, adam, in, adamRecord, {1e-5, 1e-6});
+    expectAgreement(Op::SgdStep, sgd, in, sgdRecord, {1e-5, 1e-6});
+    expectAgreement(Op::GradNorm, {make(d, {1})}, gradients, {}, {1e-6, 0});
+    expectAgreement(Op::ClipGrads, gradients, {of(d, {1}, {40})}, {2}, {1e-6, 1e-6});
+  }
+}
+
 TEST_CASE("optimisers: one counter seen as row and column is counted once") {
   for (const KernelTable* table : allTables()) {
     const Tensor p = zeros(DType::F32, {2, 3}), counter = zeros(DType::F32, {1});

@@ -93,6 +93,19 @@ TEST_CASE("reduce: int32 wraps; any and all") {
   }
 }
 
+TEST_CASE("reduce: rows of whole packs, of every dtype") {
+  for (const std::int64_t n : {32, 2048, 12288}) {
+    for (const ReduceKind kind : {ReduceKind::Sum, ReduceKind::Prod, ReduceKind::Max})
+      reduceCase(kind, randomTensor(DType::I32, {3, n}, 1, -2e9, 2e9), 1, {});
+    for (const double one : {0.0, 1.0}) {
+      Tensor x = zeros(DType::Bool, {3, n});
+      for (std::int64_t i = 0; i < x.size(); ++i) x.set(i, one);
+      x.set(2 * n - 1, 1 - one);
+      for (const ReduceKind kind : {ReduceKind::Any, ReduceKind::All}) reduceCase(kind, x, 1, {});
+    }
+  }
+}
+
 TEST_CASE("reduce: long f32 sums stay accurate") {
   Tensor ones = zeros(DType::F32, {1000003});
   for (std::int64_t i = 0; i < ones.size(); ++i) ones.set(i, 1);
