@@ -23,7 +23,7 @@ struct Statistics {
 };
 
 template <class T>
-__global__ void __launch_bounds__(32 * kFinishLines)
+__global__ void __launch_bounds__(32 * kFinishLines, 1)
     finishMomentsKernel(Partials<T> part, std::int64_t rows, std::int64_t piece, Statistics<T> q) {
   const auto rowsOf = [&](std::int64_t i) {
     return static_cast<double>(i + 1 < part.pieces ? piece : rows - i * piece);

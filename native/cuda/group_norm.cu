@@ -34,7 +34,7 @@ struct Merge {
 };
 
 template <class T, class Team>
-__global__ void __launch_bounds__(kRowBlock)
+__global__ void __launch_bounds__(kRowBlock, 2)
     groupMomentsKernel(Partials<T> part, Merge m, std::int64_t all, std::int64_t parts, Stat<T> means, Stat<T> rstds,
                        double eps) {
   eachRow<Team>(all, parts, [&](std::int64_t which, std::int64_t mine) {
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kRowBlock)
 
 // The means over a group of gamma v and of gamma v xhat, of the pieces' sums.
 template <class T, class Team>
-__global__ void __launch_bounds__(kRowBlock)
+__global__ void __launch_bounds__(kRowBlock, 2)
     groupSumsKernel(Partials<T> part, Merge m, std::int64_t all, std::int64_t parts, Line<const T> gamma, T* along,
                     T* across) {
   eachRow<Team>(all, parts, [&](std::int64_t which, std::int64_t mine) {

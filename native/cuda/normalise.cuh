@@ -192,7 +192,7 @@ struct ChannelSums {
 };
 
 template <class T>
-__global__ void __launch_bounds__(32 * kFinishLines)
+__global__ void __launch_bounds__(32 * kFinishLines, 1)
     finishSumsKernel(Partials<T> part, std::int64_t count, ChannelSums<T> q) {
   for (std::int64_t first = std::int64_t{blockIdx.x} * 32; first < part.cols; first += std::int64_t{gridDim.x} * 32) {
     const std::int64_t c = first + threadIdx.x;
