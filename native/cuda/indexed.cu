@@ -294,7 +294,8 @@ void indexAdd(const Args& args) {
   });
 }
 
-// A thread per line walks the line's indices: for many lines, or short ones.
+// A thread per line walks the line's indices: for many lines, or short ones. The costs: one read and write of y after
+// the other, as many as the line has entries.
 template <class T>
 __global__ void __launch_bounds__(kBlock)
     scatterLinesKernel(T* y, const std::int32_t* index, const T* source, Along<3> along, Fault fault) {
