@@ -7,6 +7,7 @@
   X(registerMovement)          \
   X(registerRandom)            \
   X(registerImage)             \
+  X(registerAttention)         \
   X(registerElementwise)       \
   X(registerIndexed)           \
   X(registerReduce)            \

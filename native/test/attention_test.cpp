@@ -42,6 +42,20 @@ TEST_CASE("attention and its gradient: sizes, layouts, causal") {
       for (const double causal : {0.0, 1.0}) both(d, c, causal, kLayouts[turn++ % 4]);
 }
 
+TEST_CASE("attention: long heads, and many heads at a time") {
+  int turn = 0;
+  const Case cases[] = {{1, 35, 70, 1, 130}, {1, 33, 40, 1, 256}, {1, 3, 9, 1, 300}};
+  for (const Case& c : cases)
+    for (const double causal : {0.0, 1.0}) both(DType::F32, c, causal, kLayouts[turn++ % 2]);
+  for (const std::int64_t D : {8, 40, 72}) {
+    const DType d = DType::F32;
+    const Tensor q = randomTensor(d, {33, 64, 8, D}, 1, -2, 2), k = randomTensor(d, {33, 5, 8, D}, 2, -2, 2);
+    const Tensor v = randomTensor(d, {33, 5, 8, D}, 3, -2, 2);
+    expectAgreement(Op::Attention, {make(d, {33, 64, 8, D}), make(d, {33, 8, 64})}, {q, k, v},
+                    {D == 8 ? 1.0 : 0.0, 0.2}, kForward);
+  }
+}
+
 TEST_CASE("attention: slices of one projection, gradients written into slices") {
   const std::int64_t B = 2, T = 37, H = 3, D = 16;
   const Tensor all = randomTensor(DType::F32, {B, T, H, 3, D}, 1), grads = make(DType::F32, {B, T, H, 3, D});

@@ -1,0 +1,247 @@
+// The gradient of attention of f32, from what forward kept: the weights p = exp(s - lse) are computed again. Two passes
+// without sums across blocks: a block of the first has a tile of keys and goes through the queries (dk, dv), one of the
+// second has a tile of queries and goes through the keys (dq). With delta = g . y per query:
+//   dv = p^T g;  ds = p (g v^T - delta) scale;  dk = ds^T q;  dq = ds k
+#include "cuda/attention.cuh"
+
+namespace gyrus::cuda {
+namespace {
+
+// delta [B, H, Q]; a warp per query
+__global__ void __launch_bounds__(kAttentionThreads)
+    deltaKernel(float* delta, Heads<const float> g, Heads<const float> y, AttentionSizes sizes, std::int64_t count) {
+  constexpr int warps = kAttentionThreads / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const std::int64_t step = std::int64_t{gridDim.x} * warps;
+  for (std::int64_t e = std::int64_t{blockIdx.x} * warps + threadIdx.x / 32; e < count; e += step) {
+    const std::int64_t pair = e / sizes.queries, i = e - pair * sizes.queries;
+    const std::int64_t b = pair / sizes.heads, h = pair - b * sizes.heads;
+    const float *gs = g.at(b, h) + i * g.time, *ys = y.at(b, h) + i * y.time;
+    float sum = 0;
+    for (int d = lane; d < sizes.depth; d += 32) sum = __fmaf_rn(gs[d * g.step], ys[d * y.step], sum);
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, lanes);
+    if (lane == 0) delta[e] = sum;
+  }
+}
+
+// What a pass reads: its own tile, of keys (k and v) or of queries (q and g), and the others.
+struct Side {
+  Heads<const float> scores, weighted;  // k or q; v or g
+};
+
+template <int DP, int BM, bool Keys>
+struct Backward {
+  using Tile = AttentionTile<DP>;
+  static constexpr int R = BM / 8;
+  static constexpr int floats = 2 * BM * Tile::stride + Tile::floats + BM * 16;
+  // Whether the tile of scores holds whole rows of the others, so that it serves the sums as well.
+  static constexpr bool whole = DP <= 64;
+
+  float *mineS, *mineW, *tile, *weights;  // shared memory
+  int tx, ty;
+  float ds[R][Tile::columns];             // dk or dq
+  float dw[Keys ? R : 1][Tile::columns];  // dv
+  float lse[Keys ? 1 : R], delta[Keys ? 1 : R];
+
+  // others [16 C, D] . mine
+  template <int C>
+  __device__ __forceinline__ void dots(float (&s)[R][C], const float* mine, const Heads<const float>& x,
+                                       const float* from, int left, int depth) {
+#pragma unroll
+    for (int i = 0; i < R; ++i)
+#pragma unroll
+      for (int c = 0; c < C; ++c) s[i][c] = 0;
+#pragma unroll 1
+    for (int d = 0; d < depth; d += Tile::width) {
+      const int width = depth - d < Tile::width ? depth - d : Tile::width;
+      __syncthreads();  // the tile before has been used
+      loadTile<16 * C, Tile::width>(tile, from + d * x.step, x.time, x.step, x.fours, left, width);
+      __syncthreads();
+      addDots<Tile::stride, Tile::width + 4>(s, mine + ty * Tile::stride + d, tile + tx * (Tile::width + 4),
+                                             (width + 3) / 4 * 4);
+    }
+  }
+
+  // sums += p times the rows of x
+  template <int C, bool Masked, class Seen>
+  __device__ __forceinline__ void add(float (&sums)[R][Tile::columns], const float (&p)[R][C],
+                                      const Heads<const float>& x, const float* from, int left, int depth, bool there,
+                                      const Seen& seen) {
+    constexpr int rows = Tile::rows < 16 * C ? Tile::rows : 16 * C;
+#pragma unroll
+    for (int c = 0; c < C; ++c) {
+      if (Masked && 16 * c >= left) break;
+      if (16 * c % rows == 0 && !there) {
+        __syncthreads();
+        loadTile<rows, DP>(tile, from + 16 * c * x.time, x.time, x.step, x.fours, left - 16 * c, depth);
+        __syncthreads();
+      }
+      giveWeights(weights + ty * 16, p, c, tx);
+      addWeighted<DP, Masked>(sums, weights + ty * 16, tile + 16 * c % rows * Tile::stride, tx,
+                              [&](int i, int j) { return seen(i, 16 * c + j); });
+    }
+  }
+
+  // The others j0..j0 + 16 C - 1, of which `left` exist. diagonal: number of the own tile's first row less j0.
+  template <int C, bool Masked>
+  __device__ __forceinline__ void step(const Side& others, const float* sFrom, const float* wFrom, const float* lses,
+                                       const float* deltas, int left, int diagonal, bool causal, int depth, float scale,
+                                       float scale2) {
+    float s[R][C], t[R][C];
+    dots<C>(s, mineS, others.scores, sFrom, left, depth);
+    dots<C>(t, mineW, others.weighted, wFrom, left, depth);
+    const auto seen = [&](int i, int j) {
+      const int row = diagonal + ty + 8 * i;
+      return j < left && (!causal || (Keys ? j >= row : j <= row));
+    };
+#pragma unroll
+    for (int c = 0; c < C; ++c) {
+      const int j = tx + 16 * c;
+      const float columnLse = Keys && (!Masked || j < left) ? lses[j] * kLog2e : 0.0f;
+      const float columnDelta = Keys && (!Masked || j < left) ? deltas[j] : 0.0f;
+#pragma unroll
+      for (int i = 0; i < R; ++i) {
+        float p = exp2f(s[i][c] * scale2 - (Keys ? columnLse : lse[Keys ? 0 : i]));
+        if (Masked && !seen(i, j)) p = 0;
+        s[i][c] = p;
+        t[i][c] = p * (t[i][c] - (Keys ? columnDelta : delta[Keys ? 0 : i])) * scale;
+        if (Masked && !seen(i, j)) t[i][c] = 0;
+      }
+    }
+    if constexpr (Keys) add<C, Masked>(dw, s, others.weighted, wFrom, left, depth, whole, seen);
+    add<C, Masked>(ds, t, others.scores, sFrom, left, depth, false, seen);
+  }
+};
+
+// out: dk, dv where Keys, else dq twice.
+template <int DP, int BM, bool Keys>
+__global__ void __launch_bounds__(kAttentionThreads)
+    attentionGradKernel(Heads<float> ds, Heads<float> dw, Side mine, Side others, const float* lse, const float* delta,
+                        AttentionSizes sizes, std::int64_t tiles, std::int64_t jobs, float scale, float scale2) {
+  using F = Backward<DP, BM, Keys>;
+  using Tile = AttentionTile<DP>;
+  GYRUS_DYNAMIC_SHARED(float, shared);
+  F f;
+  f.mineS = shared;
+  f.mineW = f.mineS + BM * Tile::stride;
+  f.tile = f.mineW + BM * Tile::stride;
+  f.weights = f.tile + Tile::floats;
+  f.tx = static_cast<int>(threadIdx.x) % 16;
+  f.ty = static_cast<int>(threadIdx.x) / 16;
+  const std::int64_t count = Keys ? sizes.keys : sizes.queries, others_ = Keys ? sizes.queries : sizes.keys;
+#pragma unroll 1
+  for (std::int64_t job = blockIdx.x; job < jobs; job += gridDim.x) {
+    // The tiles that see most first: causal ones, the first keys or the last queries.
+    const std::int64_t pair = job / tiles, turn = job - pair * tiles;
+    const std::int64_t first = (Keys ? turn : tiles - 1 - turn) * BM;
+    const std::int64_t b = pair / sizes.heads, h = pair - b * sizes.heads;
+    const std::int64_t rows = count - first < BM ? count - first : BM;
+    const float *lses = lse + pair * sizes.queries, *deltas = delta + pair * sizes.queries;
+    __syncthreads();  // the job before has used its tiles
+    loadTile<BM, DP>(f.mineS, mine.scores.at(b, h) + first * mine.scores.time, mine.scores.time, mine.scores.step,
+                     mine.scores.fours, rows, sizes.depth);
+    loadTile<BM, DP>(f.mineW, mine.weighted.at(b, h) + first * mine.weighted.time, mine.weighted.time,
+                     mine.weighted.step, mine.weighted.fours, rows, sizes.depth);
+#pragma unroll
+    for (int i = 0; i < F::R; ++i) {
+      const std::int64_t row = f.ty + 8 * i;
+      if constexpr (!Keys) {
+        f.lse[i] = row < rows ? lses[first + row] * kLog2e : 0.0f;
+        f.delta[i] = row < rows ? deltas[first + row] : 0.0f;
+      }
+#pragma unroll
+      for (int n = 0; n < Tile::columns; ++n) {
+        f.ds[i][n] = 0;
+        if constexpr (Keys) f.dw[i][n] = 0;
+      }
+    }
+    const std::int64_t begin = Keys && sizes.causal ? first : 0;
+    const std::int64_t end = !Keys && sizes.causal && first + rows < others_ ? first + rows : others_;
+#pragma unroll 1
+    for (std::int64_t j = begin; j < end;) {
+      const int left = static_cast<int>(end - j < 64 ? end - j : 64);
+      const std::int64_t ahead = first - j;
+      const int diagonal = static_cast<int>(ahead > 1 << 20 ? 1 << 20 : ahead < -(1 << 20) ? -(1 << 20) : ahead);
+      const bool all = left == 64 && (!sizes.causal || (Keys ? diagonal + BM - 1 <= 0 : diagonal >= 63));
+      const float* sFrom = others.scores.at(b, h) + j * others.scores.time;
+      const float* wFrom = others.weighted.at(b, h) + j * others.weighted.time;
+      if (all) {
+        f.template step<4, false>(others, sFrom, wFrom, lses + j, deltas + j, left, diagonal, sizes.causal, sizes.depth,
+                                  scale, scale2);
+        j += 64;
+      } else if (left > 32) {
+        f.template step<4, true>(others, sFrom, wFrom, lses + j, deltas + j, left, diagonal, sizes.causal, sizes.depth,
+                                 scale, scale2);
+        j += 64;
+      } else {
+        f.template step<1, true>(others, sFrom, wFrom, lses + j, deltas + j, left, diagonal, sizes.causal, sizes.depth,
+                                 scale, scale2);
+        j += 16;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < F::R; ++i) {
+      const std::int64_t row = f.ty + 8 * i;
+      if (row >= rows) continue;
+      storeRow<DP>(ds.at(b, h) + (first + row) * ds.time, ds.step, ds.fours, sizes.depth, f.tx, f.ds[i], 1.0f);
+      if constexpr (Keys)
+        storeRow<DP>(dw.at(b, h) + (first + row) * dw.time, dw.step, dw.fours, sizes.depth, f.tx, f.dw[i], 1.0f);
+    }
+  }
+}
+
+struct Call {
+  Heads<float> dq, dk, dv;
+  Side queries, keys;
+  const float *lse, *delta;
+  AttentionSizes sizes;
+  float scale, scale2;
+};
+
+template <int DP, int BM>
+void run(const Call& c) {
+  const std::int64_t heads = c.sizes.samples * c.sizes.heads;
+  const std::int64_t keyTiles = (c.sizes.keys + BM - 1) / BM, queryTiles = (c.sizes.queries + BM - 1) / BM;
+  if (keyTiles > 0)
+    launchAttention("attentionGrad", heads * keyTiles, Backward<DP, BM, true>::floats,
+                    attentionGradKernel<DP, BM, true>, c.dk, c.dv, c.keys, c.queries, c.lse, c.delta, c.sizes, keyTiles,
+                    heads * keyTiles, c.scale, c.scale2);
+  if (queryTiles > 0)
+    launchAttention("attentionGrad", heads * queryTiles, Backward<DP, BM, false>::floats,
+                    attentionGradKernel<DP, BM, false>, c.dq, c.dq, c.queries, c.keys, c.lse, c.delta, c.sizes,
+                    queryTiles, heads * queryTiles, c.scale, c.scale2);
+}
+
+}  // namespace
+
+// dq, dk, dv <- g, y, lse, q, k, v
+void attentionGrad(const Args& args) {
+  const auto& p = args.as<AttentionGradParams>();
+  const View &q = args.in[3], &k = args.in[4];
+  if (q.size() == 0 && k.size() == 0) return;
+  if (q.dtype != DType::F32 || q.shape[3] > 256) return attentionGradRows(args);
+  const AttentionSizes s{q.shape[0], q.shape[1], k.shape[1], q.shape[2], static_cast<int>(q.shape[3]), p.causal != 0};
+  const std::int64_t count = s.samples * s.heads * s.queries;
+  float* delta = args.scratch->array<float>(count > 0 ? count : 1);
+  const Heads<const float> g(args.in[0]);
+  if (count > 0)
+    GYRUS_LAUNCH(blocksFor(count, kAttentionThreads / 32), kAttentionThreads, 0, deltaKernel, delta, g,
+                 Heads<const float>(args.in[1]), s, count);
+  const Call call{Heads<float>(args.out[0]),
+                  Heads<float>(args.out[1]),
+                  Heads<float>(args.out[2]),
+                  {Heads<const float>(q), g},
+                  {Heads<const float>(k), Heads<const float>(args.in[5])},
+                  args.in[2].as<float>(),
+                  delta,
+                  s,
+                  static_cast<float>(p.scale),
+                  static_cast<float>(p.scale * 1.44269504088896340736)};
+  if (s.depth <= 32) return run<32, 32>(call);
+  if (s.depth <= 64) return run<64, 32>(call);
+  if (s.depth <= 128) return run<128, 32>(call);
+  run<256, 16>(call);
+}
+
+}  // namespace gyrus::cuda
