@@ -83,6 +83,9 @@ TEST_CASE("conv: sizes that several pieces of work share") {
   expectConv({2, 8, 8, 40, 160, 3, 3}, DType::F32);
   expectConv({5, 31, 33, 20, 70, 1, 1, 2, 0}, DType::F32);  // pixels that no tap reaches
   expectConv({3, 30, 31, 33, 24, 2, 1, 3, 1}, DType::F32);
+  expectConv({5, 64, 64, 4, 72, 1, 1, 1, 0}, DType::F32);  // enough for the largest tiles
+  expectConv({5, 64, 65, 72, 3, 1, 1, 1, 0}, DType::F32);
+  expectConv({5, 64, 65, 3, 67, 1, 1, 1, 0}, DType::F32);
 }
 
 TEST_CASE("conv: kernels larger than the image") {

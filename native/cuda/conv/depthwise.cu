@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kBlock) packKernel(T* to, Weights<T> w, int n)
 
 // V > 1: as many outputs as channels, four at a time.
 template <class T, int V, bool backward>
-__global__ void __launch_bounds__(kBlock) depthwiseKernel(const Depthwise<T> p) {
+__global__ void __launch_bounds__(kBlock, 4) depthwiseKernel(const Depthwise<T> p) {
   const int i = static_cast<int>(blockIdx.x) * kBlock + static_cast<int>(threadIdx.x);
   if (i >= p.elements.count) return;
   int n, y, first, c;

@@ -43,7 +43,7 @@ void launchImplicit(const Implicit<T>& p, bool quads, int groups) {
     else if (p.columns <= 64 || large < kEnoughBlocks)
       launchTile<Tile<float, 64, 64, 16, 2, 1>>(p, quads, pixels, classes, groups);
     else
-      launchTile<Tile<float, 128, 128, 16, 2, 2>>(p, quads, pixels, classes, groups);
+      launchTile<Tile<float, 128, 128, 8, 2, 2>>(p, quads, pixels, classes, groups);
   }
 }
 
