@@ -12,6 +12,7 @@ struct Tile {
 using Large = Tile<16, 16, 8, 2>;   // 128 x 128: 64 sums a thread for 16 numbers read a step
 using Medium = Tile<16, 16, 4, 2>;  // 64 x 64
 using Small = Tile<8, 8, 4, 8>;     // 32 x 32, 64 threads: many blocks of small products
+using Wide = Tile<8, 8, 4, 4>;      // the same, with the registers that double takes
 
 template <class T, class Tile, bool AlongA, bool AlongB>
 struct alignas(16) Shared {
@@ -161,7 +162,7 @@ void launchFma<float>(TileSize size, const Product<float>& p, const Epilogue<flo
 // For checks of gradients: one size will do.
 template <>
 void launchFma<double>(TileSize, const Product<double>& p, const Epilogue<double>& epilogue) {
-  launch<double, Small>(p, epilogue);
+  launch<double, Wide>(p, epilogue);
 }
 
 }  // namespace gyrus::cuda::gemm

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cuda/gemm/product.cuh"
+#include "cuda/mma.cuh"
 
 namespace gyrus::cuda::gemm {
 namespace {
@@ -34,18 +35,18 @@ struct Plan {
   std::int64_t splits;
 };
 
-// A function of the shape only.
+// A function of the shape and of whether tensor cores are used.
 template <class T>
-Plan planOf(const Product<T>& p) {
+Plan planOf(const Product<T>& p, bool tensorCores) {
   const auto blocks = [&](std::int64_t tile) { return p.batch * ceilDiv(p.M, tile) * ceilDiv(p.N, tile); };
   const auto splits = [&](std::int64_t tile) {
     const std::int64_t wanted = kEnoughBlocks / blocks(tile), most = p.K / kLeastPerSplit;
     return std::max<std::int64_t>(1, std::min({wanted, most, kMostSplits}));
   };
-  if (std::is_same_v<T, float>) {
-    if (p.M > 64 && p.N > 64 && blocks(128) >= kEnoughBlocks) return {TileSize::Large, 1};
-    if (p.M > 32 && p.N > 32 && blocks(64) * splits(64) >= kEnoughBlocks * 3 / 4) return {TileSize::Medium, splits(64)};
-  }
+  if (std::is_same_v<T, float> && p.M > 64 && p.N > 64 && blocks(128) >= kEnoughBlocks) return {TileSize::Large, 1};
+  if (tensorCores) return {TileSize::Medium, splits(64)};
+  if (std::is_same_v<T, float> && p.M > 32 && p.N > 32 && blocks(64) * splits(64) >= kEnoughBlocks * 3 / 4)
+    return {TileSize::Medium, splits(64)};
   return {TileSize::Small, splits(32)};
 }
 
@@ -86,11 +87,19 @@ void multiply(const Args& args, Product<T> p, const Epilogue<T>& epilogue) {
   p.c.batchStride = p.M * p.c.ld;
   p.c.fours = !p.c.cols && p.c.ld % kVector<T> == 0 && aligned(p.c.data, 16) &&
               (!epilogue.residual || (p.N % kVector<T> == 0 && aligned(epilogue.residual, 16)));
-  const Plan plan = planOf(p);
+  const Precision precision = std::is_same_v<T, float> && currentPrecision() != Precision::F32 && hasTensorCores()
+                                  ? currentPrecision()
+                                  : Precision::F32;
+  const Plan plan = planOf(p, precision != Precision::F32);
+  const auto launch = [&](const Product<T>& product, const Epilogue<T>& last) {
+    if constexpr (std::is_same_v<T, float>)
+      if (precision != Precision::F32) return launchTensorCores(precision, plan.size, product, last);
+    launchFma(plan.size, product, last);
+  };
   p.splits = plan.splits;
   p.kPerSplit = ceilDiv(ceilDiv(p.K, p.splits), kDepth) * kDepth;
   if (p.splits > 1) p.splits = ceilDiv(p.K, p.kPerSplit);
-  if (p.splits == 1) return launchFma(plan.size, p, epilogue);
+  if (p.splits == 1) return launch(p, epilogue);
 
   Product<T> parts = p;
   const std::int64_t item = p.M * p.N;
@@ -101,7 +110,7 @@ void multiply(const Args& args, Product<T> p, const Epilogue<T>& epilogue) {
              nullptr,
              nullptr,
              p.N % kVector<T> == 0};
-  launchFma(plan.size, parts, Epilogue<T>{});
+  launch(parts, Epilogue<T>{});
   const T* from = parts.c.data;
   if (p.c.fours && p.N % kVector<T> == 0)
     GYRUS_LAUNCH(blocksFor(p.batch * item, 256 * kVector<T>), 256, 0, (addParts<T, kVector<T>>), from, p, epilogue);

@@ -181,10 +181,12 @@ __device__ __forceinline__ void storeRows(const Product<T>& p, const Epilogue<T>
   }
 }
 
-// The launch of a product by FMAs, for float and double.
+// Two ways to launch a product, each in a file of its own: FMAs for float and double; tensor cores for float, which
+// have no small tiles.
 enum class TileSize { Large, Medium, Small };  // 128, 64, 32 rows and columns
 template <class T>
 void launchFma(TileSize size, const Product<T>& p, const Epilogue<T>& epilogue);
+void launchTensorCores(Precision precision, TileSize size, const Product<float>& p, const Epilogue<float>& epilogue);
 
 // The ops' door: any shape, empty ones too. M, N, K, a, b (data, strides, lists), c (data, ld, lists), batch are set.
 template <class T>

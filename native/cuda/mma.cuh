@@ -1,0 +1,68 @@
+// Products of small matrices on tensor cores (mma.sync, sm_80 and later), and the rounding of what goes in. All lanes
+// of a warp take part. With g = lane / 4 and t = lane % 4, as PTX has it:
+//   sums  d[4]: rows g (d0, d1) and g + 8 (d2, d3), columns 2t and 2t + 1
+//   TF32, depth 8:   a[4] = A(g, t), A(g + 8, t), A(g, t + 4), A(g + 8, t + 4);  b[2] = B(t, g), B(t + 4, g)
+//   BF16, depth 16:  pairs, the lower depth in the lower half: a[4] = A(g, 2t..), A(g + 8, 2t..), A(g, 2t + 8..),
+//                    A(g + 8, 2t + 8..);  b[2] = B(2t.., g), B(2t + 8.., g)
+#pragma once
+#include "cuda/runtime.h"
+#ifdef GYRUS_CUDA_EMULATED
+#include "cuda/emulation/matrices.h"
+#endif
+
+namespace gyrus::cuda {
+
+// To the nearest number of 10 bits of mantissa, ties away from zero.
+__device__ __forceinline__ unsigned toTf32(float x) {
+#if defined(GYRUS_CUDA_EMULATED)
+  return emulation::toTf32(x);
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  unsigned bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+  return bits;
+#else
+  return __float_as_uint(x);
+#endif
+}
+
+// Two bfloat16, to nearest, ties to even.
+__device__ __forceinline__ unsigned toBf16(float low, float high) {
+  return static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16_rn(low))) |
+         static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
+}
+
+// d += a b
+__device__ __forceinline__ void multiplyTf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+#if defined(GYRUS_CUDA_EMULATED)
+  emulation::multiply<8>(d, a, b);
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  __trap();
+#endif
+}
+__device__ __forceinline__ void multiplyBf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+#if defined(GYRUS_CUDA_EMULATED)
+  emulation::multiply<16>(d, a, b);
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  __trap();
+#endif
+}
+
+// Whether the device of this thread has these units.
+inline bool hasTensorCores() {
+  int device = 0, major = 0;
+  checked(cudaGetDevice(&device), "device");
+  checked(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "device");
+  return major >= 8;
+}
+
+}  // namespace gyrus::cuda

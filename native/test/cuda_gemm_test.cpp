@@ -1,0 +1,195 @@
+// Paths of the CUDA device's matrix products that the sizes of gemm_test.cpp don't reach: large tiles, aligned and
+// unaligned operands, split sums, tensor cores, lists that must not be followed.
+#ifdef GYRUS_CUDA_EMULATED
+#include <bit>
+
+#include "cuda/emulation/emulation.h"
+#include "kernel_support.h"
+
+using namespace gyrus;
+using namespace gyrus::test;
+
+namespace {
+
+float toTf32(float x) { return std::bit_cast<float>((std::bit_cast<std::uint32_t>(x) + 0x1000u) & ~0x1FFFu); }
+float toBf16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7FFFu + (bits >> 16 & 1)) & 0xFFFF0000u);
+}
+
+Tensor rounded(Tensor t, cuda::Precision p) {
+  if (p == cuda::Precision::F32) return t;
+  t = t.clone();
+  for (std::int64_t i = 0; i < t.size(); ++i) {
+    const auto x = static_cast<float>(t.at(i));
+    t.set(i, p == cuda::Precision::TF32 ? toTf32(x) : toBf16(x));
+  }
+  return t;
+}
+
+constexpr cuda::Precision kPrecisions[] = {cuda::Precision::F32, cuda::Precision::TF32, cuda::Precision::BF16};
+constexpr Tolerance kTolerance{1e-5, 1e-4};
+
+// In one order of threads only: for what takes long.
+std::vector<std::vector<Tensor>> runOnce(Op op, const std::vector<Tensor>& out, const std::vector<Tensor>& in,
+                                         const std::vector<double>& record) {
+  const ThreadOrder scope({cuda::emulation::Order::Shuffled, 7});
+  std::vector<std::vector<Tensor>> all = {cloneAll(out)};
+  runKernel(emulatedTable(), op, all[0], in, record);
+  return all;
+}
+
+// The device's result in a precision against the naive one of inputs rounded: the first two.
+void expectPrecision(cuda::Precision p, Op op, const std::vector<Tensor>& out, const std::vector<Tensor>& in,
+                     const std::vector<double>& record, bool once = false) {
+  std::vector<Tensor> exact = in;
+  for (int i = 0; i < 2; ++i) exact[static_cast<std::size_t>(i)] = rounded(in[static_cast<std::size_t>(i)], p);
+  const std::vector<Tensor> expected = cloneAll(out);
+  runKernel(naiveTable(), op, expected, exact, record);
+  const cuda::PrecisionScope scope(p);
+  const auto runs = once ? runOnce(op, out, in, record) : runInEveryWay(emulatedTable(), op, out, in, record);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    for (const auto& run : runs) {
+      const bool same = sameBytes(runs[0][i], run[i]);
+      CHECK_MESSAGE(same, nameOf(op), ": output ", i, " depends on the order of threads");
+    }
+    const std::string wrong = mismatch(runs[0][i], expected[i], kTolerance);
+    CHECK_MESSAGE(wrong.empty(), nameOf(op), ", precision ", static_cast<int>(p), ", output ", i, ": ", wrong);
+  }
+}
+
+void expectMatmul(cuda::Precision p, std::int64_t batch, std::int64_t M, std::int64_t N, std::int64_t K, Layout a,
+                  Layout b) {
+  CAPTURE(M);
+  CAPTURE(N);
+  CAPTURE(K);
+  const auto matrix = [&](std::int64_t rows, std::int64_t cols, unsigned seed, Layout layout) {
+    const Tensor t = randomTensor(DType::F32, {1, rows, cols}, seed, -1, 1, layout);
+    return batch > 1 ? broadcastAxis(t, 0, batch) : t;
+  };
+  // b is of rank 3 with a batch of its own, so that the batch doesn't flatten.
+  Tensor right = randomTensor(DType::F32, {batch, K, N}, 2, -1, 1, b);
+  expectPrecision(p, Op::Matmul, {make(DType::F32, {batch, M, N})}, {matrix(M, K, 1, a), right}, {}, batch >= 32);
+}
+
+}  // namespace
+
+TEST_CASE("cuda matmul: tiles of 128, every pair of layouts and ragged edges, on FMAs and tensor cores") {
+  const Layout plain = Layout::Contiguous, turned = Layout::Transposed;
+  for (const cuda::Precision p : kPrecisions) {
+    for (const Layout a : {plain, turned})
+      for (const Layout b : {plain, turned}) expectMatmul(p, 32, 132, 136, 20, a, b);
+    expectMatmul(p, 32, 129, 131, 19, Layout::Padded, Layout::Spread);
+  }
+}
+
+TEST_CASE("cuda matmul: tensor cores round their inputs and nothing else") {
+  const std::int64_t sizes[] = {1, 7, 16, 33, 64, 65};
+  int turn = 0;
+  for (const cuda::Precision p : {cuda::Precision::TF32, cuda::Precision::BF16}) {
+    for (const std::int64_t M : sizes)
+      for (const std::int64_t N : sizes)
+        for (const std::int64_t K : {0, 1, 8, 16, 37}) {
+          expectMatmul(p, 1, M, N, K, kLayouts[turn % 4], kLayouts[turn / 4 % 4]);
+          ++turn;
+        }
+    for (const Layout a : kLayouts)
+      for (const Layout b : kLayouts) expectMatmul(p, 2, 36, 68, 40, a, b);
+    expectMatmul(p, 1, 40, 36, 700, Layout::Contiguous, Layout::Transposed);  // split
+  }
+}
+
+TEST_CASE("cuda matmul: NaN and infinity keep to their row and column on tensor cores") {
+  for (const cuda::Precision p : kPrecisions) {
+    Tensor a = randomTensor(DType::F32, {17, 9}, 1, -1, 1), b = randomTensor(DType::F32, {9, 33}, 2, -1, 1);
+    const cuda::PrecisionScope scope(p);
+    a.set(3 * 9 + 4, NAN);
+    a.set(16 * 9 + 8, INFINITY);
+    Tensor c = make(DType::F32, {17, 33});
+    runKernel(emulatedTable(), Op::Matmul, {c}, {a, b}, {});
+    for (std::int64_t i = 0; i < 17; ++i)
+      for (std::int64_t j = 0; j < 33; ++j) {
+        const double x = c.at(i * 33 + j);
+        CHECK((i == 3 ? std::isnan(x) : i == 16 ? std::isinf(x) : std::isfinite(x)));
+      }
+  }
+}
+
+TEST_CASE("cuda matmul: sums split along K, whole lines and single numbers, with and without a batch") {
+  for (const DType d : {DType::F32, DType::F64}) {
+    const Tolerance tolerance = d == DType::F32 ? kTolerance : Tolerance{1e-12, 1e-11};
+    const auto run = [&](Shape a, Shape b, Shape c) {
+      expectAgreement(Op::Matmul, {make(d, c)}, {randomTensor(d, a, 1, -1, 1), randomTensor(d, b, 2, -1, 1)}, {},
+                      tolerance);
+    };
+    run({8, 1024}, {1024, 16}, {8, 16});
+    run({5, 1000}, {1000, 7}, {5, 7});
+    run({3, 4, 260}, {3, 260, 8}, {3, 4, 8});
+  }
+}
+
+TEST_CASE("cuda dense layer: lists, epilogues and split sums in every precision") {
+  const std::int64_t M = 20, N = 44, K = 600, n = 28, k = 520;
+  Tensor outputs = make(DType::I32, {n}), inputs = make(DType::I32, {k});
+  for (std::int64_t i = 0; i < n; ++i) outputs.set(i, static_cast<double>(i * N / n));
+  for (std::int64_t i = 0; i < k; ++i) inputs.set(i, static_cast<double>(i * K / k));
+  const Tensor w = randomTensor(DType::F32, {N, K}, 1, -1, 1), x = randomTensor(DType::F32, {M, k}, 2, -1, 1),
+               g = randomTensor(DType::F32, {M, n}, 3, -1, 1), bias = randomTensor(DType::F32, {N}, 4, -1, 1),
+               residual = randomTensor(DType::F32, {M, n}, 5, -1, 1),
+               tall = randomTensor(DType::F32, {400, n}, 6, -1, 1),
+               wide = randomTensor(DType::F32, {400, 40}, 7, -1, 1);
+  Tensor few = make(DType::I32, {40});
+  for (std::int64_t i = 0; i < 40; ++i) few.set(i, static_cast<double>(i + i / 7));
+  for (const cuda::Precision p : kPrecisions) {
+    for (const double activation : {0.0, 1.0, 2.0, 3.0, 4.0, 5.0})
+      expectPrecision(p, Op::Linear, {make(DType::F32, {M, n})}, {x, w, bias, residual, outputs, inputs},
+                      {1, activation, 1, 1, 1});
+    expectPrecision(p, Op::LinearGradInput, {make(DType::F32, {M, k})}, {g, w, outputs, inputs}, {0, 1, 1, 1});
+    // The sums of the bias are of f32 in every precision: they have a test of their own.
+    expectPrecision(p, Op::LinearGradWeight, {make(DType::F32, {N, 50})}, {tall, wide, outputs, few}, {0, 1, 1});
+  }
+}
+
+TEST_CASE("cuda linearGradWeight: the bias gradient of many rows") {
+  for (const DType d : {DType::F32, DType::F64})
+    for (const std::int64_t M : {255, 600, 1537}) {
+      const Tensor g = randomTensor(d, {M, 37}, 1, -1, 1, Layout::Padded), x = randomTensor(d, {M, 3}, 2, -1, 1);
+      expectAgreement(Op::LinearGradWeight, {make(d, {37, 3}), make(d, {37}, Layout::Spread)}, {g, x}, {1, 0, 0},
+                      d == DType::F32 ? kTolerance : Tolerance{1e-12, 1e-11});
+    }
+}
+
+TEST_CASE("cuda linearGradInput: scores of more rows than a slice, more classes than a block, and a bad label") {
+  for (const DType d : {DType::F32, DType::F64}) {
+    const std::int64_t M = 700, K = 37, classes = 70;
+    const Tensor g = randomTensor(d, {M, 5}, 1, -1, 1), w = randomTensor(d, {5, K}, 2, -1, 1);
+    Tensor a = randomTensor(d, {M, K}, 3, -1, 1), labels = randomTensor(DType::I32, {M}, 7, 0, classes);
+    for (std::int64_t i = 0; i < a.size(); i += 5) a.set(i, 0);
+    const Tensor stats = randomTensor(DType::F32, {classes + 4, K}, 5, 0, 2, Layout::Padded);
+    expectAgreement(Op::LinearGradInput, {make(d, {M, K}), stats}, {g, w, a, labels}, {1, 8, 0, 0}, {1e-4, 1e-3});
+    labels.set(699, 70);
+    labels.set(300, -1);
+    const Tensor after = stats.clone();
+    CHECK_THROWS_WITH(
+        runKernel(emulatedTable(), Op::LinearGradInput, {make(d, {M, K}), after}, {g, w, a, labels}, {1, 8, 0, 0}),
+        "linearGradInput: label -1 at row 300 is outside 0..69");
+    const bool untouched = sameBytes(after, stats);
+    CHECK(untouched);
+  }
+}
+
+TEST_CASE("cuda dense layer: the first bad index of the first bad list is named") {
+  const Tensor x = randomTensor(DType::F32, {2, 3}, 1), w = randomTensor(DType::F32, {5, 4}, 2);
+  const auto run = [&](const std::vector<double>& outputs, const std::vector<double>& inputs) {
+    runKernel(emulatedTable(), Op::Linear, {make(DType::F32, {2, 2})},
+              {x, w, of(DType::I32, {2}, outputs), of(DType::I32, {3}, inputs)}, {0, 0, 0, 1, 1});
+  };
+  CHECK_NOTHROW(run({0, 4}, {0, 2, 3}));
+  CHECK_THROWS_WITH(run({3, 5}, {0, 0, 9}), "linear: index 5 is outside 0..4");
+  CHECK_THROWS_WITH(run({3, 3}, {9, 0, 9}),
+                    "linear: outputs: expected strictly ascending indices, got one that is not at 1");
+  CHECK_THROWS_WITH(run({3, 4}, {0, 3, 1}),
+                    "linear: inputs: expected strictly ascending indices, got one that is not at 2");
+  CHECK_THROWS_WITH(run({3, 4}, {-1, 3, 7}), "linear: index -1 is outside 0..3");
+}
+#endif
