@@ -1,5 +1,6 @@
 /**
- * Tests on the emulated CUDA device: what belongs to it alone, and those of the ops, tensors and gradients that every device passes.
+ * Tests on the emulated CUDA device: what belongs to it alone, and those that every device passes: ops, tensors, gradients,
+ * layers, optimisers, growth and pruning, and networks beside PyTorch's.
  * `npm run test:cuda` builds the addon they need.
  */
 import { defineConfig, mergeConfig } from 'vitest/config';
@@ -9,7 +10,6 @@ const config = mergeConfig(
   base,
   defineConfig({
     test: {
-      setupFiles: ['test/cuda/setup.ts'],
       env: {
         GYRUS_ADDON: new URL('../../build/emulated/Release/gyrus.node', import.meta.url).pathname,
         GYRUS_DEVICE: 'cuda-emulated',
@@ -17,6 +17,8 @@ const config = mergeConfig(
     },
   }),
 );
-config.test!.include = ['cuda', 'ops', 'tensor', 'autograd'].map((area) => `test/${area}/**/*.test.ts`);
+config.test!.include = ['cuda', 'ops', 'tensor', 'autograd', 'nn', 'optim', 'parity', 'plasticity'].map(
+  (area) => `test/${area}/**/*.test.ts`,
+);
 config.test!.exclude = [];
 export default config;
