@@ -70,7 +70,9 @@ async function compile(source, archs) {
     );
     const kernels = readUsage(`${stdout}\n${stderr}`);
     for (const arch of archs) {
-      const file = readdirSync(folder).find((name) => name.endsWith(`compute_${arch}.ptx`));
+      // With one architecture its name is not part of the file's.
+      const texts = readdirSync(folder).filter((name) => name.endsWith('.ptx'));
+      const file = archs.length === 1 ? texts[0] : texts.find((name) => name.endsWith(`compute_${arch}.ptx`));
       if (!file) throw new Error(`resources: nvcc kept no PTX of ${source} for sm_${arch}`);
       for (const [name, facts] of readPtx(readFileSync(join(folder, file), 'utf8')))
         Object.assign(kernels.get(name)?.[arch] ?? {}, facts);
