@@ -22,10 +22,13 @@ std::vector<Gpu> gpus(std::string* why) {
 }
 #endif
 
-std::unique_ptr<Device> openDevice(const std::string& name, const Stream::Options& options) {
+std::unique_ptr<Device> openDevice(const std::string& name, const Stream::Options& options,
+                                   const std::string& precision) {
+  if (name == "cpu" && !precision.empty() && precision != "f32")
+    throw Error(Code::Config, "createDevice: precision: expected f32 on the CPU, got '" + precision + "'");
   if (name == "cpu") return std::make_unique<Device>(cpu::activeTable(), options);
 #ifdef GYRUS_HAVE_CUDA
-  return cuda::openDevice(name, options);
+  return cuda::openDevice(name, options, precision);
 #else
   std::string why;
   gpus(&why);

@@ -335,6 +335,14 @@ void option(Napi::Object options, const char* name, double most, std::size_t* va
   *value = static_cast<std::size_t>(v);
 }
 
+void text(Napi::Object options, const char* name, std::string* value) {
+  const Napi::Value given = options.Get(name);
+  if (given.IsString())
+    *value = given.As<Napi::String>();
+  else if (!given.IsUndefined())
+    throw Error(Code::Config, std::string("createDevice: ") + name + ": expected a name");
+}
+
 }  // namespace
 
 void defineClasses(Napi::Env env, Environment& environment) {
@@ -361,20 +369,17 @@ napi_value createDevice(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     Arguments args(env, info, "createDevice");
     Stream::Options options;
-    std::string name = "cpu";
+    std::string name = "cpu", precision;
     const Napi::Value given(env, args[0]);
     if (given.IsObject()) {
-      const Napi::Value device = given.As<Napi::Object>().Get("device");
-      if (device.IsString())
-        name = device.As<Napi::String>();
-      else if (!device.IsUndefined())
-        throw Error(Code::Config, "createDevice: device: expected a name");
+      text(given.As<Napi::Object>(), "device", &name);
+      text(given.As<Napi::Object>(), "precision", &precision);
       option(given.As<Napi::Object>(), "maxQueuedCalls", 1 << 20, &options.maxCalls);
       option(given.As<Napi::Object>(), "maxQueuedBytes", kMost, &options.maxBytes);
     } else if (!given.IsUndefined()) {
       throw Error(Code::Config, "createDevice: expected an object of options");
     }
-    const Shared holder = std::make_shared<Holder>(env, openDevice(name, options));
+    const Shared holder = std::make_shared<Holder>(env, openDevice(name, options, precision));
     const napi_value wrapper = instantiate(env, environmentOf(env).device, std::make_unique<Shared>(holder));
 
     const auto own = [&](const char* name, napi_callback callback) {

@@ -37,8 +37,8 @@ struct Captured final : Program::Compiled {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(int ordinal, std::string name)
-      : Backend(false), ordinal_(ordinal), name_(std::move(name)), memory_(ordinal) {
+  CudaBackend(int ordinal, std::string name, Precision precision)
+      : Backend(false), ordinal_(ordinal), name_(std::move(name)), precision_(precision), memory_(ordinal) {
     checked(cudaMalloc(reinterpret_cast<void**>(&fault_.data), sizeof(DeviceFault)), "cudaMalloc");
     checked(cudaMemsetAsync(fault_.data, 0, sizeof(DeviceFault), stream_.handle), "cudaMemsetAsync");
   }
@@ -51,8 +51,9 @@ class CudaBackend final : public Backend {
       struct Scope {
         DeviceScratch& scratch;
         CurrentScope current;
+        PrecisionScope precision;
         ~Scope() { scratch.reset(); }
-      } scope{scratch_, {stream_.handle, fault_.data}};
+      } scope{scratch_, {stream_.handle, fault_.data}, PrecisionScope{precision_}};
       Args own = args;
       own.scratch = &scratch_;
       kernel(own);
@@ -333,6 +334,7 @@ class CudaBackend final : public Backend {
 
   const int ordinal_;
   const std::string name_;
+  const Precision precision_;
   DeviceMemory memory_;
   StreamHandle stream_;
   FaultRecord fault_;
@@ -349,8 +351,8 @@ class CudaBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> openBackend(int ordinal, const std::string& name) {
-  return std::make_unique<CudaBackend>(ordinal, name);
+std::unique_ptr<Backend> openBackend(int ordinal, const std::string& name, Precision precision) {
+  return std::make_unique<CudaBackend>(ordinal, name, precision);
 }
 
 }  // namespace gyrus::cuda

@@ -8,6 +8,6 @@
 namespace gyrus::cuda {
 
 // A stream of its own on the device `ordinal`; `name` leads the messages of errors. Throws Error(Device).
-std::unique_ptr<Backend> openBackend(int ordinal, const std::string& name);
+std::unique_ptr<Backend> openBackend(int ordinal, const std::string& name, Precision precision = Precision::F32);
 
 }  // namespace gyrus::cuda

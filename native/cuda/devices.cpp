@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "core/features.h"
 #include "cuda/backend.h"
 #include "cuda/families.h"
 
@@ -58,6 +59,15 @@ int count(std::string* why) {
   return 0;
 }
 
+Precision precisionOf(const std::string& option) {
+  const std::string text = option.empty() ? environment("GYRUS_PRECISION") : option;
+  if (text.empty() || text == "f32") return Precision::F32;
+  if (text == "tf32") return Precision::TF32;
+  if (text == "bf16") return Precision::BF16;
+  throw Error(Code::Config, (option.empty() ? "GYRUS_PRECISION" : "createDevice: precision") +
+                                std::string(": expected f32, tf32 or bf16, got '") + text + "'");
+}
+
 }  // namespace
 
 std::vector<DeviceInfo> devices(std::string* why) {
@@ -77,11 +87,13 @@ std::vector<DeviceInfo> devices(std::string* why) {
   return result;
 }
 
-std::unique_ptr<Device> openDevice(const std::string& name, const Stream::Options& options) {
+std::unique_ptr<Device> openDevice(const std::string& name, const Stream::Options& options,
+                                   const std::string& precision) {
   std::string why;
   const int n = count(&why);
   for (int i = 0; i < n; ++i)
-    if (nameOf(i) == name) return std::make_unique<Device>(table(), options, openBackend(i, name));
+    if (nameOf(i) == name)
+      return std::make_unique<Device>(table(), options, openBackend(i, name, precisionOf(precision)));
   throw Error(Code::Device, "device: no '" + name + "' here" +
                                 (n > 0 ? ", only " + nameOf(0) + (n > 1 ? " to " + nameOf(n - 1) : "") : ": " + why));
 }

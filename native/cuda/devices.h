@@ -19,7 +19,9 @@ struct DeviceInfo {
 // Those that can be used; where there are none, `why` says what was looked for and where.
 std::vector<DeviceInfo> devices(std::string* why);
 
-// Throws Error(Device) when there is no device of that name.
-std::unique_ptr<Device> openDevice(const std::string& name, const Stream::Options& options);
+// `precision` of products of f32: "f32", "tf32" or "bf16", sums being f32 in any case; "": GYRUS_PRECISION, or f32.
+// Throws Error(Device) when there is no device of that name, Error(Config) for another precision.
+std::unique_ptr<Device> openDevice(const std::string& name, const Stream::Options& options,
+                                   const std::string& precision = "");
 
 }  // namespace gyrus::cuda

@@ -26,6 +26,7 @@ Environment:
   GYRUS_ISA=scalar|avx2|avx512|neon  forces an instruction set
   GYRUS_THREADS=n                    sets the number of threads
   GYRUS_DEVICE=cpu|cuda:0|...        sets the device where no --device does
+  GYRUS_PRECISION=f32|tf32|bf16      sets the precision of products on CUDA devices
   GYRUS_DATA=dir                     folder of fetched data sets
   NO_COLOR=1                         no colours
 

@@ -136,6 +136,11 @@ export interface NativeModule {
   /** Looks for them at each call. `status`: why there is none, or an empty string. */
   cudaDevices(): { devices: CudaDeviceInfo[]; status: string };
   /** `device`: 'cpu' (default) or the name of a CUDA device. */
-  createDevice(options?: { device?: string; maxQueuedCalls?: number; maxQueuedBytes?: number }): NativeDevice;
+  createDevice(options?: {
+    device?: string;
+    precision?: string;
+    maxQueuedCalls?: number;
+    maxQueuedBytes?: number;
+  }): NativeDevice;
 }
 /** Errors thrown by the addon carry code SHAPE, DTYPE, DEVICE, DISPOSED, OUT_OF_MEMORY, FORMAT, CONFIG or INTERNAL. */

@@ -8,6 +8,7 @@ import { capture } from '../../src/autograd/index.js';
 import {
   addon,
   AddonDevice,
+  ConfigError,
   cudaDevices,
   defaultDevice,
   device,
@@ -17,7 +18,7 @@ import {
   OutOfMemoryError,
   setDefaultDevice,
 } from '../../src/device/index.js';
-import { add, exp, mul } from '../../src/ops/index.js';
+import { add, exp, matmul, mul } from '../../src/ops/index.js';
 import { tensor } from '../../src/tensor/index.js';
 
 const NAME = 'cuda-emulated';
@@ -84,6 +85,23 @@ it('replays a captured step with other inputs', () => {
     expect(first).toBeCloseTo(Math.exp(i / 4) + 1, 4);
     expect(second).toBe(2);
   }
+});
+
+it('multiplies in the precision asked for', () => {
+  const own = new AddonDevice(NAME, { precision: 'bf16' });
+  try {
+    const x = 1 + 2 ** -12; // not a bfloat16
+    const product = (on: AddonDevice): number => {
+      const [a, b] = [1, 2].map(() => tensor(new Float32Array(64 * 64).fill(x), { shape: [64, 64], device: on }));
+      return matmul(a, b).dataSync()[0];
+    };
+    expect(product(own)).toBe(64);
+    expect(product(device(NAME) as AddonDevice)).toBeCloseTo(64 * x * x, 4);
+  } finally {
+    own.dispose();
+  }
+  expect(() => new AddonDevice(NAME, { precision: 'f16' as 'bf16' })).toThrow(ConfigError);
+  expect(() => new AddonDevice('cpu', { precision: 'bf16' })).toThrow(ConfigError);
 });
 
 it('reports memory that ran out, with the bytes asked for', () => {
