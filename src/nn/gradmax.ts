@@ -120,7 +120,7 @@ function apart(width: Width, before: Tensor, behind: Tensor): ConfigError {
 /**
  * Orthonormal directions for the outgoing weights of the newborn, best first, for {@link NewbornOptions.directions}: in the order of the
  * reader's weights, [outputs] or [outputs, kh, kw]. Reads the device. The work on the host grows with the cube of the smaller of the
- * numbers of incoming and of outgoing weights of a neuron (1 s at 200, 38 s at 576 on a busy Zen 3).
+ * numbers of incoming and of outgoing weights of a neuron: with several hundred of both it takes long.
  * @param count directions wanted at most; fewer come back where M has a lower rank
  * @param pass runs the model forward and the loss backward on a batch
  * @throws ConfigError as {@link expectGradmax} does; unless the pass uses each of the two layers once and leaves a gradient; and where
