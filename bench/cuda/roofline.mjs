@@ -24,6 +24,7 @@ export const GPUS = {
   A100: { arch: 80, sms: 108, clock: 1.41, lanes: 64, bandwidth: 1555, tf32: 156, bf16: 312 },
   'RTX 4090': { arch: 89, sms: 128, clock: 2.52, lanes: 128, bandwidth: 1008, tf32: 82.6, bf16: 165 },
   'H100 SXM': { arch: 90, sms: 132, clock: 1.98, lanes: 128, bandwidth: 3350, tf32: 494, bf16: 989 },
+  'H200 SXM': { arch: 90, sms: 132, clock: 1.98, lanes: 128, bandwidth: 4800, tf32: 494, bf16: 989 },
 };
 /** Share of the bus that plain streaming reaches, and seconds that a kernel of a replayed graph costs beside its work: assumptions. */
 const STREAMING = 0.9;
@@ -56,7 +57,9 @@ function residentOf(arch, tile, resources) {
   const sums = TILES[tile].side ** 2;
   const row = resources?.find((r) => r.file === 'gemm/fma.cu' && r.kernel.includes('float') && matches(r, tile));
   const warps = { 75: 32, 80: 64, 89: 48, 90: 64 }[arch];
-  if (row) return Math.max(1, Math.round((Number(row[`occupancy${arch}`]) * warps) / (threads / 32)));
+  // The table may be of some architectures only.
+  if (row?.[`occupancy${arch}`])
+    return Math.max(1, Math.round((Number(row[`occupancy${arch}`]) * warps) / (threads / 32)));
   return Math.max(1, Math.floor(65536 / ((sums * 1.5 + 32) * threads)));
 }
 const matches = ({ kernel }, tile) =>
@@ -185,6 +188,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     value: Number(row.value.toPrecision(3)),
     kind: 'prediction',
   }));
+  const unknown = rows.find(({ value }) => !(value > 0));
+  if (unknown) throw new Error(`roofline: expected a positive prediction, got ${JSON.stringify(unknown)}`);
   writeCsv(join(RESULTS, 'cuda-predictions.csv'), rows);
   console.log(`${rows.length} predictions, none of them measured; wrote bench/results/cuda-predictions.csv`);
 }
