@@ -1,9 +1,8 @@
 // Paths of the CUDA device's matrix products that the sizes of gemm_test.cpp don't reach: large tiles, aligned and
 // unaligned operands, split sums, tensor cores, lists that must not be followed.
-#ifdef GYRUS_CUDA_EMULATED
+#ifdef GYRUS_CUDA_TESTS
 #include <bit>
 
-#include "cuda/emulation/emulation.h"
 #include "kernel_support.h"
 
 using namespace gyrus;
@@ -33,9 +32,8 @@ constexpr Tolerance kTolerance{1e-5, 1e-4};
 // In one order of threads only: for what takes long.
 std::vector<std::vector<Tensor>> runOnce(Op op, const std::vector<Tensor>& out, const std::vector<Tensor>& in,
                                          const std::vector<double>& record) {
-  const ThreadOrder scope({cuda::emulation::Order::Shuffled, 7});
   std::vector<std::vector<Tensor>> all = {cloneAll(out)};
-  runKernel(emulatedTable(), op, all[0], in, record);
+  inShuffledOrder([&] { runKernel(*cudaTable(), op, all[0], in, record); });
   return all;
 }
 
@@ -47,7 +45,7 @@ void expectPrecision(cuda::Precision p, Op op, const std::vector<Tensor>& out, c
   const std::vector<Tensor> expected = cloneAll(out);
   runKernel(naiveTable(), op, expected, exact, record);
   const cuda::PrecisionScope scope(p);
-  const auto runs = once ? runOnce(op, out, in, record) : runInEveryWay(emulatedTable(), op, out, in, record);
+  const auto runs = once ? runOnce(op, out, in, record) : runInEveryWay(*cudaTable(), op, out, in, record);
   for (std::size_t i = 0; i < out.size(); ++i) {
     for (const auto& run : runs) {
       const bool same = sameBytes(runs[0][i], run[i]);
@@ -106,7 +104,7 @@ TEST_CASE("cuda matmul: NaN and infinity keep to their row and column on tensor 
     a.set(3 * 9 + 4, NAN);
     a.set(16 * 9 + 8, INFINITY);
     Tensor c = make(DType::F32, {17, 33});
-    runKernel(emulatedTable(), Op::Matmul, {c}, {a, b}, {});
+    runKernel(*cudaTable(), Op::Matmul, {c}, {a, b}, {});
     for (std::int64_t i = 0; i < 17; ++i)
       for (std::int64_t j = 0; j < 33; ++j) {
         const double x = c.at(i * 33 + j);
@@ -171,7 +169,7 @@ TEST_CASE("cuda linearGradInput: scores of more rows than a slice, more classes 
     labels.set(300, -1);
     const Tensor after = stats.clone();
     CHECK_THROWS_WITH(
-        runKernel(emulatedTable(), Op::LinearGradInput, {make(d, {M, K}), after}, {g, w, a, labels}, {1, 8, 0, 0}),
+        runKernel(*cudaTable(), Op::LinearGradInput, {make(d, {M, K}), after}, {g, w, a, labels}, {1, 8, 0, 0}),
         "linearGradInput: label -1 at row 300 is outside 0..69");
     const bool untouched = sameBytes(after, stats);
     CHECK(untouched);
@@ -181,7 +179,7 @@ TEST_CASE("cuda linearGradInput: scores of more rows than a slice, more classes 
 TEST_CASE("cuda dense layer: the first bad index of the first bad list is named") {
   const Tensor x = randomTensor(DType::F32, {2, 3}, 1), w = randomTensor(DType::F32, {5, 4}, 2);
   const auto run = [&](const std::vector<double>& outputs, const std::vector<double>& inputs) {
-    runKernel(emulatedTable(), Op::Linear, {make(DType::F32, {2, 2})},
+    runKernel(*cudaTable(), Op::Linear, {make(DType::F32, {2, 2})},
               {x, w, of(DType::I32, {2}, outputs), of(DType::I32, {3}, inputs)}, {0, 0, 0, 1, 1});
   };
   CHECK_NOTHROW(run({0, 4}, {0, 2, 3}));

@@ -1,7 +1,6 @@
 // Helpers of the kernel tests: tensors whose memory ends at a guard page, calls built from them, and `expectAgreement`,
 // which runs one call through every kernel table of this CPU with 1, 2 and 4 threads, wants the same bits each time and
-// the naive kernel's values within a tolerance. In a build with GYRUS_CUDA=EMULATED the CUDA kernels run too, wherever
-// one is registered for the op: with the threads of a block in several orders, for a race gives other bits then.
+// the naive kernel's values within a tolerance. The CUDA kernels run too where cuda_support.h finds a device.
 #pragma once
 #include <sys/mman.h>
 #include <unistd.h>
@@ -22,12 +21,9 @@
 #include "core/scratch.h"
 #include "core/view.h"
 #include "cpu/families.h"
+#include "cuda_support.h"
 #include "kernels/contract.h"
 #include "vendor/doctest.h"
-#ifdef GYRUS_CUDA_EMULATED
-#include "cuda/families.h"
-#include "cuda/fault.cuh"
-#endif
 
 namespace gyrus::test {
 
@@ -183,98 +179,31 @@ inline Tensor broadcastAxis(Tensor t, int axis, std::int64_t n) {
   return t;
 }
 
-#ifdef GYRUS_CUDA_EMULATED
-// The CUDA kernels, and the naive ones for ops that have none yet.
-inline const KernelTable& emulatedTable() {
-  static const KernelTable filled = [] {
-    int count = 0;
-    KernelTable t = *cpu::tables(&count)[0];
-    t.isa = cuda::table().isa;
-    for (int op = 0; op < kOpCount; ++op)
-      if (cuda::table().kernel[op]) t.kernel[op] = cuda::table().kernel[op];
-    return t;
-  }();
-  return filled;
-}
-inline bool onDevice(const KernelTable& table, Op op) {
-  return &table == &emulatedTable() && cuda::table().get(op) != nullptr;
-}
-#else
-inline bool onDevice(const KernelTable&, Op) { return false; }
-#endif
+inline bool onDevice(const KernelTable& table) { return &table == cudaTable(); }
 
 // Naive first, the CPU's best last.
 inline std::vector<const KernelTable*> allTables() {
   int count = 0;
   const KernelTable* const* t = cpu::tables(&count);
   std::vector<const KernelTable*> all(t, t + count);
-#ifdef GYRUS_CUDA_EMULATED
-  all.insert(all.begin() + 1, &emulatedTable());
-#endif
+  if (cudaTable() != nullptr) all.insert(all.begin() + 1, cudaTable());
   return all;
 }
 inline const KernelTable& naiveTable() { return *allTables().front(); }
 
-#ifdef GYRUS_CUDA_EMULATED
-// Device memory of exactly the size asked for, poisoned.
-class DeviceScratch final : public Scratch {
- public:
-  ~DeviceScratch() {
-    for (void* p : taken_) cudaFree(p);
-  }
-  void* take(std::size_t bytes) override {
-    void* p = nullptr;
-    cuda::checked(cudaMalloc(&p, bytes), "scratch");
-    taken_.push_back(p);
-    return p;
-  }
-
- private:
-  std::vector<void*> taken_;
-};
-
-// Launches the kernel and waits for it; throws what it raised.
-inline void runOnDevice(Kernel kernel, Args args) {
-  DeviceScratch scratch;
-  args.scratch = &scratch;
-  cuda::DeviceFault fault{};
-  cudaStream_t stream = nullptr;
-  cuda::checked(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
-  std::string wrong;
-  try {
-    const cuda::CurrentScope scope(stream, &fault);
-    kernel(args);
-    cuda::checked(cudaStreamSynchronize(stream), "kernel");
-  } catch (const Error& e) {
-    wrong = e.what();
-    cuda::emulation::reset();
-  }
-  cudaStreamDestroy(stream);
-  if (!wrong.empty()) throw Error(Code::Device, wrong);
-  cuda::throwFault(fault);
-}
-
-// The order in which the threads of a block run, for a scope.
-class ThreadOrder {
- public:
-  explicit ThreadOrder(cuda::emulation::Order order) : before_(cuda::emulation::order()) {
-    cuda::emulation::setOrder(order);
-  }
-  ~ThreadOrder() { cuda::emulation::setOrder(before_); }
-  ThreadOrder(const ThreadOrder&) = delete;
-  ThreadOrder& operator=(const ThreadOrder&) = delete;
-
- private:
-  cuda::emulation::Order before_;
-};
-#endif
-
 // Runs one kernel; the tensors' memory is what it reads and writes.
 inline void runKernel(const KernelTable& table, Op op, const std::vector<Tensor>& out, const std::vector<Tensor>& in,
                       const std::vector<double>& record) {
-  std::vector<View> outs, ins;
-  for (const Tensor& t : out) outs.push_back(t.view);
-  for (const Tensor& t : in) ins.push_back(t.view);
+  DeviceMemory memory(onDevice(table));
+  const auto viewsOf = [&](const std::vector<Tensor>& tensors) {
+    std::vector<View> views;
+    for (const Tensor& t : tensors) {
+      views.push_back(t.view);
+      views.back().data = memory.address(t.memory->data(), t.memory->size(), t.view.data);
+    }
+    return views;
+  };
+  const std::vector<View> outs = viewsOf(out), ins = viewsOf(in);
   std::vector<double> numbers = record;
   numbers.push_back(0);  // a record of no numbers still has an address
   ScratchArena scratch;
@@ -282,10 +211,8 @@ inline void runKernel(const KernelTable& table, Op op, const std::vector<Tensor>
                   numbers.data(), static_cast<int>(record.size()), &scratch};
   const bool filled = table.get(op) != nullptr;
   REQUIRE(filled);
-#ifdef GYRUS_CUDA_EMULATED
-  if (onDevice(table, op)) return runOnDevice(table.get(op), args);
-#endif
-  table.get(op)(args);
+  if (!onDevice(table)) return table.get(op)(args);
+  runOnDevice(table.get(op), args, memory);
 }
 
 inline std::vector<Tensor> cloneAll(const std::vector<Tensor>& all) {
@@ -342,8 +269,7 @@ inline bool gapsUntouched(const Tensor& before, const Tensor& after) {
   return true;
 }
 
-// The call's outputs under the circumstances that must not change a bit: thread counts, or on the emulated device the
-// orders of threads.
+// The call's outputs under the circumstances that must not change a bit: thread counts, or what changes on the device.
 inline std::vector<std::vector<Tensor>> runInEveryWay(const KernelTable& table, Op op, const std::vector<Tensor>& out,
                                                       const std::vector<Tensor>& in,
                                                       const std::vector<double>& record) {
@@ -352,16 +278,10 @@ inline std::vector<std::vector<Tensor>> runInEveryWay(const KernelTable& table, 
     all.push_back(cloneAll(out));
     runKernel(table, op, all.back(), in, record);
   };
-#ifdef GYRUS_CUDA_EMULATED
-  if (onDevice(table, op)) {
-    using cuda::emulation::Order;
-    for (const Order order : {Order{Order::Forward, 0}, Order{Order::Reverse, 0}, Order{Order::Shuffled, 7}}) {
-      const ThreadOrder scope(order);
-      run();
-    }
+  if (onDevice(table)) {
+    inEveryOrder(run);
     return all;
   }
-#endif
   for (const int threads : {1, 2, 4}) {
     const Threads scope(threads);
     run();
@@ -375,19 +295,20 @@ inline std::vector<Tensor> expectAgreement(Op op, const std::vector<Tensor>& out
   const std::vector<Tensor> expected = cloneAll(out);
   runKernel(naiveTable(), op, expected, in, record);
   for (const KernelTable* table : allTables()) {
+    const std::string call = std::string(nameOf(op)) + " on " + table->isa;
     const std::vector<std::vector<Tensor>> runs = runInEveryWay(*table, op, out, in, record);
     const std::vector<Tensor>& first = runs.front();
     for (const std::vector<Tensor>& got : runs)
       for (std::size_t i = 0; i < got.size(); ++i) {
         const bool same = sameBytes(first[i], got[i]);
-        CHECK_MESSAGE(same, nameOf(op), " on ", table->isa, ": output ", i, " depends on the ",
-                      onDevice(*table, op) ? "order of threads" : "thread count");
+        CHECK_MESSAGE(same, call, ": output ", i, " depends on the ",
+                      onDevice(*table) ? "run or the order of threads" : "thread count");
       }
     for (std::size_t i = 0; i < first.size(); ++i) {
       const std::string wrong = mismatch(first[i], expected[i], tol);
-      CHECK_MESSAGE(wrong.empty(), nameOf(op), " on ", table->isa, ", output ", i, ": ", wrong);
+      CHECK_MESSAGE(wrong.empty(), call, ", output ", i, ": ", wrong);
       const bool untouched = gapsUntouched(out[i], first[i]);
-      CHECK_MESSAGE(untouched, nameOf(op), " on ", table->isa, " wrote between the elements of output ", i);
+      CHECK_MESSAGE(untouched, call, " wrote between the elements of output ", i);
     }
   }
   return expected;

@@ -4,10 +4,8 @@
 #include <string>
 
 #include "cpu/families.h"
+#include "cuda_support.h"
 #include "vendor/doctest.h"
-#ifdef GYRUS_CUDA_EMULATED
-#include "cuda/families.h"
-#endif
 
 int main(int argc, char** argv) {
   std::string isas;
@@ -17,10 +15,15 @@ int main(int argc, char** argv) {
 #ifdef GYRUS_EMULATE_AVX512
   isas += " (emulated)";
 #endif
-#ifdef GYRUS_CUDA_EMULATED
-  isas += std::string(", ") + gyrus::cuda::table().isa;
-#endif
+  if (gyrus::test::cudaTable() != nullptr) isas += std::string(", ") + gyrus::test::cudaTable()->isa;
   std::printf("kernels: %s\n", isas.c_str());
+  doctest::Context context(argc, argv);
+#ifdef GYRUS_CUDA_TESTS
+  if (gyrus::test::cudaTable() == nullptr) {
+    std::printf("no CUDA device: the cases 'cuda *' are left out\n");
+    context.addFilter("test-case-exclude", "cuda *");
+  }
+#endif
   std::fflush(stdout);
-  return doctest::Context(argc, argv).run();
+  return context.run();
 }
