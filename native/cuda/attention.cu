@@ -23,19 +23,7 @@ struct Forward {
   __device__ __forceinline__ void step(const Heads<const float>& k, const Heads<const float>& v, const float* ks,
                                        const float* vs, int left, int diagonal, int depth, float scale) {
     float s[R][C];
-#pragma unroll
-    for (int i = 0; i < R; ++i)
-#pragma unroll
-      for (int c = 0; c < C; ++c) s[i][c] = 0;
-#pragma unroll 1
-    for (int d = 0; d < depth; d += Tile::width) {
-      const int width = depth - d < Tile::width ? depth - d : Tile::width;
-      __syncthreads();  // the tile before has been used
-      loadTile<16 * C, Tile::width>(tile, ks + d * k.step, k.time, k.step, k.fours, left, width);
-      __syncthreads();
-      addDots<Tile::stride, Tile::width + 4>(s, queries + ty * Tile::stride + d, tile + tx * (Tile::width + 4),
-                                             (width + 3) / 4 * 4);
-    }
+    dots<DP>(s, queries, tile, k, ks, left, depth, tx, ty);
     const auto seen = [&](int i, int j) { return j < left && j <= diagonal + ty + 8 * i; };
 #pragma unroll
     for (int i = 0; i < R; ++i) {
@@ -59,26 +47,14 @@ struct Forward {
 #pragma unroll
       for (int n = 0; n < Tile::columns; ++n) o[i][n] *= factor;
     }
-    constexpr int rows = Tile::rows < 16 * C ? Tile::rows : 16 * C;
-#pragma unroll
-    for (int c = 0; c < C; ++c) {
-      if (Masked && 16 * c >= left) break;
-      if (16 * c % rows == 0) {
-        __syncthreads();
-        loadTile<rows, DP>(tile, vs + 16 * c * v.time, v.time, v.step, v.fours, left - 16 * c, depth);
-        __syncthreads();
-      }
-      giveWeights(weights + ty * 16, s, c, tx);
-      addWeighted<DP, Masked>(o, weights + ty * 16, tile + 16 * c % rows * Tile::stride, tx,
-                              [&](int i, int j) { return seen(i, 16 * c + j); });
-    }
+    addRows<DP, Masked>(o, s, weights, tile, v, vs, left, depth, false, tx, ty, seen);
   }
 };
 
 template <int DP, int BM>
 __global__ void __launch_bounds__(kAttentionThreads)
     attentionKernel(Heads<float> y, float* lse, Heads<const float> q, Heads<const float> k, Heads<const float> v,
-                    AttentionSizes sizes, std::int64_t tiles, std::int64_t jobs, float scale) {
+                    AttentionSizes sizes, Divisor64 tiles, std::int64_t jobs, float scale) {
   using F = Forward<DP, BM>;
   using Tile = AttentionTile<DP>;
   GYRUS_DYNAMIC_SHARED(float, shared);
@@ -91,8 +67,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
 #pragma unroll 1
   for (std::int64_t job = blockIdx.x; job < jobs; job += gridDim.x) {
     // The last queries first: causal ones have the most keys.
-    const std::int64_t pair = job / tiles, first = (tiles - 1 - (job - pair * tiles)) * BM;
-    const std::int64_t b = pair / sizes.heads, h = pair - b * sizes.heads;
+    const std::int64_t pair = tiles.over(job), first = (tiles.d - 1 - (job - pair * tiles.d)) * BM;
+    const std::int64_t b = sizes.heads.over(pair), h = pair - b * sizes.heads.d;
     const std::int64_t rows = sizes.queries - first < BM ? sizes.queries - first : BM;
     loadTile<BM, DP>(f.queries, q.at(b, h) + first * q.time, q.time, q.step, q.fours, rows, sizes.depth);
 #pragma unroll
@@ -133,10 +109,10 @@ __global__ void __launch_bounds__(kAttentionThreads)
 
 template <int DP, int BM>
 void run(const Args& args, const AttentionSizes& s, float scale) {
-  const std::int64_t tiles = (s.queries + BM - 1) / BM, jobs = s.samples * s.heads * tiles;
+  const std::int64_t tiles = (s.queries + BM - 1) / BM, jobs = s.pairs() * tiles;
   launchAttention("attention", jobs, Forward<DP, BM>::floats, attentionKernel<DP, BM>, Heads<float>(args.out[0]),
                   args.out[1].as<float>(), Heads<const float>(args.in[0]), Heads<const float>(args.in[1]),
-                  Heads<const float>(args.in[2]), s, tiles, jobs, scale);
+                  Heads<const float>(args.in[2]), s, Divisor64(tiles), jobs, scale);
 }
 
 // y [B, Q, H, D], lse [B, H, Q] <- q, k, v
@@ -145,11 +121,11 @@ void attention(const Args& args) {
   const View &q = args.in[0], &k = args.in[1];
   if (q.size() == 0) return;
   if (q.dtype != DType::F32 || q.shape[3] > 256) return attentionRows(args);
-  const AttentionSizes s{q.shape[0], q.shape[1], k.shape[1], q.shape[2], static_cast<int>(q.shape[3]), p.causal != 0};
+  const AttentionSizes s(q, k, p.causal != 0);
   const auto scale = static_cast<float>(p.scale * 1.44269504088896340736);
   // 64 queries share a tile of keys where that wastes few rows and still gives every multiprocessor blocks; else 32.
   const std::int64_t waste = (s.queries + 63) / 64 * 64 - s.queries;
-  const bool large = 8 * waste <= s.queries && s.samples * s.heads * ((s.queries + 63) / 64) >= 264;
+  const bool large = 8 * waste <= s.queries && s.pairs() * ((s.queries + 63) / 64) >= 264;
   if (s.depth <= 32) return large ? run<32, 64>(args, s, scale) : run<32, 32>(args, s, scale);
   if (s.depth <= 64) return large ? run<64, 64>(args, s, scale) : run<64, 32>(args, s, scale);
   if (s.depth <= 128) return large ? run<128, 64>(args, s, scale) : run<128, 32>(args, s, scale);

@@ -25,9 +25,19 @@ struct Heads {
 };
 
 struct AttentionSizes {
-  std::int64_t samples, queries, keys, heads;
+  std::int64_t samples, queries, keys;
+  Divisor64 heads;
   int depth;  // D
   bool causal;
+
+  AttentionSizes(const View& q, const View& k, bool causal)
+      : samples(q.shape[0]),
+        queries(q.shape[1]),
+        keys(k.shape[1]),
+        heads(q.shape[2]),
+        depth(static_cast<int>(q.shape[3])),
+        causal(causal) {}
+  std::int64_t pairs() const { return samples * heads.d; }
 };
 
 constexpr int kAttentionThreads = 128;
@@ -168,6 +178,48 @@ __device__ __forceinline__ void storeRow(float* to, std::int64_t step, bool four
       for (int n = 0; n < N; ++n)
         if (d + n < depth) to[(d + n) * step] = o[g + n] * factor;
     }
+  }
+}
+
+// s[i][c] = row ty + 8 i of the own tile . row tx + 16 c of x, of which `left` rows are there. The rows of x come
+// through `tile`, as much of D at a time as it takes.
+template <int DP, int R, int C>
+__device__ __forceinline__ void dots(float (&s)[R][C], const float* own, float* tile, const Heads<const float>& x,
+                                     const float* from, int left, int depth, int tx, int ty) {
+  using Tile = AttentionTile<DP>;
+#pragma unroll
+  for (int i = 0; i < R; ++i)
+#pragma unroll
+    for (int c = 0; c < C; ++c) s[i][c] = 0;
+#pragma unroll 1
+  for (int d = 0; d < depth; d += Tile::width) {
+    const int width = depth - d < Tile::width ? depth - d : Tile::width;
+    __syncthreads();  // the tile before has been used
+    loadTile<16 * C, Tile::width>(tile, from + d * x.step, x.time, x.step, x.fours, left, width);
+    __syncthreads();
+    addDots<Tile::stride, Tile::width + 4>(s, own + ty * Tile::stride + d, tile + tx * (Tile::width + 4),
+                                           (width + 3) / 4 * 4);
+  }
+}
+
+// sums[i] += the rows of x times p[i], by way of `weights`. there: `tile` holds them already. seen: as for addWeighted.
+template <int DP, bool Masked, int R, int C, class Seen>
+__device__ __forceinline__ void addRows(float (&sums)[R][DP / 16], const float (&p)[R][C], float* weights, float* tile,
+                                        const Heads<const float>& x, const float* from, int left, int depth, bool there,
+                                        int tx, int ty, const Seen& seen) {
+  using Tile = AttentionTile<DP>;
+  constexpr int rows = Tile::rows < 16 * C ? Tile::rows : 16 * C;
+#pragma unroll
+  for (int c = 0; c < C; ++c) {
+    if (Masked && 16 * c >= left) break;
+    if (16 * c % rows == 0 && !there) {
+      __syncthreads();
+      loadTile<rows, DP>(tile, from + 16 * c * x.time, x.time, x.step, x.fours, left - 16 * c, depth);
+      __syncthreads();
+    }
+    giveWeights(weights + ty * 16, p, c, tx);
+    addWeighted<DP, Masked>(sums, weights + ty * 16, tile + 16 * c % rows * Tile::stride, tx,
+                            [&](int i, int j) { return seen(i, 16 * c + j); });
   }
 }
 

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const std::int64_t step = std::int64_t{gridDim.x} * warps;
   for (std::int64_t e = std::int64_t{blockIdx.x} * warps + threadIdx.x / 32; e < count; e += step) {
     const std::int64_t pair = e / sizes.queries, i = e - pair * sizes.queries;
-    const std::int64_t b = pair / sizes.heads, h = pair - b * sizes.heads;
+    const std::int64_t b = sizes.heads.over(pair), h = pair - b * sizes.heads.d;
     const float *gs = g.at(b, h) + i * g.time, *ys = y.at(b, h) + i * y.time;
     float sum = 0;
     for (int d = lane; d < sizes.depth; d += 32) sum = __fmaf_rn(gs[d * g.step], ys[d * y.step], sum);
@@ -35,8 +35,6 @@ struct Backward {
   using Tile = AttentionTile<DP>;
   static constexpr int R = BM / 8;
   static constexpr int floats = 2 * BM * Tile::stride + Tile::floats + BM * 16;
-  // Whether the tile of scores holds whole rows of the others, so that it serves the sums as well.
-  static constexpr bool whole = DP <= 64;
 
   float *mineS, *mineW, *tile, *weights;  // shared memory
   int tx, ty;
@@ -44,53 +42,14 @@ struct Backward {
   float dw[Keys ? R : 1][Tile::columns];  // dv
   float lse[Keys ? 1 : R], delta[Keys ? 1 : R];
 
-  // others [16 C, D] . mine
-  template <int C>
-  __device__ __forceinline__ void dots(float (&s)[R][C], const float* mine, const Heads<const float>& x,
-                                       const float* from, int left, int depth) {
-#pragma unroll
-    for (int i = 0; i < R; ++i)
-#pragma unroll
-      for (int c = 0; c < C; ++c) s[i][c] = 0;
-#pragma unroll 1
-    for (int d = 0; d < depth; d += Tile::width) {
-      const int width = depth - d < Tile::width ? depth - d : Tile::width;
-      __syncthreads();  // the tile before has been used
-      loadTile<16 * C, Tile::width>(tile, from + d * x.step, x.time, x.step, x.fours, left, width);
-      __syncthreads();
-      addDots<Tile::stride, Tile::width + 4>(s, mine + ty * Tile::stride + d, tile + tx * (Tile::width + 4),
-                                             (width + 3) / 4 * 4);
-    }
-  }
-
-  // sums += p times the rows of x
-  template <int C, bool Masked, class Seen>
-  __device__ __forceinline__ void add(float (&sums)[R][Tile::columns], const float (&p)[R][C],
-                                      const Heads<const float>& x, const float* from, int left, int depth, bool there,
-                                      const Seen& seen) {
-    constexpr int rows = Tile::rows < 16 * C ? Tile::rows : 16 * C;
-#pragma unroll
-    for (int c = 0; c < C; ++c) {
-      if (Masked && 16 * c >= left) break;
-      if (16 * c % rows == 0 && !there) {
-        __syncthreads();
-        loadTile<rows, DP>(tile, from + 16 * c * x.time, x.time, x.step, x.fours, left - 16 * c, depth);
-        __syncthreads();
-      }
-      giveWeights(weights + ty * 16, p, c, tx);
-      addWeighted<DP, Masked>(sums, weights + ty * 16, tile + 16 * c % rows * Tile::stride, tx,
-                              [&](int i, int j) { return seen(i, 16 * c + j); });
-    }
-  }
-
   // The others j0..j0 + 16 C - 1, of which `left` exist. diagonal: number of the own tile's first row less j0.
   template <int C, bool Masked>
   __device__ __forceinline__ void step(const Side& others, const float* sFrom, const float* wFrom, const float* lses,
                                        const float* deltas, int left, int diagonal, bool causal, int depth, float scale,
                                        float scale2) {
     float s[R][C], t[R][C];
-    dots<C>(s, mineS, others.scores, sFrom, left, depth);
-    dots<C>(t, mineW, others.weighted, wFrom, left, depth);
+    dots<DP>(s, mineS, tile, others.scores, sFrom, left, depth, tx, ty);
+    dots<DP>(t, mineW, tile, others.weighted, wFrom, left, depth, tx, ty);
     const auto seen = [&](int i, int j) {
       const int row = diagonal + ty + 8 * i;
       return j < left && (!causal || (Keys ? j >= row : j <= row));
@@ -109,8 +68,10 @@ struct Backward {
         if (Masked && !seen(i, j)) t[i][c] = 0;
       }
     }
-    if constexpr (Keys) add<C, Masked>(dw, s, others.weighted, wFrom, left, depth, whole, seen);
-    add<C, Masked>(ds, t, others.scores, sFrom, left, depth, false, seen);
+    // Where the tile of scores holds whole rows of the others it serves the sums as well.
+    if constexpr (Keys)
+      addRows<DP, Masked>(dw, s, weights, tile, others.weighted, wFrom, left, depth, DP <= 64, tx, ty, seen);
+    addRows<DP, Masked>(ds, t, weights, tile, others.scores, sFrom, left, depth, false, tx, ty, seen);
   }
 };
 
@@ -118,7 +79,7 @@ struct Backward {
 template <int DP, int BM, bool Keys>
 __global__ void __launch_bounds__(kAttentionThreads)
     attentionGradKernel(Heads<float> ds, Heads<float> dw, Side mine, Side others, const float* lse, const float* delta,
-                        AttentionSizes sizes, std::int64_t tiles, std::int64_t jobs, float scale, float scale2) {
+                        AttentionSizes sizes, Divisor64 tiles, std::int64_t jobs, float scale, float scale2) {
   using F = Backward<DP, BM, Keys>;
   using Tile = AttentionTile<DP>;
   GYRUS_DYNAMIC_SHARED(float, shared);
@@ -133,9 +94,9 @@ __global__ void __launch_bounds__(kAttentionThreads)
 #pragma unroll 1
   for (std::int64_t job = blockIdx.x; job < jobs; job += gridDim.x) {
     // The tiles that see most first: causal ones, the first keys or the last queries.
-    const std::int64_t pair = job / tiles, turn = job - pair * tiles;
-    const std::int64_t first = (Keys ? turn : tiles - 1 - turn) * BM;
-    const std::int64_t b = pair / sizes.heads, h = pair - b * sizes.heads;
+    const std::int64_t pair = tiles.over(job), turn = job - pair * tiles.d;
+    const std::int64_t first = (Keys ? turn : tiles.d - 1 - turn) * BM;
+    const std::int64_t b = sizes.heads.over(pair), h = pair - b * sizes.heads.d;
     const std::int64_t rows = count - first < BM ? count - first : BM;
     const float *lses = lse + pair * sizes.queries, *deltas = delta + pair * sizes.queries;
     __syncthreads();  // the job before has used its tiles
@@ -201,16 +162,16 @@ struct Call {
 
 template <int DP, int BM>
 void run(const Call& c) {
-  const std::int64_t heads = c.sizes.samples * c.sizes.heads;
+  const std::int64_t heads = c.sizes.pairs();
   const std::int64_t keyTiles = (c.sizes.keys + BM - 1) / BM, queryTiles = (c.sizes.queries + BM - 1) / BM;
   if (keyTiles > 0)
     launchAttention("attentionGrad", heads * keyTiles, Backward<DP, BM, true>::floats,
-                    attentionGradKernel<DP, BM, true>, c.dk, c.dv, c.keys, c.queries, c.lse, c.delta, c.sizes, keyTiles,
-                    heads * keyTiles, c.scale, c.scale2);
+                    attentionGradKernel<DP, BM, true>, c.dk, c.dv, c.keys, c.queries, c.lse, c.delta, c.sizes,
+                    Divisor64(keyTiles), heads * keyTiles, c.scale, c.scale2);
   if (queryTiles > 0)
     launchAttention("attentionGrad", heads * queryTiles, Backward<DP, BM, false>::floats,
                     attentionGradKernel<DP, BM, false>, c.dq, c.dq, c.queries, c.keys, c.lse, c.delta, c.sizes,
-                    queryTiles, heads * queryTiles, c.scale, c.scale2);
+                    Divisor64(queryTiles), heads * queryTiles, c.scale, c.scale2);
 }
 
 }  // namespace
@@ -221,8 +182,8 @@ void attentionGrad(const Args& args) {
   const View &q = args.in[3], &k = args.in[4];
   if (q.size() == 0 && k.size() == 0) return;
   if (q.dtype != DType::F32 || q.shape[3] > 256) return attentionGradRows(args);
-  const AttentionSizes s{q.shape[0], q.shape[1], k.shape[1], q.shape[2], static_cast<int>(q.shape[3]), p.causal != 0};
-  const std::int64_t count = s.samples * s.heads * s.queries;
+  const AttentionSizes s(q, k, p.causal != 0);
+  const std::int64_t count = s.pairs() * s.queries;
   float* delta = args.scratch->array<float>(count > 0 ? count : 1);
   const Heads<const float> g(args.in[0]);
   if (count > 0)

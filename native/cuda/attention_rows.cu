@@ -33,14 +33,14 @@ __device__ __forceinline__ void addRows(T* to, std::int64_t step, bool first, T 
 template <class T>
 __global__ void __launch_bounds__(kRows)
     attentionRow(Heads<T> y, T* lse, Heads<const T> q, Heads<const T> k, Heads<const T> v, AttentionSizes sizes,
-                 std::int64_t jobs, T scale) {
+                 Divisor64 queries, std::int64_t jobs, T scale) {
   using Scores = T[kRows];
   GYRUS_SHARED(Scores, scores);
   GYRUS_SHARED(Scores, weights);
   const int thread = static_cast<int>(threadIdx.x);
   for (std::int64_t job = blockIdx.x; job < jobs; job += gridDim.x) {
-    const std::int64_t pair = job / sizes.queries, i = job - pair * sizes.queries;
-    const std::int64_t b = pair / sizes.heads, h = pair - b * sizes.heads;
+    const std::int64_t pair = queries.over(job), i = job - pair * queries.d;
+    const std::int64_t b = sizes.heads.over(pair), h = pair - b * sizes.heads.d;
     const std::int64_t end = sizes.causal && i + 1 < sizes.keys ? i + 1 : sizes.keys;
     const T *query = q.at(b, h) + i * q.time, *ks = k.at(b, h), *vs = v.at(b, h);
     T* row = y.at(b, h) + i * y.time;
@@ -71,15 +71,15 @@ template <class T, bool Keys>
 __global__ void __launch_bounds__(kRows)
     attentionGradRow(Heads<T> ds, Heads<T> dw, Heads<const T> mineS, Heads<const T> mineW, Heads<const T> othersS,
                      Heads<const T> othersW, Heads<const T> g, Heads<const T> y, const T* lse, AttentionSizes sizes,
-                     std::int64_t jobs, T scale) {
+                     Divisor64 mine, std::int64_t jobs, T scale) {
   using Scores = T[kRows];
   GYRUS_SHARED(Scores, p);
   GYRUS_SHARED(Scores, e);
   const int thread = static_cast<int>(threadIdx.x), depth = sizes.depth;
-  const std::int64_t count = Keys ? sizes.keys : sizes.queries, others = Keys ? sizes.queries : sizes.keys;
+  const std::int64_t others = Keys ? sizes.queries : sizes.keys;
   for (std::int64_t job = blockIdx.x; job < jobs; job += gridDim.x) {
-    const std::int64_t pair = job / count, i = job - pair * count;
-    const std::int64_t b = pair / sizes.heads, h = pair - b * sizes.heads;
+    const std::int64_t pair = mine.over(job), i = job - pair * mine.d;
+    const std::int64_t b = sizes.heads.over(pair), h = pair - b * sizes.heads.d;
     const T *s = mineS.at(b, h) + i * mineS.time, *w = mineW.at(b, h) + i * mineW.time;
     const T *ss = othersS.at(b, h), *ws = othersW.at(b, h), *gs = g.at(b, h), *ys = y.at(b, h);
     T *toS = ds.at(b, h) + i * ds.time, *toW = dw.at(b, h) + i * dw.time;
@@ -108,28 +108,23 @@ __global__ void __launch_bounds__(kRows)
   }
 }
 
-template <class P>
-AttentionSizes sizesOf(const P& p, const View& q, const View& k) {
-  return {q.shape[0], q.shape[1], k.shape[1], q.shape[2], static_cast<int>(q.shape[3]), p.causal != 0};
-}
-
 }  // namespace
 
 void attentionRows(const Args& args) {
   const auto& p = args.as<AttentionParams>();
-  const AttentionSizes s = sizesOf(p, args.in[0], args.in[1]);
-  const std::int64_t jobs = s.samples * s.heads * s.queries;
+  const AttentionSizes s(args.in[0], args.in[1], p.causal != 0);
+  const std::int64_t jobs = s.pairs() * s.queries;
   byFloat(args.in[0].dtype, [&]<class T>() {
     GYRUS_LAUNCH(blocksFor(jobs, 1), kRows, 0, attentionRow<T>, Heads<T>(args.out[0]), args.out[1].as<T>(),
-                 Heads<const T>(args.in[0]), Heads<const T>(args.in[1]), Heads<const T>(args.in[2]), s, jobs,
-                 static_cast<T>(p.scale));
+                 Heads<const T>(args.in[0]), Heads<const T>(args.in[1]), Heads<const T>(args.in[2]), s,
+                 Divisor64(s.queries), jobs, static_cast<T>(p.scale));
   });
 }
 
 void attentionGradRows(const Args& args) {
   const auto& p = args.as<AttentionGradParams>();
-  const AttentionSizes s = sizesOf(p, args.in[3], args.in[4]);
-  const std::int64_t keyJobs = s.samples * s.heads * s.keys, queryJobs = s.samples * s.heads * s.queries;
+  const AttentionSizes s(args.in[3], args.in[4], p.causal != 0);
+  const std::int64_t keyJobs = s.pairs() * s.keys, queryJobs = s.pairs() * s.queries;
   byFloat(args.in[3].dtype, [&]<class T>() {
     const Heads<const T> g(args.in[0]), y(args.in[1]), q(args.in[3]), k(args.in[4]), v(args.in[5]);
     const Heads<T> dq(args.out[0]), dk(args.out[1]), dv(args.out[2]);
@@ -137,10 +132,10 @@ void attentionGradRows(const Args& args) {
     const T scale = static_cast<T>(p.scale);
     if (keyJobs > 0)
       GYRUS_LAUNCH(blocksFor(keyJobs, 1), kRows, 0, (attentionGradRow<T, true>), dk, dv, k, v, q, g, g, y, lse, s,
-                   keyJobs, scale);
+                   Divisor64(s.keys), keyJobs, scale);
     if (queryJobs > 0)
       GYRUS_LAUNCH(blocksFor(queryJobs, 1), kRows, 0, (attentionGradRow<T, false>), dq, dq, q, g, k, v, g, y, lse, s,
-                   queryJobs, scale);
+                   Divisor64(s.queries), queryJobs, scale);
   });
 }
 

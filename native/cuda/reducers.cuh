@@ -112,10 +112,10 @@ struct Variance {
     double sum, squares;
   };
   using Run = State;
-  double n, correction;
+  double share, scale;  // one over the count, and over the degrees of freedom
   double first = 0;
 
-  Variance(double n, double correction) : n(n), correction(correction) {}
+  Variance(double n, double correction) : share(1 / n), scale(1 / (n < correction ? 0 : n - correction)) {}
   __device__ void begin(const T* x) { first = static_cast<double>(*x); }
   __device__ State none() const { return {0, 0}; }
   __device__ Run start() const { return none(); }
@@ -129,8 +129,8 @@ struct Variance {
     return {__shfl_xor_sync(kAllLanes, s.sum, lanes), __shfl_xor_sync(kAllLanes, s.squares, lanes)};
   }
   __device__ Out finish(State s) const {
-    const double about = s.squares - s.sum * (s.sum / n), degrees = n - correction;
-    return static_cast<T>((about < 0 ? 0 : about) / (degrees < 0 ? 0 : degrees));
+    const double about = s.squares - s.sum * (s.sum * share);
+    return static_cast<T>((about < 0 ? 0 : about) * scale);
   }
 };
 

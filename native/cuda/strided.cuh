@@ -20,13 +20,24 @@ struct Divisor32 {
   }
   __device__ Index over(Index n) const { return (__umulhi(n, factor) + n) >> shift; }
 };
+// The same for 0 <= n, d < 2^63. A division of 64 bits would be a call, which costs a kernel registers.
 struct Divisor64 {
   using Index = std::int64_t;
   std::int64_t d = 1;
+  std::uint64_t factor = 1;
+  int shift = 0;
 
   Divisor64() = default;
-  explicit Divisor64(std::int64_t divisor) : d(divisor) {}
-  __device__ Index over(Index n) const { return n / d; }
+  explicit Divisor64(std::int64_t divisor) : d(divisor) {
+    __extension__ using Wide = unsigned __int128;
+    while ((std::uint64_t{1} << shift) < static_cast<std::uint64_t>(d)) ++shift;
+    const auto above = (std::uint64_t{1} << shift) - static_cast<std::uint64_t>(d);
+    if (above != 0 && d != 0) factor = static_cast<std::uint64_t>((Wide{above} << 64) / static_cast<Wide>(d)) + 1;
+  }
+  __device__ Index over(Index n) const {
+    const auto u = static_cast<std::uint64_t>(n);
+    return static_cast<Index>((__umul64hi(u, factor) + u) >> shift);
+  }
 };
 
 // Offsets, in elements, of element i of the walk; R: how many axes there is room for.
