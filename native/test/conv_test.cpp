@@ -110,7 +110,10 @@ TEST_CASE("conv: nothing to do") {
 TEST_CASE("conv: every layout of weights and activations") {
   for (const DType d : kFloats)
     for (const Layout weights : kLayouts)
-      for (const Layout activations : kLayouts) expectConv({2, 5, 6, 9, 18, 3, 3}, d, weights, activations);
+      for (const Layout activations : kLayouts) {
+        expectConv({2, 5, 6, 9, 18, 3, 3}, d, weights, activations);
+        expectConv({2, 5, 6, 9, 18, 1, 1, 1, 0}, d, weights, activations);
+      }
 }
 
 TEST_CASE("conv: groups and depthwise") {
@@ -213,7 +216,15 @@ TEST_CASE("conv: depthwise lists, scores and the bias gradient") {
 }
 
 TEST_CASE("conv2d: bias, affine, residual and relu in the store") {
-  for (const Case& k : {Case{2, 6, 6, 70, 21, 3, 3}, depthwise(2, 6, 9, 21, 3, 3), depthwise(2, 9, 8, 21, 3, 3, 2)})
+  struct {
+    Case k;
+    Layout residual;
+  } const cases[] = {{{2, 6, 6, 70, 21, 3, 3}, Layout::Padded},
+                     {{2, 6, 6, 70, 21, 1, 1, 1, 0}, Layout::Padded},
+                     {{2, 6, 6, 70, 21, 1, 1, 1, 0}, Layout::Contiguous},
+                     {depthwise(2, 6, 9, 21, 3, 3), Layout::Padded},
+                     {depthwise(2, 9, 8, 21, 3, 3, 2), Layout::Padded}};
+  for (const auto& [k, layout] : cases)
     for (const DType d : kFloats)
       for (int flags = 0; flags < 16; ++flags) {
         const bool bias = flags & 1, affine = flags & 2, residual = flags & 4, relu = flags & 8;
@@ -223,7 +234,7 @@ TEST_CASE("conv2d: bias, affine, residual and relu in the store") {
           in.push_back(randomTensor(d, {k.F}, 4, 0.5, 1.5, Layout::Spread));
           in.push_back(randomTensor(d, {k.F}, 5));
         }
-        if (residual) in.push_back(randomTensor(d, k.y(), 6, -1, 1, Layout::Padded));
+        if (residual) in.push_back(randomTensor(d, k.y(), 6, -1, 1, layout));
         expectAgreement(Op::Conv2d, {make(d, k.y())}, in,
                         with(k.record(), {double(bias), double(affine), double(residual), double(relu)}), tolerance(d));
       }
@@ -231,39 +242,52 @@ TEST_CASE("conv2d: bias, affine, residual and relu in the store") {
 
 TEST_CASE("conv2dGradWeight: the bias gradient") {
   for (const DType d : kFloats)
-    for (const std::int64_t N : {0, 1, 5}) {
-      const Case k{N, 9, 9, 5, 19, 3, 3};
-      expectAgreement(Op::Conv2dGradWeight, {make(d, k.w()), make(d, {k.F})},
-                      {randomTensor(d, k.y(), 1, -1, 1), randomTensor(d, k.x(), 2, -1, 1)}, with(k.record(), {1}),
-                      tolerance(d));
+    for (const std::int64_t kernel : {1, 3}) {
+      const auto expect = [&](const Case& k, const Tensor& g) {
+        expectAgreement(Op::Conv2dGradWeight, {make(d, k.w()), make(d, {k.F})}, {g, randomTensor(d, k.x(), 2, -1, 1)},
+                        with(k.record(), {1}), tolerance(d));
+      };
+      for (const std::int64_t N : {0, 1, 5}) {
+        const Case k{N, 9, 9, 5, 19, kernel, kernel, 1, kernel / 2};
+        expect(k, randomTensor(d, k.y(), 1, -1, 1));
+      }
+      // Gradients that are the same for all of an axis.
+      const Case k{3, 4, 5, 2, 7, kernel, kernel, 1, kernel / 2};
+      for (const int axis : {0, 1, 2, 3}) {
+        Shape one = k.y();
+        one[static_cast<std::size_t>(axis)] = 1;
+        expect(k, broadcastAxis(randomTensor(d, one, 1, -1, 1), axis, k.y()[static_cast<std::size_t>(axis)]));
+      }
+      expect(k, broadcastAxis(broadcastAxis(randomTensor(d, {3, 1, 1, 7}, 1, -1, 1), 1, 4), 2, 5));
     }
 }
 
 TEST_CASE("conv: lists of channels are gathered and scattered") {
-  const Case k{2, 6, 6, 3, 4, 3, 3};  // of weights [7, 3, 3, 5]
-  for (const DType d : kFloats)
-    for (const int flags : {1, 2, 3, 5, 6, 7}) {
-      const bool out = flags & 1, in = flags & 2, neighbours = flags & 4;
-      const Tensor rows = neighbours ? of(DType::I32, {4}, {2, 3, 4, 5}) : of(DType::I32, {4}, {0, 2, 3, 6});
-      const Tensor columns =
-          neighbours ? of(DType::I32, {3}, {2, 3, 4}, Layout::Spread) : of(DType::I32, {3}, {0, 1, 4}, Layout::Spread);
-      const Shape w = {out ? 7 : 4, 3, 3, in ? 5 : 3};
-      const auto lists = [&](std::vector<Tensor> first) {
-        if (out) first.push_back(rows);
-        if (in) first.push_back(columns);
-        return first;
-      };
-      const Tensor weights = randomTensor(d, w, 1, -1, 1, Layout::Padded), x = randomTensor(d, k.x(), 2, -1, 1);
-      const Tensor g = randomTensor(d, k.y(), 3, -1, 1), bias = randomTensor(d, {w[0]}, 4);
-      const std::vector<double> record = k.record(out, in);
-      std::vector<Tensor> forward = lists({x, weights});
-      forward.push_back(bias);
-      expectAgreement(Op::Conv2d, {make(d, k.y())}, forward, with(record, {1, 0, 0, 1}), tolerance(d));
-      expectAgreement(Op::Conv2dGradInput, {make(d, k.x())}, lists({g, weights}), with(record, {0, 1}), tolerance(d));
-      const auto dw = expectAgreement(Op::Conv2dGradWeight, {make(d, w), make(d, {w[0]})}, lists({g, x}),
-                                      with(record, {1}), tolerance(d));
-      if (out) CHECK(dw[0].at(1 * 9 * w[3]) == 0);  // row 1 isn't listed
-    }
+  const Case cases[] = {{2, 6, 6, 3, 4, 3, 3}, {2, 6, 6, 3, 4, 1, 1, 1, 0}};  // of weights [7, 3, 3, 5], [7, 1, 1, 5]
+  for (const Case& k : cases)
+    for (const DType d : kFloats)
+      for (const int flags : {1, 2, 3, 5, 6, 7}) {
+        const bool out = flags & 1, in = flags & 2, neighbours = flags & 4;
+        const Tensor rows = neighbours ? of(DType::I32, {4}, {2, 3, 4, 5}) : of(DType::I32, {4}, {0, 2, 3, 6});
+        const Tensor columns = neighbours ? of(DType::I32, {3}, {2, 3, 4}, Layout::Spread)
+                                          : of(DType::I32, {3}, {0, 1, 4}, Layout::Spread);
+        const Shape w = {out ? 7 : 4, k.KH, k.KW, in ? 5 : 3};
+        const auto lists = [&](std::vector<Tensor> first) {
+          if (out) first.push_back(rows);
+          if (in) first.push_back(columns);
+          return first;
+        };
+        const Tensor weights = randomTensor(d, w, 1, -1, 1, Layout::Padded), x = randomTensor(d, k.x(), 2, -1, 1);
+        const Tensor g = randomTensor(d, k.y(), 3, -1, 1), bias = randomTensor(d, {w[0]}, 4);
+        const std::vector<double> record = k.record(out, in);
+        std::vector<Tensor> forward = lists({x, weights});
+        forward.push_back(bias);
+        expectAgreement(Op::Conv2d, {make(d, k.y())}, forward, with(record, {1, 0, 0, 1}), tolerance(d));
+        expectAgreement(Op::Conv2dGradInput, {make(d, k.x())}, lists({g, weights}), with(record, {0, 1}), tolerance(d));
+        const auto dw = expectAgreement(Op::Conv2dGradWeight, {make(d, w), make(d, {w[0]})}, lists({g, x}),
+                                        with(record, {1}), tolerance(d));
+        if (out) CHECK(dw[0].at(k.KH * k.KW * w[3]) == 0);  // row 1 isn't listed
+      }
 }
 
 TEST_CASE("conv: a list with an index out of range or out of order is refused, and which it is") {
@@ -287,8 +311,8 @@ TEST_CASE("conv: a list with an index out of range or out of order is refused, a
 TEST_CASE("conv2dGradInput: scores are sums over a sample's positions, as gateStats gives them") {
   for (const DType d : kFloats)
     for (const std::int64_t C : {5, 16, 37})
-      for (const std::int64_t stride : {1, 2}) {
-        const Case k{7, 6, 5, C, 11, 3, 3, stride};
+      for (const Case& k :
+           {Case{7, 6, 5, C, 11, 3, 3}, Case{7, 6, 5, C, 11, 3, 3, 2}, Case{7, 6, 5, C, 11, 1, 1, 1, 0}}) {
         const Tensor g = randomTensor(d, k.y(), 1, -1, 1), w = randomTensor(d, k.w(), 2, -1, 1, Layout::Padded);
         Tensor a = randomTensor(d, k.x(), 3, -1, 1);
         for (std::int64_t i = 0; i < a.size(); i += 3) a.set(i, 0);

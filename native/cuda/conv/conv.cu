@@ -6,6 +6,7 @@
 #include "cuda/families.h"
 #include "cuda/gate.cuh"
 #include "cuda/gemm/column_sums.cuh"
+#include "cuda/gemm/dense.cuh"
 #include "cuda/map.cuh"
 
 namespace gyrus::cuda {
@@ -22,6 +23,37 @@ Lists takeLists(Op op, Inputs& inputs, const Conv2dShapeParams& p, const View& w
   const View *outputs = inputs.take(p.outputs != 0), *channels = inputs.take(p.inputs != 0);
   return readLists(op, inputs.args, outputs, w.shape[0], channels, w.shape[3]);
 }
+
+// [N, H, W, C] as [pixels, C]; false where the pixels don't lie at one distance from each other.
+bool asRows(const View& v, View& rows) {
+  rows = v;
+  rows.rank = 2;
+  rows.shape[0] = v.shape[0] * v.shape[1] * v.shape[2];
+  rows.shape[1] = v.shape[3];
+  rows.stride[0] = 0;
+  rows.stride[1] = v.stride[3];
+  if (v.size() == 0) return true;
+  std::int64_t pixels = 1;
+  for (int d = 2; d >= 0; pixels *= v.shape[d--]) {
+    if (v.shape[d] == 1) continue;
+    if (pixels == 1) rows.stride[0] = v.stride[d];
+    if (v.stride[d] != rows.stride[0] * pixels) return false;
+  }
+  return true;
+}
+// [F, 1, 1, C] as [F, C].
+View asMatrix(const View& w) {
+  View matrix = w;
+  matrix.rank = 2;
+  matrix.shape[1] = w.shape[3];
+  matrix.stride[1] = w.stride[3];
+  return matrix;
+}
+
+template <class U>
+struct Same {
+  __device__ U operator()(U x) const { return x; }
+};
 
 // What the convolution and the gradient of its input have in common: the product of all pixels, as many samples at a
 // time as can be counted.
@@ -76,6 +108,9 @@ void conv2d(const Args& args) {
     epilogue.residual = residual->as<T>();
     product.residual = Pixels<const T>(*residual);
   }
+  View pixels, results;
+  if (windows.pointwise() && asRows(x, pixels) && asRows(y, results) && (!residual || residual->contiguous()))
+    return denseProduct<T>(args, results, pixels, asMatrix(w), lists, epilogue);
   const Weights<T> weights(w, windows, lists);
   if (windows.depthwise()) return launchDepthwise<T>(args, "conv2d", windows, false, x, weights, y, epilogue, residual);
   const T* const weight = weightsByOutput(args, weights, windows);
@@ -91,8 +126,11 @@ void conv2dGradInput(const Args& args) {
   Inputs inputs{args};
   const Lists lists = takeLists(Op::Conv2dGradInput, inputs, p.shape, w);
   const Weights<T> weights(w, windows, lists);
+  View pixels, results;
   if (windows.depthwise()) {
     launchDepthwise<T>(args, "conv2dGradInput", windows, true, g, weights, dx, Epilogue<T>{}, nullptr);
+  } else if (windows.pointwise() && asRows(g, pixels) && asRows(dx, results)) {
+    denseGradInput<T>(args, results, pixels, asMatrix(w), lists);
   } else if (dx.size() > 0) {
     const T* const weight = weightsByChannel(args, weights, windows);
     multiplyPixels<T>("conv2dGradInput", windows, true, g, weight, dx, Implicit<T>{});
@@ -102,34 +140,22 @@ void conv2dGradInput(const Args& args) {
   accumulateGate(Op::Conv2dGradInput, args, args.out[1], *a, dx, *labels, p.scale, dx.shape[1] * dx.shape[2]);
 }
 
-template <class U>
-struct Same {
-  __device__ U operator()(U x) const { return x; }
-};
-
 // The sums over all pixels of g [N, OH, OW, F].
 template <class T>
 void sumPixels(const Args& args, const View& g, const View& db, const Lists& lists) {
-  // One distance between all pixels, or else a copy with one.
-  View flat = g;
-  std::int64_t row = 0, next = 0;
-  bool even = true;
-  for (int d = 2; d >= 0; --d) {
-    if (g.shape[d] == 1) continue;
-    even = even && (row == 0 || g.stride[d] == next);
-    if (row == 0) row = g.stride[d];
-    next = g.stride[d] * g.shape[d];
-  }
-  if (!even && g.size() > 0) {
-    flat.data = args.scratch->array<T>(g.size());
+  View flat;
+  if (!asRows(g, flat)) {
+    // A copy with one distance between all pixels.
+    View copy = g;
+    copy.data = args.scratch->array<T>(g.size());
     std::int64_t step = 1;
-    for (int d = 3; d >= 0; step *= g.shape[d--]) flat.stride[d] = step;
-    const View* const v[2] = {&flat, &g};
-    mapAny<T, T>(flat, g, Nest<2>(v), Same<T>{});
-    row = g.shape[3];
+    for (int d = 3; d >= 0; step *= g.shape[d--]) copy.stride[d] = step;
+    const View* const v[2] = {&copy, &g};
+    mapAny<T, T>(copy, g, Nest<2>(v), Same<T>{});
+    asRows(copy, flat);
   }
-  columnSums<T>(args, {flat.as<T>(), g.shape[0] * g.shape[1] * g.shape[2], g.shape[3], row, flat.stride[3]}, db,
-                lists.outputs, lists.outputs != nullptr);
+  columnSums<T>(args, {flat.as<T>(), flat.shape[0], flat.shape[1], flat.stride[0], flat.stride[1]}, db, lists.outputs,
+                lists.outputs != nullptr);
 }
 
 // dw (+ db) <- g, x, (lists)
@@ -140,8 +166,11 @@ void conv2dGradWeight(const Args& args) {
   const Windows windows("conv2dGradWeight", p.shape, x, g, dw);
   Inputs inputs{args};
   const Lists lists = takeLists(Op::Conv2dGradWeight, inputs, p.shape, dw);
+  View rows, pixels;
   if (windows.depthwise())
     launchDepthwiseGradWeight<T>(args, dw, windows, g, x, lists);
+  else if (windows.pointwise() && asRows(g, rows) && asRows(x, pixels))
+    denseGradWeight<T>(args, asMatrix(dw), rows, pixels, lists);
   else
     launchGradWeight<T>(args, dw, windows, g, x, lists);
   if (p.bias != 0) sumPixels<T>(args, g, args.out[1], lists);

@@ -21,6 +21,8 @@ struct WindowAxis {
   int x, y;    // extents of input and output
   int common;  // gcd(stride, dilation)
 
+  // Whether each position of the output sees that of the input and no other.
+  bool single() const { return kernel == 1 && stride == 1 && pad == 0 && x == y; }
   // Classes of the input's pixels that aren't empty.
   __host__ __device__ int classes() const { return stride < x ? stride : x; }
 };
@@ -126,6 +128,8 @@ struct Windows {
   }
   std::int64_t taps() const { return std::int64_t{h.kernel} * w.kernel; }
   bool depthwise() const { return groups == C && groups > 1 && F > 0; }
+  // Every pixel by itself: a dense layer.
+  bool pointwise() const { return h.single() && w.single() && groups == 1; }
 };
 
 }  // namespace gyrus::cuda

@@ -2,8 +2,8 @@
 #include "cuda/families.h"
 #include "cuda/gate.cuh"
 #include "cuda/gemm/column_sums.cuh"
+#include "cuda/gemm/dense.cuh"
 #include "cuda/gemm/product.cuh"
-#include "cuda/lists.cuh"
 
 namespace gyrus::cuda {
 namespace {
@@ -54,6 +54,72 @@ void matmul(const Args& args) {
   multiply(args, p, Epilogue<T>{});
 }
 
+// Before sums are scattered among zeros. `to` is aligned to 4 bytes, or to 16.
+__global__ void __launch_bounds__(256) zeroBytes(unsigned char* to, std::int64_t bytes) {
+  const std::int64_t first = std::int64_t{blockIdx.x} * 256 + threadIdx.x, step = std::int64_t{gridDim.x} * 256;
+  const std::int64_t fours = reinterpret_cast<std::uintptr_t>(to) % 16 == 0 ? bytes / 16 : 0;
+  for (std::int64_t i = first; i < fours; i += step) reinterpret_cast<uint4*>(to)[i] = make_uint4(0, 0, 0, 0);
+  for (std::int64_t i = fours * 4 + first; i < bytes / 4; i += step) reinterpret_cast<unsigned*>(to)[i] = 0;
+}
+
+}  // namespace
+
+template <class T>
+void denseProduct(const Args& args, const View& y, const View& x, const View& w, const Lists& lists,
+                  const Epilogue<T>& epilogue) {
+  Product<T> p;
+  p.M = y.shape[0];
+  p.N = y.shape[1];
+  p.K = x.shape[1];
+  p.a = {x.as<T>(), x.stride[0], x.stride[1]};
+  p.b = {w.as<T>(), w.stride[0], w.stride[1], lists.outputs, lists.inputs};
+  p.c.data = y.as<T>();
+  p.c.ld = p.N;
+  multiply(args, p, epilogue);
+}
+
+template <class T>
+void denseGradInput(const Args& args, const View& dx, const View& g, const View& w, const Lists& lists) {
+  Product<T> p;
+  p.M = dx.shape[0];
+  p.N = dx.shape[1];
+  p.K = g.shape[1];
+  p.a = {g.as<T>(), g.stride[0], g.stride[1]};
+  p.b = {w.as<T>(), w.stride[1], w.stride[0], lists.inputs, lists.outputs};
+  p.c.data = dx.as<T>();
+  p.c.ld = p.N;
+  multiply(args, p, Epilogue<T>{});
+}
+
+template <class T>
+void denseGradWeight(const Args& args, const View& dw, const View& g, const View& x, const Lists& lists) {
+  Product<T> p;
+  p.M = g.shape[1];
+  p.N = x.shape[1];
+  p.K = g.shape[0];
+  p.a = {g.as<T>(), g.stride[1], g.stride[0]};
+  p.b = {x.as<T>(), x.stride[1], x.stride[0]};
+  p.c.data = dw.as<T>();
+  p.c.ld = dw.shape[1];
+  p.c.rows = lists.outputs;
+  p.c.cols = lists.inputs;
+  if (dw.size() > 0 && (p.M < dw.shape[0] || p.N < dw.shape[1])) {
+    const std::int64_t bytes = dw.size() * static_cast<std::int64_t>(sizeof(T));
+    GYRUS_LAUNCH(blocksFor(bytes, 16 * 256), 256, 0, zeroBytes, dw.as<unsigned char>(), bytes);
+  }
+  multiply(args, p, Epilogue<T>{});
+}
+
+#define GYRUS_INSTANTIATE(T)                                                                                           \
+  template void denseProduct<T>(const Args&, const View&, const View&, const View&, const Lists&, const Epilogue<T>&); \
+  template void denseGradInput<T>(const Args&, const View&, const View&, const View&, const Lists&);                   \
+  template void denseGradWeight<T>(const Args&, const View&, const View&, const View&, const Lists&);
+GYRUS_INSTANTIATE(float)
+GYRUS_INSTANTIATE(double)
+#undef GYRUS_INSTANTIATE
+
+namespace {
+
 // The optional inputs of a dense layer's op, taken one after the other.
 struct Inputs {
   const Args& args;
@@ -70,20 +136,12 @@ void linear(const Args& args) {
   const View *bias = more.take(p.bias != 0), *residual = more.take(p.residual != 0);
   const View *outputs = more.take(p.outputs != 0), *inputs = more.take(p.inputs != 0);
   const Lists lists = readLists(Op::Linear, args, outputs, w.shape[0], inputs, w.shape[1]);
-  Product<T> product;
-  product.M = y.shape[0];
-  product.N = y.shape[1];
-  product.K = x.shape[1];
-  product.a = {x.as<T>(), x.stride[0], x.stride[1]};
-  product.b = {w.as<T>(), w.stride[0], w.stride[1], lists.outputs, lists.inputs};
-  product.c.data = y.as<T>();
-  product.c.ld = product.N;
   Epilogue<T> epilogue;
   if (bias) epilogue.bias = {bias->as<T>(), bias->stride[0]};
   epilogue.list = lists.outputs;
   if (residual) epilogue.residual = residual->as<T>();
   epilogue.activation = static_cast<ActivationKind>(static_cast<int>(p.activation));
-  multiply(args, product, epilogue);
+  denseProduct<T>(args, y, x, w, lists, epilogue);
 }
 
 // dx [M, k] = g [M, n] w (+ stats [C + 4, k] <- a [M, k], labels [M])
@@ -94,24 +152,8 @@ void linearGradInput(const Args& args) {
   Inputs more{args, p.score != 0 ? 4 : 2};
   const View *outputs = more.take(p.outputs != 0), *inputs = more.take(p.inputs != 0);
   const Lists lists = readLists(Op::LinearGradInput, args, outputs, w.shape[0], inputs, w.shape[1]);
-  Product<T> product;
-  product.M = dx.shape[0];
-  product.N = dx.shape[1];
-  product.K = g.shape[1];
-  product.a = {g.as<T>(), g.stride[0], g.stride[1]};
-  product.b = {w.as<T>(), w.stride[1], w.stride[0], lists.inputs, lists.outputs};
-  product.c.data = dx.as<T>();
-  product.c.ld = product.N;
-  multiply(args, product, Epilogue<T>{});
+  denseGradInput<T>(args, dx, g, w, lists);
   if (p.score != 0) accumulateGate(Op::LinearGradInput, args, args.out[1], args.in[2], dx, args.in[3], p.scale, 1);
-}
-
-// Before sums are scattered among zeros. `to` is aligned to 4 bytes, or to 16.
-__global__ void __launch_bounds__(256) zeroBytes(unsigned char* to, std::int64_t bytes) {
-  const std::int64_t first = std::int64_t{blockIdx.x} * 256 + threadIdx.x, step = std::int64_t{gridDim.x} * 256;
-  const std::int64_t fours = reinterpret_cast<std::uintptr_t>(to) % 16 == 0 ? bytes / 16 : 0;
-  for (std::int64_t i = first; i < fours; i += step) reinterpret_cast<uint4*>(to)[i] = make_uint4(0, 0, 0, 0);
-  for (std::int64_t i = fours * 4 + first; i < bytes / 4; i += step) reinterpret_cast<unsigned*>(to)[i] = 0;
 }
 
 // dw [N, K] = g^T x (+ db [N] = column sums of g), g [M, n], x [M, k]
@@ -122,21 +164,7 @@ void linearGradWeight(const Args& args) {
   Inputs more{args, 2};
   const View *outputs = more.take(p.outputs != 0), *inputs = more.take(p.inputs != 0);
   const Lists lists = readLists(Op::LinearGradWeight, args, outputs, dw.shape[0], inputs, dw.shape[1]);
-  Product<T> product;
-  product.M = g.shape[1];
-  product.N = x.shape[1];
-  product.K = g.shape[0];
-  product.a = {g.as<T>(), g.stride[1], g.stride[0]};
-  product.b = {x.as<T>(), x.stride[1], x.stride[0]};
-  product.c.data = dw.as<T>();
-  product.c.ld = dw.shape[1];
-  product.c.rows = lists.outputs;
-  product.c.cols = lists.inputs;
-  if (dw.size() > 0 && (product.M < dw.shape[0] || product.N < dw.shape[1])) {
-    const std::int64_t bytes = dw.size() * static_cast<std::int64_t>(sizeof(T));
-    GYRUS_LAUNCH(blocksFor(bytes, 16 * 256), 256, 0, zeroBytes, dw.as<unsigned char>(), bytes);
-  }
-  multiply(args, product, Epilogue<T>{});
+  denseGradWeight<T>(args, dw, g, x, lists);
   if (p.bias != 0)
     columnSums<T>(args, {g.as<T>(), g.shape[0], g.shape[1], g.stride[0], g.stride[1]}, args.out[1], lists.outputs,
                   p.outputs != 0);
