@@ -57,8 +57,9 @@ __device__ __forceinline__ void multiplyBf16(float (&d)[4], const unsigned (&a)[
 #endif
 }
 
-// Whether the device of this thread has these units.
-inline bool hasTensorCores() {
+// Whether the device of this thread is of compute capability 8.0 or later: it has these units, copies to shared memory
+// that run beside the arithmetic, and more than 64 KiB of it for a block.
+inline bool atLeastAmpere() {
   int device = 0, major = 0;
   checked(cudaGetDevice(&device), "device");
   checked(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "device");

@@ -1,114 +1,122 @@
 // Matrix products by FMAs, tiled through shared memory and registers, the next tile on its way while one is multiplied.
-#include "cuda/gemm/product.cuh"
+#include "cuda/gemm/loader.cuh"
 
 namespace gyrus::cuda::gemm {
 namespace {
 
-// GX x GY threads, 32 neighbouring ones 8 x 4, with R x R sums each; Blocks of them share a multiprocessor.
-template <int GX, int GY, int R, int Blocks>
+// Slices of GX x GY threads, 32 neighbouring ones 8 x 4, with R x R sums each. Every slice takes a part of K, and the
+// sums of the slices are added in their order: so that a small product has enough threads for the memory's latency.
+// Blocks of them share a multiprocessor.
+template <int GX, int GY, int R, int Slices, int Blocks>
 struct Tile {
-  static constexpr int gx = GX, gy = GY, r = R, rows = GY * R, cols = GX * R, threads = GX * GY, blocks = Blocks;
+  static constexpr int gx = GX, gy = GY, r = R, slices = Slices, blocks = Blocks;
+  static constexpr int rows = GY * R, cols = GX * R, perSlice = GX * GY, threads = perSlice * Slices;
 };
-using Large = Tile<16, 16, 8, 2>;   // 128 x 128: 64 sums a thread for 16 numbers read a step
-using Medium = Tile<16, 16, 4, 2>;  // 64 x 64
-using Small = Tile<8, 8, 4, 8>;     // 32 x 32, 64 threads: many blocks of small products
-using Wide = Tile<8, 8, 4, 4>;      // the same, with the registers that double takes
+using Large = Tile<16, 16, 8, 1, 2>;  // 128 x 128
+using Medium = Tile<8, 8, 8, 4, 1>;   // 64 x 64
+using Small = Tile<8, 8, 4, 4, 2>;    // 32 x 32
+using Doubles = Tile<8, 8, 4, 1, 4>;  // 32 x 32
 
 template <class T, class Tile, bool AlongA, bool AlongB>
 struct alignas(16) Shared {
-  using LayoutA = PaddedLayout<T, Tile::rows, AlongA>;
-  using LayoutB = PaddedLayout<T, Tile::cols, AlongB>;
+  // Registers for a tile on its way are left where a slice is a block, and for one of the two.
+  static constexpr bool staged = Tile::slices == 1 && Tile::r == 8;
+  using LoaderA = Loader<T, Tile::rows, Tile::perSlice, AlongA, staged>;
+  using LoaderB = Loader<T, Tile::cols, Tile::perSlice, AlongB, staged && !AlongA>;
   struct Tiles {
-    T a[2][LayoutA::size];
-    T b[2][LayoutB::size];
+    T a[2][LoaderA::size];
+    T b[2][LoaderB::size];
   };
   static constexpr int stageRows = 4 * Tile::gy;
+  using Stage = T[stageRows * (Tile::cols + kStagePad)];
   union {
-    Tiles tiles;
-    T stage[stageRows * (Tile::cols + kStagePad)];
+    Tiles tiles[Tile::slices];
+    Stage stage[Tile::slices];
   };
 };
 
-// Line number i of a thread's R, the thread being number t of G: neighbouring lines go to neighbouring threads where
-// lines are read 16 bytes along K, groups of four lines where they are read across.
-template <int G, bool Along>
-__device__ __forceinline__ int lineOf(int t, int i) {
-  return Along ? t + i * G : t * 4 + i / 4 * (4 * G) + i % 4;
+// Line number i of a thread's R, the thread being number t of G: groups of four go to neighbouring threads.
+template <int G>
+__device__ __forceinline__ constexpr int lineOf(int t, int i) {
+  return t * 4 + i / 4 * (4 * G) + i % 4;
 }
 
-// The thread's numbers of R lines at depths [d, d + W).
-template <class T, int G, int R, int W, bool Along, class Layout>
-__device__ __forceinline__ void loadFragment(T (&out)[R][W], const T* tile, int t, int d) {
+// The thread's numbers of R lines at a depth, from a tile of theirs.
+template <class T, int G, int R>
+__device__ __forceinline__ void loadFragment(T (&out)[R], const T* lines, int t) {
   constexpr int V = kVector<T>;
-  if constexpr (Along) {
-    struct alignas(W * sizeof(T)) Numbers {
-      T v[W];
-    };
 #pragma unroll
-    for (int i = 0; i < R; ++i) {
-      const Numbers p = *reinterpret_cast<const Numbers*>(tile + Layout::at(lineOf<G, true>(t, i), d));
+  for (int i = 0; i < R; i += V) {
+    const Pack<T> p = *reinterpret_cast<const Pack<T>*>(lines + lineOf<G>(t, i));
 #pragma unroll
-      for (int w = 0; w < W; ++w) out[i][w] = p.v[w];
-    }
-  } else {
-#pragma unroll
-    for (int w = 0; w < W; ++w)
-#pragma unroll
-      for (int i = 0; i < R; i += V) {
-        const Pack<T> p = *reinterpret_cast<const Pack<T>*>(tile + Layout::at(lineOf<G, false>(t, i), d + w));
-#pragma unroll
-        for (int j = 0; j < V; ++j) out[i + j][w] = p.v[j];
-      }
+    for (int j = 0; j < V; ++j) out[i + j] = p.v[j];
   }
 }
 
 template <class T, class Tile, bool AlongA, bool AlongB>
 __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Product<T> p, Epilogue<T> epilogue) {
   using Memory = Shared<T, Tile, AlongA, AlongB>;
-  using LayoutA = typename Memory::LayoutA;
-  using LayoutB = typename Memory::LayoutB;
-  constexpr int R = Tile::r, V = kVector<T>, threads = Tile::threads;
-  GYRUS_SHARED(Memory, memory);
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  using LoaderA = typename Memory::LoaderA;
+  using LoaderB = typename Memory::LoaderB;
+  constexpr int R = Tile::r, V = kVector<T>;
+  constexpr bool ahead = R == 8;  // numbers of a depth are read before those of the depth before are multiplied
+  GYRUS_DYNAMIC_SHARED(Memory, memory);
+  const int slice = Tile::slices == 1 ? 0 : static_cast<int>(threadIdx.x) / Tile::perSlice;
+  const int thread = static_cast<int>(threadIdx.x) - slice * Tile::perSlice, warp = thread / 32, lane = thread % 32;
   const int tx = warp % (Tile::gx / 8) * 8 + lane % 8, ty = warp / (Tile::gx / 8) * 4 + lane / 8;
 
   if (blockNumber() >= p.blocks()) return;
   const Place place = placeOf(p);
   std::int64_t offset[2];
   batchOffsets(p, offset);
-  const T *const a = p.a.data + offset[0], *const b = p.b.data + offset[1];
-  const auto copy = [&](int step) {
-    const std::int64_t k = place.k + step * kDepth;
-    auto& to = memory.tiles;
-    copyTile<T, Tile::rows, threads, AlongA, LayoutA>(to.a[step % 2], p.a, a, std::int64_t{place.tileRow} * Tile::rows,
-                                                      p.M, k, p.K);
-    copyTile<T, Tile::cols, threads, AlongB, LayoutB>(to.b[step % 2], p.b, b, std::int64_t{place.tileCol} * Tile::cols,
-                                                      p.N, k, p.K);
-  };
+  // The slice's part of K.
+  const int each = (place.steps + Tile::slices - 1) / Tile::slices, first = slice * each;
+  const int steps = place.steps - first < each ? place.steps - first : each;  // none, or fewer, for the last
+  const std::int64_t k = place.k + std::int64_t{first} * kDepth;
+  LoaderA a(p.a, p.a.data + offset[0], thread, std::int64_t{place.tileRow} * Tile::rows, p.M, k, p.K, steps);
+  LoaderB b(p.b, p.b.data + offset[1], thread, std::int64_t{place.tileCol} * Tile::cols, p.N, k, p.K, steps);
+  auto& tiles = memory->tiles[slice];
 
   T sum[R][R] = {};
-  if (place.steps > 0) copy(0);
+  if (steps > 0) {
+    a.start(tiles.a[0], 0);
+    b.start(tiles.b[0], 0);
+    a.finish(tiles.a[0]);
+    b.finish(tiles.b[0]);
+  }
   commitCopies();
 #pragma unroll 1
-  for (int step = 0; step < place.steps; ++step) {
+  for (int step = 0; step < each; ++step) {
     waitCopies<0>();
     __syncthreads();  // the tile is there, and nobody reads the other one any more
-    if (step + 1 < place.steps) copy(step + 1);
+    const int other = (step + 1) % 2;
+    const bool more = step + 1 < steps;
+    if (more) {
+      a.start(tiles.a[other], step + 1);
+      b.start(tiles.b[other], step + 1);
+    }
     commitCopies();
-    const T *const tileA = memory.tiles.a[step % 2], *const tileB = memory.tiles.b[step % 2];
-    // Few depths at a time where 64 sums leave few registers for what they are made of.
-    constexpr int W = R < 8 || (AlongA && AlongB) ? V : AlongA || AlongB ? 2 : 1;
-#pragma unroll(R < 8 ? kDepth / W : W < 2 ? 2 : 1)
-    for (int d = 0; d < kDepth; d += W) {
-      T x[R][W], y[R][W];
-      loadFragment<T, Tile::gy, R, W, AlongA, LayoutA>(x, tileA, ty, d);
-      loadFragment<T, Tile::gx, R, W, AlongB, LayoutB>(y, tileB, tx, d);
+    if (step < steps) {
+      const T *const tileA = tiles.a[step % 2], *const tileB = tiles.b[step % 2];
+      T x[ahead ? 2 : 1][R], y[ahead ? 2 : 1][R];
+      const auto load = [&](int d) {
+        loadFragment<T, Tile::gy>(x[ahead ? d % 2 : 0], tileA + LoaderA::at(0, d), ty);
+        loadFragment<T, Tile::gx>(y[ahead ? d % 2 : 0], tileB + LoaderB::at(0, d), tx);
+      };
+      if constexpr (ahead) load(0);
 #pragma unroll
-      for (int w = 0; w < W; ++w)
+      for (int d = 0; d < kDepth; ++d) {
+        if (!ahead) load(d);
+        if (ahead && d + 1 < kDepth) load(d + 1);
 #pragma unroll
         for (int i = 0; i < R; ++i)
 #pragma unroll
-          for (int j = 0; j < R; ++j) sum[i][j] = fma(x[i][w], y[j][w], sum[i][j]);
+          for (int j = 0; j < R; ++j) sum[i][j] = fma(x[ahead ? d % 2 : 0][i], y[ahead ? d % 2 : 0][j], sum[i][j]);
+      }
+    }
+    if (more) {
+      a.finish(tiles.a[other]);
+      b.finish(tiles.b[other]);
     }
   }
   waitCopies<0>();
@@ -123,12 +131,16 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
-      for (int j = 0; j < R; ++j)
-        memory.stage[lineOf<Tile::gy, AlongA>(ty, i) * (Tile::cols + kStagePad) + lineOf<Tile::gx, AlongB>(tx, j)] =
-            sum[part * 4 + i][j];
+      for (int j = 0; j < R; j += V) {
+        Pack<T> sums;
+#pragma unroll
+        for (int n = 0; n < V; ++n) sums.v[n] = sum[part * 4 + i][j + n];
+        *reinterpret_cast<Pack<T>*>(memory->stage[slice] + (ty * 4 + i) * (Tile::cols + kStagePad) +
+                                    lineOf<Tile::gx>(tx, j)) = sums;
+      }
     __syncthreads();
-    storeRows<T, Memory::stageRows, Tile::cols, threads>(p, epilogue, memory.stage, out, row + part * Memory::stageRows,
-                                                         col);
+    storeRows<T, Memory::stageRows, Tile::cols, Tile::threads, Tile::slices>(p, epilogue, memory->stage[0], out,
+                                                                             row + part * Memory::stageRows, col);
     __syncthreads();
   }
 }
@@ -138,7 +150,11 @@ void launch(Product<T> p, const Epilogue<T>& epilogue) {
   p.tilesM = (p.M + Tile::rows - 1) / Tile::rows;
   p.tilesN = (p.N + Tile::cols - 1) / Tile::cols;
   const auto go = [&]<bool AlongA, bool AlongB>() {
-    GYRUS_LAUNCH(gridOf(p.blocks()), Tile::threads, 0, (fmaProduct<T, Tile, AlongA, AlongB>), p, epilogue);
+    constexpr std::size_t bytes = sizeof(Shared<T, Tile, AlongA, AlongB>);
+    const auto kernel = fmaProduct<T, Tile, AlongA, AlongB>;
+    if (bytes > 48 * 1024)
+      checked(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "matmul");
+    GYRUS_LAUNCH(gridOf(p.blocks()), Tile::threads, bytes, (fmaProduct<T, Tile, AlongA, AlongB>), p, epilogue);
   };
   if (p.a.along)
     p.b.along ? go.template operator()<true, true>() : go.template operator()<true, false>();
@@ -162,7 +178,7 @@ void launchFma<float>(TileSize size, const Product<float>& p, const Epilogue<flo
 // For checks of gradients: one size will do.
 template <>
 void launchFma<double>(TileSize, const Product<double>& p, const Epilogue<double>& epilogue) {
-  launch<double, Wide>(p, epilogue);
+  launch<double, Doubles>(p, epilogue);
 }
 
 }  // namespace gyrus::cuda::gemm

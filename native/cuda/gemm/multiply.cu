@@ -10,7 +10,7 @@ namespace {
 // Enough to fill a large GPU. A constant, for the sums of a split product are added in another order when the number of
 // splits is another: results are the same on every GPU.
 constexpr std::int64_t kEnoughBlocks = 128;
-constexpr std::int64_t kLeastPerSplit = 128, kMostSplits = 32;
+constexpr std::int64_t kLeastPerSplit = 256, kMostSplits = 32;
 
 std::int64_t ceilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -35,9 +35,10 @@ struct Plan {
   std::int64_t splits;
 };
 
-// A function of the shape and of whether tensor cores are used.
+// A function of the shape, of whether tensor cores are used, and of whether a block has the shared memory of compute
+// capability 8.0.
 template <class T>
-Plan planOf(const Product<T>& p, bool tensorCores) {
+Plan planOf(const Product<T>& p, bool tensorCores, bool largeMemory) {
   const auto blocks = [&](std::int64_t tile) { return p.batch * ceilDiv(p.M, tile) * ceilDiv(p.N, tile); };
   const auto splits = [&](std::int64_t tile) {
     const std::int64_t wanted = kEnoughBlocks / blocks(tile), most = p.K / kLeastPerSplit;
@@ -45,7 +46,8 @@ Plan planOf(const Product<T>& p, bool tensorCores) {
   };
   if (std::is_same_v<T, float> && p.M > 64 && p.N > 64 && blocks(128) >= kEnoughBlocks) return {TileSize::Large, 1};
   if (tensorCores) return {TileSize::Medium, splits(64)};
-  if (std::is_same_v<T, float> && p.M > 32 && p.N > 32 && blocks(64) * splits(64) >= kEnoughBlocks * 3 / 4)
+  if (std::is_same_v<T, float> && largeMemory && p.M > 32 && p.N > 32 &&
+      blocks(64) * splits(64) >= kEnoughBlocks * 3 / 4)
     return {TileSize::Medium, splits(64)};
   return {TileSize::Small, splits(32)};
 }
@@ -87,10 +89,9 @@ void multiply(const Args& args, Product<T> p, const Epilogue<T>& epilogue) {
   p.c.batchStride = p.M * p.c.ld;
   p.c.fours = !p.c.cols && p.c.ld % kVector<T> == 0 && aligned(p.c.data, 16) &&
               (!epilogue.residual || (p.N % kVector<T> == 0 && aligned(epilogue.residual, 16)));
-  const Precision precision = std::is_same_v<T, float> && currentPrecision() != Precision::F32 && hasTensorCores()
-                                  ? currentPrecision()
-                                  : Precision::F32;
-  const Plan plan = planOf(p, precision != Precision::F32);
+  const bool ampere = atLeastAmpere();
+  const Precision precision = std::is_same_v<T, float> && ampere ? currentPrecision() : Precision::F32;
+  const Plan plan = planOf(p, precision != Precision::F32, ampere);
   const auto launch = [&](const Product<T>& product, const Epilogue<T>& last) {
     if constexpr (std::is_same_v<T, float>)
       if (precision != Precision::F32) return launchTensorCores(precision, plan.size, product, last);

@@ -95,15 +95,6 @@ __device__ __forceinline__ void batchOffsets(const Product<T>& p, std::int64_t (
   if (p.batch > 1) p.batches.offsets(blockNumber() / (p.tilesM * p.tilesN) / p.splits, offset);
 }
 
-// Place of number (line, depth) in a tile of a kernel that multiplies with FMAs. Along K, lines are padded to 20
-// floats: eight neighbouring lines read at the same depth, 16 bytes each, meet all banks.
-template <class T, int Extent, bool Along>
-struct PaddedLayout {
-  static constexpr int lineStride = Along ? kDepth + kVector<T> : 1, depthStride = Along ? 1 : Extent;
-  static constexpr int size = Along ? Extent * lineStride : kDepth * depthStride;
-  __device__ static int at(int line, int depth) { return line * lineStride + depth * depthStride; }
-};
-
 // Starts the copy of `Extent` lines from `line` on, of `lineEnd`, kDepth numbers each from k on, of `depthEnd`; zeros
 // outside of the operand. A split of K ends between tiles, or at K.
 template <class T, int Extent, int Threads, bool Along, class Layout>
@@ -148,9 +139,10 @@ __device__ __forceinline__ void copyTile(T* tile, const Operand<T>& o, const T* 
 
 constexpr int kStagePad = 8;  // rows of the stage are 8 banks apart, as a warp's four rows of sums want it
 
-// Rows [row, row + Rows) of a tile's sums, from shared memory through the epilogue to C. All columns of a thread's
-// numbers are the same in each row, so what belongs to columns is loaded once.
-template <class T, int Rows, int Cols, int Threads>
+// Rows [row, row + Rows) of a tile's sums, from shared memory through the epilogue to C; those of the slices, one
+// behind the other, are added in their order. All columns of a thread's numbers are the same in each row, so what
+// belongs to columns is loaded once.
+template <class T, int Rows, int Cols, int Threads, int Slices = 1>
 __device__ __forceinline__ void storeRows(const Product<T>& p, const Epilogue<T>& epilogue, const T* stage, T* out,
                                           std::int64_t row, std::int64_t firstCol) {
   constexpr int vector = kVector<T>, perRow = Cols / vector, step = Threads / perRow;
@@ -165,6 +157,12 @@ __device__ __forceinline__ void storeRows(const Product<T>& p, const Epilogue<T>
 #pragma unroll 1
   for (int r = static_cast<int>(threadIdx.x) / perRow; r < Rows && row + r < p.M; r += step) {
     Pack<T> sum = *reinterpret_cast<const Pack<T>*>(stage + r * (Cols + kStagePad) + c), added = {};
+#pragma unroll
+    for (int s = 1; s < Slices; ++s) {
+      const Pack<T> more = *reinterpret_cast<const Pack<T>*>(stage + (s * Rows + r) * (Cols + kStagePad) + c);
+#pragma unroll
+      for (int j = 0; j < vector; ++j) sum.v[j] += more.v[j];
+    }
     const T* residual = epilogue.residual ? epilogue.residual + (row + r) * p.N + col : nullptr;
     T* const to = out + (p.c.rows ? p.c.rows[row + r] : row + r) * p.c.ld;
     if (whole) {
