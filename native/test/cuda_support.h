@@ -18,6 +18,13 @@
 
 namespace gyrus::test {
 
+// Whether every table computes with the host's library of mathematics.
+#if defined(GYRUS_CUDA_TESTS) && !defined(GYRUS_CUDA_EMULATED)
+inline constexpr bool kHostArithmetic = false;
+#else
+inline constexpr bool kHostArithmetic = true;
+#endif
+
 #ifdef GYRUS_CUDA_TESTS
 
 // The kernels of the device; null on a machine without one.

@@ -33,13 +33,20 @@ double kolmogorov(std::vector<double> values, F cdf) {
   return worst * std::sqrt(n);
 }
 
+// A GPU's logarithm, sine and cosine may differ from the host's in the last bit.
+Tolerance ofNormals(DType d) {
+  if (kHostArithmetic) return {};
+  return d == DType::F32 ? Tolerance{1.2e-7, 0} : Tolerance{0, 4e-15};
+}
+
 }  // namespace
 
 TEST_CASE("random: the same bits on every table and thread count, the counter moves on") {
   for (const RandomKind kind : {RandomKind::Uniform, RandomKind::Normal, RandomKind::Bernoulli})
     for (const DType d : {DType::F32, DType::F64})
       for (const std::int64_t n : {0, 1, 2, 7, 15, 16, 17, 31, 33, 63, 65, 1000, 40003}) {
-        const auto out = expectAgreement(Op::Random, {make(d, {n}), seeded(5)}, {}, {double(int(kind)), 0.3, 2.0});
+        const auto out = expectAgreement(Op::Random, {make(d, {n}), seeded(5)}, {}, {double(int(kind)), 0.3, 2.0},
+                                         kind == RandomKind::Normal ? ofNormals(d) : Tolerance{});
         CHECK(out[1].at(2) == static_cast<double>((n + 3) / 4));
       }
 }
@@ -49,7 +56,7 @@ TEST_CASE("random: an output that begins at any element") {
     Tensor y = make(d, {1201});
     y.view.shape[0] = 1200;
     y.view.data = y.view.as<char>() + sizeOf(d);
-    expectAgreement(Op::Random, {y, seeded(5)}, {}, {double(int(RandomKind::Normal)), 0, 1});
+    expectAgreement(Op::Random, {y, seeded(5)}, {}, {double(int(RandomKind::Normal)), 0, 1}, ofNormals(d));
   }
 }
 
