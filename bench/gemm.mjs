@@ -3,7 +3,8 @@
  * views; so many calls are captured and replayed at once that the kernel is measured and not the call. The C libraries are called
  * directly; PyTorch and onnxruntime through their own interface, each into an output that exists.
  */
-import { matmul, uniform } from '../dist/index.js';
+import { AddonDevice, matmul, uniform } from '../dist/index.js';
+import { DEVICE, onGpu } from './device.mjs';
 import { bar, compare, geometricMean, OURS, ratioToBest, worstBar } from './format.mjs';
 import { replayed } from './measure.mjs';
 import { nativeEngine, peakEngine } from './native.mjs';
@@ -23,7 +24,13 @@ function layer(rows, inputs, outputs) {
 }
 
 const CASES = [
-  ...[64, 128, 256, 512, 1024, 2048].map((n) => ({ name: `${n}x${n} * ${n}x${n}`, m: n, n, k: n, quick: n <= 128 })),
+  ...[64, 128, 256, 512, 1024, 2048, ...(onGpu ? [4096, 8192] : [])].map((n) => ({
+    name: `${n}x${n} * ${n}x${n}`,
+    m: n,
+    n,
+    k: n,
+    quick: n <= 128,
+  })),
   ...layer(128, 784, 512),
   ...layer(128, 512, 256),
   ...layer(128, 256, 10).map((c) => ({ ...c, quick: true })),
@@ -38,11 +45,13 @@ const CASES = [
 
 const flopOf = ({ m, n, k }) => 2 * m * n * k;
 const shapeOf = (entry) => CASES.find(({ name }) => name === entry.case);
+/** What the GPU multiplies in: tensor cores round their inputs. */
+const PRECISIONS = onGpu ? ['f32', 'tf32', 'bf16'] : ['f32'];
 
 /** Ours, and what frees its memory. */
-function ours({ m, n, k, ta, tb }) {
-  const a = uniform(ta ? [k, m] : [m, k], { low: -1, high: 1 });
-  const b = uniform(tb ? [n, k] : [k, n], { low: -1, high: 1 });
+function ours({ m, n, k, ta, tb }, device) {
+  const a = uniform(ta ? [k, m] : [m, k], { low: -1, high: 1, device });
+  const b = uniform(tb ? [n, k] : [k, n], { low: -1, high: 1, device });
   const right = tb ? b.transpose() : b;
   const product = replayed((x) => matmul(ta ? x.transpose() : x, right), a, flopOf({ m, n, k }));
   return {
@@ -53,24 +62,37 @@ function ours({ m, n, k, ta, tb }) {
 
 export async function run({ seconds, rounds, threads, quick, wants }) {
   const entries = [];
-  for (const shape of CASES.filter((c) => wants(c.name) && (!quick || c.quick))) {
-    const { name, m, n, k, ta = false, tb = false } = shape;
-    const flop = flopOf(shape);
-    const mine = ours(shape);
-    for (const count of threads) {
-      const request = `gemm ${m} ${n} ${k} ${Number(ta)} ${Number(tb)}`;
-      const engines = {
-        gyrus: () => mine.measure(seconds),
-        peak: await peakEngine(count, flop, Math.min(seconds, 0.2)),
-        openblas: await nativeEngine('openblas', count, request, seconds),
-        onednn: await nativeEngine('onednn', count, request, seconds),
-        'onnxruntime-node': await onnxEngine({ m, n, k, ta, tb }, count, seconds),
-        torch: torchEngine('torch_kernels:gemm', count, seconds, { m, n, k, ta, tb }),
-      };
-      const common = { suite: 'gemm', name, unit: 'GFLOP/s', threads: count, rounds, scale: flop / 1e9 };
-      entries.push(...(await compare({ ...common, engines })));
+  for (const precision of PRECISIONS) {
+    const device = onGpu ? new AddonDevice(DEVICE, { precision }) : undefined;
+    for (const shape of CASES) {
+      const { m, n, k, ta = false, tb = false } = shape;
+      const name = precision === 'f32' ? shape.name : `${shape.name}, ${precision}`;
+      if (!wants(name) || (quick && !shape.quick)) continue;
+      const flop = flopOf(shape);
+      const mine = ours(shape, device);
+      for (const count of threads) {
+        const request = `gemm ${m} ${n} ${k} ${Number(ta)} ${Number(tb)}`;
+        const engines = {
+          gyrus: () => mine.measure(seconds),
+          peak: await peakEngine(count, flop, Math.min(seconds, 0.2)),
+          ...(onGpu
+            ? { cublas: await nativeEngine('cublas', count, `${request} ${precision}`, seconds) }
+            : {
+                openblas: await nativeEngine('openblas', count, request, seconds),
+                onednn: await nativeEngine('onednn', count, request, seconds),
+                'onnxruntime-node': await onnxEngine({ m, n, k, ta, tb }, count, seconds),
+              }),
+          torch:
+            precision === 'f32'
+              ? torchEngine('torch_kernels:gemm', count, seconds, { m, n, k, ta, tb })
+              : { absent: 'measured in f32 only' },
+        };
+        const common = { suite: 'gemm', name, unit: 'GFLOP/s', threads: count, rounds, scale: flop / 1e9 };
+        entries.push(...(await compare({ ...common, engines })));
+      }
+      mine.dispose();
     }
-    mine.dispose();
+    device?.dispose();
   }
   return entries;
 }

@@ -2,17 +2,20 @@
  * Timing of our own engine.
  */
 import { capture, device } from '../dist/index.js';
+import { onGpu } from './device.mjs';
+
+/** FLOP of a graph of some milliseconds, and the most calls in one. */
+const [GRAPH_FLOP, MOST_CALLS] = onGpu ? [1e10, 256] : [1e8, 64];
 
 /**
- * Calls per second of `run`, which enqueues work on the stream. The clock runs from a drained stream to a drained stream; calls go in
+ * Calls per second of `run`, which enqueues work on the stream of a device, by default the default one. The clock runs from a drained stream to a drained stream; calls go in
  * batches of some milliseconds, so that neither the clock nor the drain shows.
  */
-export function rate(run, seconds) {
-  const cpu = device();
+export function rate(run, seconds, measured = device()) {
   const timed = (count) => {
     const began = performance.now();
     for (let i = 0; i < count; i++) run();
-    cpu.sync();
+    measured.sync();
     return performance.now() - began;
   };
   timed(1);
@@ -43,7 +46,7 @@ const disposeAll = (results) => {
  * @returns measure(seconds): calls per second; dispose()
  */
 export function replayed(fn, input, flop) {
-  const calls = Math.max(1, Math.min(64, Math.ceil(1e8 / flop)));
+  const calls = Math.max(1, Math.min(MOST_CALLS, Math.ceil(GRAPH_FLOP / flop)));
   const many = capture((x) => {
     let results = fn(x);
     for (let i = 1; i < calls; i++) {
@@ -54,7 +57,7 @@ export function replayed(fn, input, flop) {
   });
   many(input);
   return {
-    measure: (seconds) => rate(() => many(input), seconds) * calls,
+    measure: (seconds) => rate(() => many(input), seconds, input.device) * calls,
     dispose: () => many.dispose(),
   };
 }

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Child } from './child.mjs';
+import { onCpuOnly, onGpu } from './device.mjs';
 
 const source = fileURLToPath(new URL('native', import.meta.url));
 const build = fileURLToPath(new URL('../build/bench-native', import.meta.url));
@@ -46,9 +47,10 @@ function childOf(library, threads) {
   return children.get(key);
 }
 
+const ON_GPU = ['gpu', 'cublas'];
 const absences = new Map();
 
-/** Why a library ('limits', 'openblas', 'onednn') can't be measured here, or an empty string. Says its version the first time. */
+/** Why a library ('limits', 'openblas', 'onednn', 'gpu', 'cublas') can't be measured here, or an empty string. Says its version the first time. */
 export async function nativeAbsent(library) {
   unbuilt ??= buildProgram();
   if (unbuilt) return unbuilt;
@@ -69,6 +71,8 @@ export async function nativeAbsent(library) {
  * @param request the words without the time, as in 'gemm 64 64 64 0 0'
  */
 export async function nativeEngine(library, threads, request, seconds) {
+  if (onGpu && library === 'limits') return nativeEngine('gpu', threads, request, seconds);
+  if (onGpu && !ON_GPU.includes(library)) return onCpuOnly;
   const absent = await nativeAbsent(library);
   if (absent) return { absent };
   return async () => (await childOf(library, threads).ask(`${request} ${seconds}`)).rate;

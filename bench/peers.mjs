@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Child } from './child.mjs';
+import { onCpuOnly, onGpu } from './device.mjs';
 
 const at = (path) => fileURLToPath(new URL(`peers/${path}`, import.meta.url));
 
@@ -65,6 +66,7 @@ const children = new Map();
  * @param args of the case
  */
 export function peerEngines(name, threads, seconds, { args = {}, names = PEER_NAMES } = {}) {
+  if (onGpu) return Object.fromEntries(names.map((peer) => [peer, onCpuOnly]));
   const absent = peersAbsent();
   const engine = (peer) => {
     if (absent) return { absent };

@@ -20,9 +20,10 @@ Options:
   --rounds N      rounds of each engine in turn; the median counts (default 3)
   --seconds S     time per measurement (default 0.5)
   --filter TEXT   only cases whose name contains TEXT
+  --device NAME   cpu or a GPU, as in cuda:0 (default: GYRUS_DEVICE, or cpu)
   --quick         the cheapest cases only, one round of 0.1 seconds
 
-Environment: GYRUS_THREADS, GYRUS_ISA. Peers that are not installed are listed as absent.`;
+Environment: GYRUS_THREADS, GYRUS_ISA, GYRUS_DEVICE, GYRUS_PYTHON. Peers that are not installed are listed as absent.`;
 
 class UsageError extends Error {}
 
@@ -46,6 +47,7 @@ function parse() {
         rounds: { type: 'string' },
         seconds: { type: 'string' },
         filter: { type: 'string', default: '' },
+        device: { type: 'string' },
         quick: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h' },
       },
@@ -57,7 +59,8 @@ function parse() {
 
 function optionsFrom({ threads, rounds, seconds, filter, quick, json }) {
   const cores = availableParallelism();
-  const counts = threads ?? process.env.GYRUS_THREADS ?? (cores > 1 ? `1,${cores}` : '1');
+  const onGpu = process.env.GYRUS_DEVICE?.startsWith('cuda');
+  const counts = threads ?? (onGpu ? '1' : process.env.GYRUS_THREADS) ?? (cores > 1 ? `1,${cores}` : '1');
   const wanted = filter.toLowerCase();
   return {
     rounds: numberFrom(rounds ?? (quick ? '1' : '3'), 'a whole number of rounds', (n) => Number.isInteger(n) && n >= 1),
@@ -80,13 +83,16 @@ async function load(path) {
 
 async function runSuite(name, options, toTable) {
   const { printBars, printTable } = await load('./format.mjs');
+  const { onGpu } = await load('./device.mjs');
+  const { addPredictions } = await load('./cuda/predictions.mjs');
   const entries = [];
   const reports = [];
   for (const path of SUITES[name].modules) {
     const module = await load(path);
     const measured = await module.run(options);
+    if (onGpu) addPredictions(measured);
     entries.push(...measured);
-    if (measured.length > 0) reports.push({ note: module.NOTE, bars: module.bars?.(measured) ?? [] });
+    if (measured.length > 0) reports.push({ note: module.NOTE, bars: onGpu ? [] : (module.bars?.(measured) ?? []) });
   }
   if (toTable && entries.length > 0) {
     printTable(entries);
@@ -101,6 +107,7 @@ async function runSuite(name, options, toTable) {
 async function main() {
   const { values, positionals } = parse();
   if (values.help) return console.log(HELP);
+  if (values.device !== undefined) process.env.GYRUS_DEVICE = values.device;
   const options = optionsFrom(values);
   const unknown = positionals.filter((name) => !Object.hasOwn(SUITES, name));
   if (unknown.length > 0) {

@@ -1,23 +1,27 @@
 /**
- * PyTorch as a peer: bench/peer_torch.py in Debian's Python, one process per number of threads.
+ * PyTorch as a peer: bench/peer_torch.py, one process per number of threads, in Debian's Python, or on a GPU in the first python3.
+ * GYRUS_PYTHON names another.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Child } from './child.mjs';
+import { onGpu } from './device.mjs';
 
-const PYTHON = '/usr/bin/python3';
+const PYTHON = process.env.GYRUS_PYTHON || (onGpu ? 'python3' : '/usr/bin/python3');
 
 let absent;
 
 /** Why PyTorch can't be used here, or an empty string. */
 export function torchAbsent() {
   if (absent === undefined) {
-    const found = spawnSync(PYTHON, ['-c', 'import torch'], { encoding: 'utf8' });
+    const wanted = onGpu ? 'import torch; assert torch.cuda.is_available()' : 'import torch';
+    const found = spawnSync(PYTHON, ['-c', wanted], { encoding: 'utf8' });
     if (found.error) absent = `no ${PYTHON}`;
-    else if (found.status !== 0) absent = 'no module torch (Debian: apt-get install python3-torch)';
+    else if (found.status !== 0)
+      absent = onGpu ? 'no module torch with CUDA' : 'no module torch (Debian: apt-get install python3-torch)';
     else absent = '';
-    if (absent === '') warnOfReferenceBlas();
+    if (absent === '' && !onGpu) warnOfReferenceBlas();
   }
   return absent;
 }
@@ -45,7 +49,7 @@ export async function torchRate(name, threads, seconds, args = {}) {
     const script = fileURLToPath(new URL('peer_torch.py', import.meta.url));
     // PyTorch's OpenMP threads spin by default and starve each other where cores are few: this is its better setting.
     const env = { OMP_WAIT_POLICY: 'passive', OMP_NUM_THREADS: String(threads), OPENBLAS_NUM_THREADS: String(threads) };
-    children.set(threads, new Child(PYTHON, [script, String(threads)], env));
+    children.set(threads, new Child(PYTHON, [script, String(threads), ...(onGpu ? ['cuda'] : [])], env));
   }
   const { rate } = await children.get(threads).ask({ case: name, seconds, args });
   return rate;

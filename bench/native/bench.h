@@ -47,6 +47,10 @@ class Engine {
 std::unique_ptr<Engine> makeLimits(int threads);
 std::unique_ptr<Engine> makeOpenBlas(int threads);
 std::unique_ptr<Engine> makeOneDnn(int threads);
+#ifdef GYRUS_BENCH_CUDA
+std::unique_ptr<Engine> makeGpu();
+std::unique_ptr<Engine> makeCuBlas();
+#endif
 
 // Floats on huge pages where the system has them, filled with numbers in [-1, 1): no peer may be slow because of its
 // memory or of denormal numbers.

@@ -1,4 +1,5 @@
-// gyrus_bench_native limits|openblas|onednn THREADS: measures one library, or the machine, in a process of its own.
+// gyrus_bench_native limits|openblas|onednn|gpu|cublas THREADS: measures one library, or the machine, in a process of
+// its own.
 //
 // Reads requests, one a line; S, the last word of a measurement, is its time in seconds. Each gets a line of JSON:
 // {"rate": per second}, {"version": text} or {"error": text}.
@@ -11,6 +12,8 @@
 //                                               calls; PASS is fwd, bwd_data or bwd_weights; C channels in, K out;
 //                                               images are nhwc, or any for the layout that the library likes best
 //            linear PASS M N K S                calls of an inner product of M rows, K inputs, N outputs
+// gpu:       as limits, of the first GPU; where the program was built with nvcc on a machine that has one
+// cublas:    gemm M N K TA TB PRECISION S       as the libraries; PRECISION is f32, tf32 or bf16 (inputs of that type)
 #include <cstdio>
 #include <iostream>
 #include <sstream>
@@ -43,7 +46,13 @@ std::unique_ptr<Engine> make(const std::string& name, int threads) {
   if (name == "limits") return makeLimits(threads);
   if (name == "openblas") return makeOpenBlas(threads);
   if (name == "onednn") return makeOneDnn(threads);
+#ifdef GYRUS_BENCH_CUDA
+  if (name == "gpu") return makeGpu();
+  if (name == "cublas") return makeCuBlas();
+  throw std::runtime_error("expected limits, openblas, onednn, gpu or cublas, got " + name);
+#else
   throw std::runtime_error("expected limits, openblas or onednn, got " + name);
+#endif
 }
 
 }  // namespace

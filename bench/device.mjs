@@ -1,0 +1,8 @@
+/**
+ * The device that is measured: the CPU, or a GPU named by `--device cuda:0` (or GYRUS_DEVICE).
+ */
+export const DEVICE = process.env.GYRUS_DEVICE || 'cpu';
+export const onGpu = DEVICE.startsWith('cuda');
+
+/** The engine for `compare` of a peer that runs on the CPU, where a GPU is measured. */
+export const onCpuOnly = { absent: 'runs on the CPU' };
