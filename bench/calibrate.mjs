@@ -11,7 +11,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { optim, io, train as training } from '../dist/index.js';
-import { torchAbsent } from './torch.mjs';
+import { DEVICE, onGpu } from './device.mjs';
+import { PYTHON, torchAbsent } from './torch.mjs';
 
 const HELP = `node bench/calibrate.mjs [options]
   --dataset NAME  default cifar-10 (gyrus data fetch cifar-10)
@@ -19,7 +20,9 @@ const HELP = `node bench/calibrate.mjs [options]
   --seeds N       seeds 0..N-1, default 3
   --epochs N      default 200; the schedule keeps its proportions
   --depth N       of the ResNet, default 32
-  --json FILE     results, read first where it exists; default calibration.json`;
+  --json FILE     results, read first where it exists; default calibration.json. Where nothing is missing
+                  there they are only reported
+Both run on the device that GYRUS_DEVICE names: cpu, or cuda:0.`;
 
 const LOSSES = {
   ce: { name: 'ce' },
@@ -83,11 +86,12 @@ function theirs(job, folder, { train }) {
     padding: PADDING,
     flip: FLIP,
     threads: 1,
+    device: onGpu ? 'cuda' : 'cpu',
   };
   const script = fileURLToPath(new URL('torch_longtail.py', import.meta.url));
   return new Promise((resolve, reject) => {
     const began = performance.now();
-    const child = spawn('/usr/bin/python3', [script, folder], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const child = spawn(PYTHON, [script, folder], { stdio: ['pipe', 'pipe', 'inherit'] });
     let text = '';
     child.stdout.on('data', (part) => (text += part));
     child.on('error', reject);
@@ -138,42 +142,49 @@ async function main() {
   const losses = values.losses.split(',');
   const unknown = losses.find((loss) => !Object.hasOwn(LOSSES, loss));
   if (unknown) throw new Error(`calibrate: expected losses among ${Object.keys(LOSSES).join(', ')}, got ${unknown}`);
-  if (torchAbsent()) throw new Error(`calibrate: ${torchAbsent()}`);
   const [seeds, epochs, depth] = [values.seeds, values.epochs, values.depth].map(Number);
 
   const runs = existsSync(values.json) ? JSON.parse(readFileSync(values.json, 'utf8')) : [];
-  const data = await training.prepareData(
-    training.parseConfig(configOf({ ...values, loss: 'ce', seed: 0, epochs, depth })).dataset,
-  );
-  const folder = mkdtempSync(join(tmpdir(), 'gyrus-calibrate-'));
   const same = (run, job) => Object.keys(job).every((key) => run[key] === job[key]);
+  const jobs = Array.from({ length: seeds }, (_, seed) =>
+    losses.map((loss) => ({ dataset: values.dataset, loss, seed, epochs, depth, device: DEVICE })),
+  ).flat();
+  const missing = jobs.flatMap((job) =>
+    ['gyrus', 'torch']
+      .filter((engine) => !runs.some((run) => run.engine === engine && same(run, job)))
+      .map((engine) => ({ job, engine })),
+  );
+  if (missing.length > 0) await runAll(missing, values.json, runs);
+  report(runs.filter((run) => jobs.some((job) => same(run, job))));
+}
+
+/** Adds the missing runs, two at a time where there are two cores: this measures recall, not time. */
+async function runAll(missing, file, runs) {
+  if (torchAbsent()) throw new Error(`calibrate: ${torchAbsent()}`);
+  const data = await training.prepareData(training.parseConfig(configOf(missing[0].job)).dataset);
+  const folder = mkdtempSync(join(tmpdir(), 'gyrus-calibrate-'));
   const keep = (job, engine, result) => {
     runs.push({ ...job, engine, ...result });
-    writeFileSync(`${values.json}.new`, `${JSON.stringify(runs, null, 1)}\n`);
-    renameSync(`${values.json}.new`, values.json);
+    writeFileSync(`${file}.new`, `${JSON.stringify(runs, null, 1)}\n`);
+    renameSync(`${file}.new`, file);
     console.error(
       `${engine} ${job.loss} seed ${job.seed}: ${(100 * mean(result.recall)).toFixed(2)} in ${result.seconds.toFixed(0)} s`,
     );
   };
   try {
     await exportData(folder, data);
-    for (let seed = 0; seed < seeds; seed++)
-      for (const loss of losses) {
-        const job = { dataset: values.dataset, loss, seed, epochs, depth };
-        const missing = (engine) => !runs.some((run) => run.engine === engine && same(run, job));
-        const start = {
-          gyrus: async () => keep(job, 'gyrus', await ours(job)),
-          torch: async () => keep(job, 'torch', await theirs(job, folder, data)),
-        };
-        const todo = Object.keys(start).filter(missing);
-        // Side by side where there are two cores: this measures recall, not time.
-        if (availableParallelism() > 1) await Promise.all(todo.map((engine) => start[engine]()));
-        else for (const engine of todo) await start[engine]();
+    const run = { gyrus: ours, torch: (job) => theirs(job, folder, data) };
+    const todo = [...missing];
+    const worker = async () => {
+      for (let next = todo.shift(); next; next = todo.shift()) {
+        const { job, engine } = next;
+        keep(job, engine, await run[engine](job));
       }
+    };
+    await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, worker));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  report(runs);
 }
 
 await main();

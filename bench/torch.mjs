@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { Child } from './child.mjs';
 import { onGpu } from './device.mjs';
 
-const PYTHON = process.env.GYRUS_PYTHON || (onGpu ? 'python3' : '/usr/bin/python3');
+/** The interpreter that PyTorch is looked for in. */
+export const PYTHON = process.env.GYRUS_PYTHON || (onGpu ? 'python3' : '/usr/bin/python3');
 
 let absent;
 

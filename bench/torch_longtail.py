@@ -2,7 +2,7 @@
 
 FOLDER has train.npy u8 [N, H, W, C], train_labels.npy i32 [N], test.npy, test_labels.npy. The request, one JSON object: depth, seed,
 batch, rates (learning rate of every step), momentum, decay, loss (ce, balanced-softmax or ldam-drw), scale and shift per channel,
-padding, flip, threads. Answers {"recall": [per class], "top1": share}.
+padding, flip, threads, device (cpu or cuda). Answers {"recall": [per class], "top1": share}.
 """
 
 import json
@@ -17,6 +17,8 @@ from torch_resnet import ResNet
 
 folder, job = sys.argv[1], json.loads(sys.stdin.read())
 torch.set_num_threads(job["threads"])
+device = torch.device(job["device"])
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 torch.manual_seed(job["seed"])
 rng = np.random.default_rng(job["seed"])
 
@@ -32,7 +34,7 @@ scale, shift = (np.asarray(job[name], dtype=np.float32) for name in ("scale", "s
 
 def batch_of(pictures):
     """u8 [B, H, W, C] as normalised f32 in channels-last memory."""
-    return torch.from_numpy(pictures * scale + shift).permute(0, 3, 1, 2)
+    return torch.from_numpy(pictures * scale + shift).to(device).permute(0, 3, 1, 2)
 
 
 def augmented(pictures):
@@ -67,12 +69,12 @@ nn.init.kaiming_uniform_(model.head.weight, nonlinearity="relu")
 nn.init.zeros_(model.head.bias)
 if job["loss"] == "ldam-drw":
     model.head = Cosine(model.head.in_features, len(counts))
-model = model.to(memory_format=torch.channels_last)
+model = model.to(device, memory_format=torch.channels_last)
 
-priors = torch.log(torch.from_numpy(counts / counts.sum()).float())
-margins = torch.from_numpy(counts**-0.25 / (counts**-0.25).max() * 0.5).float()
+priors = torch.log(torch.from_numpy(counts / counts.sum()).float()).to(device)
+margins = torch.from_numpy(counts**-0.25 / (counts**-0.25).max() * 0.5).float().to(device)
 effective = 1 / (1 - 0.9999**counts)
-effective = torch.from_numpy(effective / effective.sum() * len(counts)).float()
+effective = torch.from_numpy(effective / effective.sum() * len(counts)).float().to(device)
 
 
 def loss_of(logits, labels, epoch, epochs):
@@ -94,12 +96,12 @@ for epoch in range(epochs):
         rows = order[step * batch : (step + 1) * batch]
         optimizer.param_groups[0]["lr"] = rates[epoch * steps + step]
         optimizer.zero_grad(set_to_none=True)
-        labels = torch.from_numpy(y[rows]).long()
+        labels = torch.from_numpy(y[rows]).long().to(device)
         loss_of(model(batch_of(augmented(x[rows]))), labels, epoch, epochs).backward()
         optimizer.step()
 
 model.eval()
 with torch.no_grad():
-    guesses = np.concatenate([model(batch_of(test_x[i : i + 500])).argmax(1).numpy() for i in range(0, len(test_x), 500)])
+    guesses = np.concatenate([model(batch_of(test_x[i : i + 500])).argmax(1).cpu().numpy() for i in range(0, len(test_x), 500)])
 hits = guesses == test_y
 print(json.dumps({"top1": hits.mean(), "recall": [hits[test_y == c].mean() for c in range(len(counts))]}))
