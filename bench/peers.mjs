@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Child } from './child.mjs';
-import { onCpuOnly, onGpu } from './device.mjs';
+import { onGpu } from './device.mjs';
 
 const at = (path) => fileURLToPath(new URL(`peers/${path}`, import.meta.url));
 
@@ -54,10 +54,21 @@ function install(stamp) {
 const PEERS = {
   'tfjs-cpu': { args: [at('tfjs.mjs'), 'cpu'], threads: (n) => n === 1 },
   'tfjs-wasm': { args: [at('tfjs.mjs'), 'wasm'], threads: (n) => n === 1 },
+  'tfjs-webgpu': { args: [at('tfjs.mjs'), 'webgpu'], threads: () => true, gpu: true },
   'jax-js': { args: [at('jax.mjs')], threads: (n) => n === 1 },
   mlx: { args: ['--expose-gc', at('mlx.mjs')], threads: () => true },
 };
 export const PEER_NAMES = Object.keys(PEERS);
+
+/** Why TensorFlow.js can't use a GPU here, or an empty string. */
+function webgpuAbsent() {
+  const missing = ['@tensorflow/tfjs', 'webgpu', '@tensorflow/tfjs-backend-webgpu'].filter(
+    (name) => !existsSync(at(`node_modules/${name}/package.json`)),
+  );
+  return missing.length > 0
+    ? `npm install --no-save ${missing.join(' ')} in bench/peers brings what is missing, and Vulkan has to be there`
+    : '';
+}
 
 const children = new Map();
 
@@ -66,10 +77,10 @@ const children = new Map();
  * @param args of the case
  */
 export function peerEngines(name, threads, seconds, { args = {}, names = PEER_NAMES } = {}) {
-  if (onGpu) return Object.fromEntries(names.map((peer) => [peer, onCpuOnly]));
-  const absent = peersAbsent();
+  const absent = onGpu ? '' : peersAbsent();
   const engine = (peer) => {
-    if (absent) return { absent };
+    const reason = PEERS[peer].gpu ? webgpuAbsent() : absent;
+    if (reason) return { absent: reason };
     if (!PEERS[peer].threads(threads)) return { absent: 'runs on one thread in Node' };
     return async () => {
       const key = `${peer} ${threads}`;
@@ -81,5 +92,6 @@ export function peerEngines(name, threads, seconds, { args = {}, names = PEER_NA
       return rate;
     };
   };
-  return Object.fromEntries(names.map((peer) => [peer, engine(peer)]));
+  const here = names.filter((peer) => Boolean(PEERS[peer].gpu) === onGpu);
+  return Object.fromEntries(here.map((peer) => [peer, engine(peer)]));
 }

@@ -1,5 +1,7 @@
 /**
- * TensorFlow.js: `node tfjs.mjs cpu|wasm`. The wasm backend has SIMD and one thread in Node.
+ * TensorFlow.js: `node tfjs.mjs cpu|wasm|webgpu`. The wasm backend has SIMD and one thread in Node. For webgpu, which Node doesn't have
+ * of its own, this folder must hold the packages webgpu and @tensorflow/tfjs-backend-webgpu too (some 200 MB, so they are installed by
+ * hand); it runs on what Vulkan finds.
  */
 import { createRequire } from 'node:module';
 import { batchOf, serve, weights } from './serve.mjs';
@@ -12,8 +14,18 @@ if (backend === 'wasm') {
   const { setWasmPaths } = require('@tensorflow/tfjs-backend-wasm');
   setWasmPaths(`${require.resolve('@tensorflow/tfjs-backend-wasm/package.json').replace(/package\.json$/, '')}dist/`);
 }
-await tf.setBackend(backend);
+if (backend === 'webgpu') {
+  const { create, globals } = await import('webgpu');
+  Object.assign(globalThis, globals);
+  Object.defineProperty(globalThis, 'navigator', { value: { gpu: create([]), userAgent: 'node' }, configurable: true });
+  require('@tensorflow/tfjs-backend-webgpu');
+}
+if (!(await tf.setBackend(backend))) throw new Error(`the backend ${backend} of TensorFlow.js finds no device`);
 await tf.ready();
+
+/** On a GPU calls only enqueue: what a tensor has to wait for has been computed when a number of it is read. */
+const settled = (tensor) =>
+  backend === 'webgpu' ? tf.tidy(() => tf.slice(tf.reshape(tensor, [-1]), [0], [1])).data() : undefined;
 
 /** @param optimizer 'sgd' (with momentum) or 'adam' */
 function step({ sizes, batch, optimizer }) {
@@ -34,7 +46,7 @@ function step({ sizes, batch, optimizer }) {
     }
     return tf.losses.softmaxCrossEntropy(y, h);
   };
-  return { run: () => optim.minimize(loss) };
+  return { run: () => optim.minimize(loss), settle: () => settled(params[0]) };
 }
 
 await serve({
