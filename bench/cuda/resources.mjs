@@ -7,6 +7,7 @@
  *   node bench/cuda/resources.mjs --check   compiles them and compares: exit status 1 where a kernel spills that did not, is
  *                                           resident with fewer warps than before, or is not in the table
  *   --archs 75,90                           of these architectures only (default: all; with --check those of the table)
+ *   --files gate.cu,conv/implicit.cu        of these sources only; the rows of the others stay as they are
  */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -132,9 +133,8 @@ async function demangle(names) {
     .map((name) => name.replaceAll(/gyrus::|cuda::|\(anonymous namespace\)::/g, '').replace(/^void /, ''));
 }
 
-async function measure(archs) {
+async function measure(sources, archs) {
   const folder = join(ROOT, 'native', 'cuda');
-  const sources = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith('.cu'));
   const rows = [];
   const queue = [...sources];
   const worker = async () => {
@@ -167,8 +167,10 @@ async function measure(archs) {
     }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
-  return rows.sort((a, b) => (`${a.file} ${a.kernel}` < `${b.file} ${b.kernel}` ? -1 : 1));
+  return rows;
 }
+
+const inOrder = (rows) => rows.sort((a, b) => (`${a.file} ${a.kernel}` < `${b.file} ${b.kernel}` ? -1 : 1));
 
 function compare(rows, committed, archs) {
   const before = new Map(committed.map((row) => [`${row.file} ${row.kernel}`, row]));
@@ -189,15 +191,28 @@ function compare(rows, committed, archs) {
   return problems;
 }
 
-const { values } = parseArgs({ options: { check: { type: 'boolean', default: false }, archs: { type: 'string' } } });
-const table = values.check ? (readCsv(TABLE) ?? []) : [];
+const { values } = parseArgs({
+  options: { check: { type: 'boolean', default: false }, archs: { type: 'string' }, files: { type: 'string' } },
+});
+const table = values.check || values.files ? (readCsv(TABLE) ?? []) : [];
 const known = Object.keys(LIMITS).map(Number);
 const inTable = known.filter((arch) => table.some((row) => row[`registers${arch}`] !== undefined));
-const archs = values.archs?.split(',').map(Number) ?? (values.check ? inTable : known);
-if (archs.length === 0 || archs.some((arch) => !(values.check ? inTable : known).includes(arch))) {
-  console.error(
-    `resources: expected architectures of ${(values.check ? inTable : known).join(', ')}, got '${values.archs}'`,
-  );
+// Rows that stay have the columns they have.
+const possible = values.check || values.files ? inTable : known;
+const archs = values.archs?.split(',').map(Number) ?? possible;
+if (archs.length === 0 || archs.some((arch) => !possible.includes(arch))) {
+  console.error(`resources: expected architectures of ${possible.join(', ')}, got '${values.archs}'`);
+  process.exit(2);
+}
+if (values.files && !values.check && archs.length < inTable.length) {
+  console.error(`resources: --files without --check is for all architectures of the table, ${inTable.join(', ')}`);
+  process.exit(2);
+}
+const all = readdirSync(join(ROOT, 'native', 'cuda'), { recursive: true }).filter((name) => name.endsWith('.cu'));
+const sources = values.files?.split(',') ?? all;
+const unknown = sources.filter((name) => !all.includes(name));
+if (unknown.length > 0) {
+  console.error(`resources: no such source in native/cuda: ${unknown.join(', ')}`);
   process.exit(2);
 }
 try {
@@ -206,13 +221,14 @@ try {
   console.error('resources: nvcc was not found');
   process.exit(2);
 }
-const rows = await measure(archs);
+const rows = inOrder(await measure(sources, archs));
 if (values.check) {
   const problems = compare(rows, table, archs);
   for (const problem of problems) console.error(problem);
   console.log(`${rows.length} kernels, ${problems.length} problems`);
   process.exitCode = problems.length > 0 ? 1 : 0;
 } else {
-  writeCsv(TABLE, rows);
+  const others = values.files ? table.filter((row) => all.includes(row.file) && !sources.includes(row.file)) : [];
+  writeCsv(TABLE, inOrder([...others, ...rows]));
   console.log(`${rows.length} kernels; wrote ${relative(process.cwd(), TABLE)}`);
 }

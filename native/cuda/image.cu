@@ -1,8 +1,9 @@
 // Kernels for pictures: bilinear resize, its gradient as a sum per input pixel, and augmentation.
 #include "core/crop.h"
+#include "cuda/elements.cuh"
 #include "cuda/families.h"
+#include "cuda/pack.cuh"
 #include "cuda/philox.cuh"
-#include "cuda/strided.cuh"
 
 namespace gyrus::cuda {
 namespace {
@@ -36,11 +37,7 @@ struct Axis {
   }
 };
 
-// Numbers of an element along w, h, B, with channels innermost, and strides of a picture.
-template <class Divisor>
-struct Walk {
-  Divisor channels, width, height;
-};
+// Of a picture.
 template <class Index>
 struct Strides {
   Index b, i, j, c;
@@ -51,23 +48,18 @@ Strides<Index> stridesOf(const View& v) {
           static_cast<Index>(v.stride[3])};
 }
 
-template <class T, int N>
-struct alignas(sizeof(T) * N) Pack {
-  T v[N];
-};
-
 // N neighbouring channels per thread: 4 where both pictures lie in 16-byte packs of floats, else 1.
 template <class T, int N, class Divisor>
 __global__ void __launch_bounds__(kBlock)
-    resizeKernel(T* y, const T* x, Walk<Divisor> walk, Strides<typename Divisor::Index> ys,
-                 Strides<typename Divisor::Index> xs, Axis<T, Divisor> rows, Axis<T, Divisor> cols,
-                 typename Divisor::Index n) {
+    resizeKernel(T* y, const T* x, Elements<Divisor> elements, Strides<typename Divisor::Index> ys,
+                 Strides<typename Divisor::Index> xs, Axis<T, Divisor> rows, Axis<T, Divisor> cols) {
   using Index = typename Divisor::Index;
   using P = Pack<T, N>;
-  for (Index e = Index{blockIdx.x} * kBlock + threadIdx.x; e < n; e += Index{gridDim.x} * kBlock) {
-    const Index pixel = walk.channels.over(e), c = (e - pixel * walk.channels.d) * N;
-    const Index line = walk.width.over(pixel), j = pixel - line * walk.width.d;
-    const Index b = walk.height.over(line), i = line - b * walk.height.d;
+  const Index step = Index{gridDim.x} * kBlock;
+  for (Index e = Index{blockIdx.x} * kBlock + threadIdx.x; e < elements.count; e += step) {
+    Index b, i, j, c;
+    elements.place(e, b, i, j, c);
+    c *= N;
     const auto row = rows.place(i);
     const auto col = cols.place(j);
     const T* from = x + b * xs.b + c * xs.c;
@@ -108,15 +100,15 @@ __device__ __forceinline__ auto weightOf(const Place& place, Index r) {
 // dx[b, r, s, c] = sum of g over the output pixels that saw it, by rows, then columns.
 template <class T, int N, class Divisor>
 __global__ void __launch_bounds__(kBlock)
-    resizeGradKernel(T* dx, const T* g, Walk<Divisor> walk, Strides<typename Divisor::Index> xs,
-                     Strides<typename Divisor::Index> gs, Axis<T, Divisor> rows, Axis<T, Divisor> cols,
-                     typename Divisor::Index n) {
+    resizeGradKernel(T* dx, const T* g, Elements<Divisor> elements, Strides<typename Divisor::Index> xs,
+                     Strides<typename Divisor::Index> gs, Axis<T, Divisor> rows, Axis<T, Divisor> cols) {
   using Index = typename Divisor::Index;
   using P = Pack<T, N>;
-  for (Index e = Index{blockIdx.x} * kBlock + threadIdx.x; e < n; e += Index{gridDim.x} * kBlock) {
-    const Index pixel = walk.channels.over(e), c = (e - pixel * walk.channels.d) * N;
-    const Index line = walk.width.over(pixel), s = pixel - line * walk.width.d;
-    const Index b = walk.height.over(line), r = line - b * walk.height.d;
+  const Index step = Index{gridDim.x} * kBlock;
+  for (Index e = Index{blockIdx.x} * kBlock + threadIdx.x; e < elements.count; e += step) {
+    Index b, r, s, c;
+    elements.place(e, b, r, s, c);
+    c *= N;
     Index top, bottom, left, right;
     touching(rows, r, top, bottom);
     touching(cols, s, left, right);
@@ -163,12 +155,11 @@ void resize(const Args& args) {
   byFloat(y.dtype, [&]<class T>() {
     const auto run = [&]<int N, class Divisor>(std::integral_constant<int, N>, Divisor) {
       using Index = typename Divisor::Index;
-      const std::int64_t n = y.size() / N;
-      const Walk<Divisor> walk{Divisor(y.shape[3] / N), Divisor(y.shape[2]), Divisor(y.shape[1])};
+      const auto elements = elementsOf<Divisor>(y, y.shape[0], N);
       const Axis<T, Divisor> rows(in.shape[1], out.shape[1]), cols(in.shape[2], out.shape[2]);
       constexpr auto kernel = gradient ? resizeGradKernel<T, N, Divisor> : resizeKernel<T, N, Divisor>;
-      GYRUS_LAUNCH(blocksFor(n, kBlock), kBlock, 0, kernel, y.as<T>(), x.as<T>(), walk, stridesOf<Index>(y),
-                   stridesOf<Index>(x), rows, cols, static_cast<Index>(n));
+      GYRUS_LAUNCH(blocksFor(y.size() / N, kBlock), kBlock, 0, kernel, y.as<T>(), x.as<T>(), elements,
+                   stridesOf<Index>(y), stridesOf<Index>(x), rows, cols);
     };
     const bool narrow = small(y) && small(x) && fits(1) && fits(2);
     const auto byWidth = [&](auto width) {
@@ -192,7 +183,7 @@ constexpr std::int64_t kPiece = 16 * kBlock;
 template <class X, class Divisor>
 __global__ void __launch_bounds__(kBlock)
     augmentKernel(float* y, const X* x, Strides<std::int64_t> xs, const float* scale, std::int64_t scaleStride,
-                  const float* shift, std::int64_t shiftStride, std::int64_t pictures, std::int64_t pieces,
+                  const float* shift, std::int64_t shiftStride, std::int64_t pictures, Divisor64 pieces,
                   std::int64_t height, Divisor width, Divisor channels, std::int64_t padding, double flip,
                   RandomState state, bool alone) {
   using Index = typename Divisor::Index;
@@ -203,8 +194,8 @@ __global__ void __launch_bounds__(kBlock)
     if (threadIdx.x == 0) state.setCounter(words.counter + static_cast<std::uint64_t>(pictures));
   }
   const std::int64_t size = height * width.d * channels.d;
-  for (std::int64_t p = blockIdx.x; p < pictures * pieces; p += gridDim.x) {
-    const std::int64_t b = p / pieces, first = (p - b * pieces) * kPiece;
+  for (std::int64_t p = blockIdx.x; p < pictures * pieces.d; p += gridDim.x) {
+    const std::int64_t b = pieces.over(p), first = (p - b * pieces.d) * kPiece;
     if (threadIdx.x == 0) {
       std::uint32_t w[4];
       words.block(static_cast<std::uint64_t>(b), w);
@@ -241,9 +232,9 @@ void augment(const Args& args) {
   const unsigned blocks = blocksFor(pictures * pieces, 1);
   const auto run = [&]<class X, class Divisor>(X, Divisor) {
     GYRUS_LAUNCH(blocks, kBlock, 0, (augmentKernel<X, Divisor>), y.as<float>(), x.as<X>(), stridesOf<std::int64_t>(x),
-                 scale.as<float>(), scale.stride[0], shift.as<float>(), shift.stride[0], pictures, pieces, y.shape[1],
-                 Divisor(y.shape[2]), Divisor(y.shape[3]), static_cast<std::int64_t>(p.padding), p.flip, state,
-                 blocks == 1);
+                 scale.as<float>(), scale.stride[0], shift.as<float>(), shift.stride[0], pictures, Divisor64(pieces),
+                 y.shape[1], Divisor(y.shape[2]), Divisor(y.shape[3]), static_cast<std::int64_t>(p.padding), p.flip,
+                 state, blocks == 1);
   };
   const auto byExtent = [&](auto element) {
     if (size < std::int64_t{1} << 31)

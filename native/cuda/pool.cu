@@ -1,7 +1,7 @@
 // Pooling and its gradients (NHWC): a thread per output element, or per four neighbouring channels of f32 where the
 // layout allows. The gradient of the largest goes two steps: where each window's largest is, then, for every element of
 // the input, the sum over the windows it was the largest of. Nothing is scattered, so the order of sums is fixed.
-#include "cuda/conv/elements.cuh"
+#include "cuda/conv/channels.cuh"
 #include "cuda/families.h"
 
 namespace gyrus::cuda {
@@ -50,7 +50,7 @@ struct FirstLargest {
     }
     for (int h = rows.from; h < rows.to; ++h)
       for (int w = columns.from; w < columns.to; ++w) {
-        const Channels<T, V> v = channelsAt<V>(x, n, h, w, c);
+        const Pack<T, V> v = channelsAt<V>(x, n, h, w, c);
 #pragma unroll
         for (int e = 0; e < V; ++e)
           if (at[e] < 0 || (best[e] == best[e] && (v.v[e] > best[e] || v.v[e] != v.v[e]))) {
@@ -63,14 +63,12 @@ struct FirstLargest {
 
 template <class T, int V>
 __global__ void __launch_bounds__(kBlock)
-    maxKernel(T* y, Pixels<const T> x, Pixels<const T> values, PoolWindow p, Elements elements) {
-  const int i = static_cast<int>(blockIdx.x) * kBlock + static_cast<int>(threadIdx.x);
-  if (i >= elements.count) return;
-  int n, oh, ow, c;
-  elements.place(i, n, oh, ow, c);
+    maxKernel(T* y, Pixels<const T> x, Pixels<const T> values, PoolWindow p, Elements<Divisor32> elements) {
+  int i, n, oh, ow, c;
+  if (!elements.mine(i, n, oh, ow, c)) return;
   FirstLargest<T, V> largest;
   largest.find(x, p, n, oh, ow, c);
-  Channels<T, V> out;
+  Pack<T, V> out;
 #pragma unroll
   for (int e = 0; e < V; ++e) {
     out.v[e] = largest.best[e];
@@ -79,21 +77,20 @@ __global__ void __launch_bounds__(kBlock)
     out.v[e] =
         largest.at[e] < 0 ? T(0) : values.data[n * values.n + h * values.h + w * values.w + (c * V + e) * values.c];
   }
-  reinterpret_cast<Channels<T, V>*>(y)[i] = out;
+  reinterpret_cast<Pack<T, V>*>(y)[i] = out;
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(kBlock) averageKernel(T* y, Pixels<const T> x, PoolWindow p, Elements elements) {
-  const int i = static_cast<int>(blockIdx.x) * kBlock + static_cast<int>(threadIdx.x);
-  if (i >= elements.count) return;
-  int n, oh, ow, c;
-  elements.place(i, n, oh, ow, c);
+__global__ void __launch_bounds__(kBlock)
+    averageKernel(T* y, Pixels<const T> x, PoolWindow p, Elements<Divisor32> elements) {
+  int i, n, oh, ow, c;
+  if (!elements.mine(i, n, oh, ow, c)) return;
   const Span rows = windowOf(p.h, oh), columns = windowOf(p.w, ow);
-  Channels<T, V> sum = {};
+  Pack<T, V> sum = {};
   for (int h = rows.from; h < rows.to; ++h) {
-    Channels<T, V> row = {};  // large windows lose less in small sums
+    Pack<T, V> row = {};  // large windows lose less in small sums
     for (int w = columns.from; w < columns.to; ++w) {
-      const Channels<T, V> v = channelsAt<V>(x, n, h, w, c);
+      const Pack<T, V> v = channelsAt<V>(x, n, h, w, c);
 #pragma unroll
       for (int e = 0; e < V; ++e) row.v[e] += v.v[e];
     }
@@ -103,60 +100,56 @@ __global__ void __launch_bounds__(kBlock) averageKernel(T* y, Pixels<const T> x,
   const T by = p.divisor<T>(rows, columns);
 #pragma unroll
   for (int e = 0; e < V; ++e) sum.v[e] = by > T(0) ? sum.v[e] / by : T(0);
-  reinterpret_cast<Channels<T, V>*>(y)[i] = sum;
-}
-
-template <class T, int V>
-__global__ void __launch_bounds__(kBlock) largestKernel(int* at, Pixels<const T> x, PoolWindow p, Elements elements) {
-  const int i = static_cast<int>(blockIdx.x) * kBlock + static_cast<int>(threadIdx.x);
-  if (i >= elements.count) return;
-  int n, oh, ow, c;
-  elements.place(i, n, oh, ow, c);
-  FirstLargest<T, V> largest;
-  largest.find(x, p, n, oh, ow, c);
-  Channels<int, V> out;
-#pragma unroll
-  for (int e = 0; e < V; ++e) out.v[e] = largest.at[e];
-  reinterpret_cast<Channels<int, V>*>(at)[i] = out;
+  reinterpret_cast<Pack<T, V>*>(y)[i] = sum;
 }
 
 template <class T, int V>
 __global__ void __launch_bounds__(kBlock)
-    maxGradKernel(T* dx, Pixels<const T> g, Pixels<const int> at, PoolWindow p, Elements elements) {
-  const int i = static_cast<int>(blockIdx.x) * kBlock + static_cast<int>(threadIdx.x);
-  if (i >= elements.count) return;
-  int n, h, w, c;
-  elements.place(i, n, h, w, c);
+    largestKernel(int* at, Pixels<const T> x, PoolWindow p, Elements<Divisor32> elements) {
+  int i, n, oh, ow, c;
+  if (!elements.mine(i, n, oh, ow, c)) return;
+  FirstLargest<T, V> largest;
+  largest.find(x, p, n, oh, ow, c);
+  Pack<int, V> out;
+#pragma unroll
+  for (int e = 0; e < V; ++e) out.v[e] = largest.at[e];
+  reinterpret_cast<Pack<int, V>*>(at)[i] = out;
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(kBlock)
+    maxGradKernel(T* dx, Pixels<const T> g, Pixels<const int> at, PoolWindow p, Elements<Divisor32> elements) {
+  int i, n, h, w, c;
+  if (!elements.mine(i, n, h, w, c)) return;
   const Span rows = windowsWith(p.h, h), columns = windowsWith(p.w, w);
   const int me = h * p.w.x + w;
-  Channels<T, V> sum = {};
+  Pack<T, V> sum = {};
   for (int oh = rows.from; oh < rows.to; ++oh)
     for (int ow = columns.from; ow < columns.to; ++ow) {
-      const Channels<int, V> from = channelsAt<V>(at, n, oh, ow, c);
-      const Channels<T, V> v = channelsAt<V>(g, n, oh, ow, c);
+      const Pack<int, V> from = channelsAt<V>(at, n, oh, ow, c);
+      const Pack<T, V> v = channelsAt<V>(g, n, oh, ow, c);
 #pragma unroll
       for (int e = 0; e < V; ++e)
         if (from.v[e] == me) sum.v[e] += v.v[e];
     }
-  reinterpret_cast<Channels<T, V>*>(dx)[i] = sum;
+  reinterpret_cast<Pack<T, V>*>(dx)[i] = sum;
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(kBlock) averageGradKernel(T* dx, Pixels<const T> g, PoolWindow p, Elements elements) {
-  const int i = static_cast<int>(blockIdx.x) * kBlock + static_cast<int>(threadIdx.x);
-  if (i >= elements.count) return;
-  int n, h, w, c;
-  elements.place(i, n, h, w, c);
+__global__ void __launch_bounds__(kBlock)
+    averageGradKernel(T* dx, Pixels<const T> g, PoolWindow p, Elements<Divisor32> elements) {
+  int i, n, h, w, c;
+  if (!elements.mine(i, n, h, w, c)) return;
   const Span rows = windowsWith(p.h, h), columns = windowsWith(p.w, w);
-  Channels<T, V> sum = {};
+  Pack<T, V> sum = {};
   for (int oh = rows.from; oh < rows.to; ++oh)
     for (int ow = columns.from; ow < columns.to; ++ow) {
-      const Channels<T, V> v = channelsAt<V>(g, n, oh, ow, c);
+      const Pack<T, V> v = channelsAt<V>(g, n, oh, ow, c);
       const T by = p.divisor<T>(windowOf(p.h, oh), windowOf(p.w, ow));
 #pragma unroll
       for (int e = 0; e < V; ++e) sum.v[e] += v.v[e] / by;
     }
-  reinterpret_cast<Channels<T, V>*>(dx)[i] = sum;
+  reinterpret_cast<Pack<T, V>*>(dx)[i] = sum;
 }
 
 // ---- the host's side ---------------------------------------------------------------------------------------
@@ -166,7 +159,7 @@ PoolWindow windowsOf(const char* op, const Pool2dParams& p, const View& x, const
           windowAxis(op, p.strideW, p.padLeft, 1, p.kernelW, x.shape[2], y.shape[2]), p.countPad != 0};
 }
 
-unsigned blocksOf(const Elements& e) { return blocksFor(e.count, kBlock, kMostIndex); }
+unsigned blocksOf(const Elements<Divisor32>& e) { return blocksFor(e.count, kBlock, kMostIndex); }
 
 // How many samples of both fit at once.
 int samplesOf(const char* op, const View& a, const View& b) {
@@ -188,7 +181,7 @@ void pool2d(const Args& args) {
   const int atOnce = samplesOf("pool2d", y, in);
   byWidth<T>(wide(y) && x.quads(), [&]<int V>() {
     for (std::int64_t first = 0; first < y.shape[0]; first += atOnce) {
-      const Elements e = elementsOf(y, std::min<std::int64_t>(atOnce, y.shape[0] - first), V);
+      const auto e = elementsOf<Divisor32>(y, std::min<std::int64_t>(atOnce, y.shape[0] - first), V);
       if (max)
         GYRUS_LAUNCH(blocksOf(e), kBlock, 0, (maxKernel<T, V>), out, x, values, window, e);
       else
@@ -219,10 +212,10 @@ void pool2dGrad(const Args& args) {
   byWidth<T>(fours, [&]<int V>() {
     for (std::int64_t first = 0; first < dx.shape[0]; first += atOnce) {
       const std::int64_t samples = std::min<std::int64_t>(atOnce, dx.shape[0] - first);
-      const Elements e = elementsOf(dx, samples, V);
+      const auto e = elementsOf<Divisor32>(dx, samples, V);
       if (max) {
         if (gradient.size() > 0) {
-          const Elements windows = elementsOf(gradient, samples, V);
+          const auto windows = elementsOf<Divisor32>(gradient, samples, V);
           GYRUS_LAUNCH(blocksOf(windows), kBlock, 0, (largestKernel<T, V>), where.as<int>(), x, window, windows);
         }
         GYRUS_LAUNCH(blocksOf(e), kBlock, 0, (maxGradKernel<T, V>), out, g, Pixels<const int>(where), window, e);

@@ -1,5 +1,5 @@
+#include "cuda/conv/channels.cuh"
 #include "cuda/conv/depthwise.cuh"
-#include "cuda/conv/elements.cuh"
 
 namespace gyrus::cuda {
 namespace {
@@ -15,7 +15,7 @@ struct Depthwise {
   int F, multiplier;
   T* out;  // [N, height, width, channels]
   int height, width, channels;
-  Elements elements;
+  Elements<Divisor32> elements;
   Epilogue<T> epilogue;
   Pixels<const T> residual;
 };
@@ -43,13 +43,11 @@ __global__ void __launch_bounds__(kBlock) packKernel(T* to, Weights<T> w, int n)
 // V > 1: as many outputs as channels, four at a time.
 template <class T, int V, bool backward>
 __global__ void __launch_bounds__(kBlock, 4) depthwiseKernel(const Depthwise<T> p) {
-  const int i = static_cast<int>(blockIdx.x) * kBlock + static_cast<int>(threadIdx.x);
-  if (i >= p.elements.count) return;
-  int n, y, first, c;
-  p.elements.place(i, n, y, first, c);
+  int i, n, y, first, c;
+  if (!p.elements.mine(i, n, y, first, c)) return;
   first *= kRun;
   const int products = backward ? p.multiplier : 1;  // for every tap
-  Channels<T, V> sums[kRun] = {};
+  Pack<T, V> sums[kRun] = {};
   for (int kh = 0; kh < p.h.kernel; ++kh) {
     int row;
     if (!meet<backward>(p.h, y, kh, row)) continue;
@@ -59,12 +57,12 @@ __global__ void __launch_bounds__(kBlock, 4) depthwiseKernel(const Depthwise<T> 
         const int output = backward ? c * p.multiplier + m : c;
         const int channel = backward ? output : p.multiplier == 1 ? c : c / p.multiplier;
         const auto weight =
-            *reinterpret_cast<const Channels<T, V>*>(p.weight + std::int64_t{kh * p.w.kernel + kw} * p.F + output * V);
+            *reinterpret_cast<const Pack<T, V>*>(p.weight + std::int64_t{kh * p.w.kernel + kw} * p.F + output * V);
 #pragma unroll
         for (int r = 0; r < kRun; ++r) {
           int column;
           if (!meet<backward>(p.w, first + r, kw, column)) continue;
-          const Channels<T, V> v = channelsAt<V>(p.source, n, row, column, channel);
+          const Pack<T, V> v = channelsAt<V>(p.source, n, row, column, channel);
 #pragma unroll
           for (int e = 0; e < V; ++e) sums[r].v[e] = multiplyAdd(v.v[e], weight.v[e], sums[r].v[e]);
         }
@@ -86,7 +84,7 @@ __global__ void __launch_bounds__(kBlock, 4) depthwiseKernel(const Depthwise<T> 
       sums[r].v[e] = p.epilogue.apply(sums[r].v[e], of[e], add);
     }
     T* const out = p.out + ((std::int64_t{n} * p.height + y) * p.width + x) * p.channels + c * V;
-    *reinterpret_cast<Channels<T, V>*>(out) = sums[r];
+    *reinterpret_cast<Pack<T, V>*>(out) = sums[r];
   }
 }
 
@@ -170,7 +168,7 @@ void launchDepthwise(const Args& args, const char* op, const Windows& windows, b
   const int atOnce = samplesAtOnce(op, windows.samples, static_cast<double>(each));
   byWidth<T>(p.multiplier == 1 && wide(out) && p.source.quads(), [&]<int V>() {
     for (int first = 0; first < windows.samples; first += atOnce) {
-      p.elements = elementsOf(out, std::min(atOnce, windows.samples - first), V, kRun);
+      p.elements = elementsOf<Divisor32>(out, std::min(atOnce, windows.samples - first), V, kRun);
       const unsigned blocks = blocksFor(p.elements.count, kBlock, kMostIndex);
       if (backward)
         GYRUS_LAUNCH(blocks, kBlock, 0, (depthwiseKernel<T, V, true>), p);

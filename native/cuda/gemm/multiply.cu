@@ -56,9 +56,7 @@ Plan planOf(const Product<T>& p, bool tensorCores, bool largeMemory) {
 // time.
 template <class T, int V>
 __global__ void __launch_bounds__(256) addParts(const T* parts, Product<T> p, Epilogue<T> epilogue) {
-  struct alignas(V * sizeof(T)) Numbers {
-    T v[V];
-  };
+  using Numbers = cuda::Pack<T, V>;
   const std::int64_t perRow = p.N / V, count = p.batch * p.M * perRow, total = p.batch * p.M * p.N;
   for (std::int64_t i = std::int64_t{blockIdx.x} * 256 + threadIdx.x; i < count; i += std::int64_t{gridDim.x} * 256) {
     const std::int64_t row = i / perRow, col = (i - row * perRow) * V, at = row * p.N + col;

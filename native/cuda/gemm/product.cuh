@@ -8,6 +8,7 @@
 #pragma once
 #include "cuda/async_copy.cuh"
 #include "cuda/gemm/epilogue.cuh"
+#include "cuda/pack.cuh"
 #include "cuda/strided.cuh"
 #include "kernels/contract.h"
 
@@ -19,9 +20,7 @@ template <class T>
 inline constexpr int kVector = 16 / sizeof(T);
 
 template <class T>
-struct alignas(16) Pack {
-  T v[kVector<T>];
-};
+using Pack = cuda::Pack<T, kVector<T>>;
 
 template <class T>
 struct Operand {
