@@ -51,6 +51,7 @@ struct Mapper {
   __device__ void offsets(Index i, Index (&at)[K]) const {
 #pragma unroll
     for (int k = 0; k < K; ++k) at[k] = 0;
+#pragma unroll 1
     for (int d = rank - 1; d > 0; --d) {
       const Index quotient = shape[d].over(i), rest = i - quotient * shape[d].d;
 #pragma unroll
