@@ -11,8 +11,8 @@ import { OP_CODE, type OpName } from './ops.js';
 /** Options of {@link AddonDevice}. */
 export interface DeviceOptions {
   /**
-   * Of the factors of f32 products on a CUDA device, on tensor cores; sums are f32 in any case. Default: GYRUS_PRECISION, or f32. The CPU
-   * has f32 only.
+   * Of the factors of f32 products (matmul, linear layers, 1x1 convolutions of stride 1) on a CUDA device, on tensor cores; sums are f32
+   * in any case. Default: GYRUS_PRECISION, or f32. The CPU has f32 only.
    */
   precision?: 'f32' | 'tf32' | 'bf16';
   /** Calls that may wait in the queue before the producer has to wait. Default 4096. */
