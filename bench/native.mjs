@@ -29,7 +29,8 @@ function buildProgram() {
       // What failed half-way would be taken up again, with the compiler that was not there.
       rmSync(build, { recursive: true, force: true });
       const lines = `${made.stdout}\n${made.stderr}`.split('\n').map((line) => line.trim());
-      const said = lines.find((line) => /: error:|CMake Error: /.test(line)) ?? lines.filter(Boolean).pop();
+      const at = lines.findIndex((line) => /: error:|CMake Error/.test(line));
+      const said = at >= 0 ? `${lines[at]} ${lines[at + 1] ?? ''}` : lines.filter(Boolean).pop();
       return `the bench program does not build: ${said ?? `cmake ended with ${made.status}`}`;
     }
   }

@@ -18,9 +18,19 @@ __device__ __forceinline__ void copyAsync(void* shared, const void* global, int 
   emulation::copies().issue(shared, global, Bytes, bytes);
 #elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   const auto to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  if constexpr (Bytes == 16)  // past L1: tiles are read once by a block
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
-  else
+  if constexpr (Bytes == 16) {
+    // Past L1: tiles are read once by a block. Parts of 16 bytes go one word at a time, for the tools that watch over
+    // memory take such a copy for one of all 16.
+    if (bytes == 0 || bytes == 16) {
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to + 4 * i),
+                     "l"(static_cast<const char*>(global) + (4 * i < bytes ? 4 * i : 0)), "r"(4 * i < bytes ? 4 : 0)
+                     : "memory");
+    }
+  } else
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(global), "n"(Bytes), "r"(bytes)
                  : "memory");
 #else

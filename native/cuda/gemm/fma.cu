@@ -4,23 +4,24 @@
 namespace gyrus::cuda::gemm {
 namespace {
 
-// Slices of GX x GY threads, 32 neighbouring ones 8 x 4, with R x R sums each. Every slice takes a part of K, and the
+// Slices of GX x GY threads, 32 neighbouring ones 8 x 4, with RY x RX sums each. Every slice takes a part of K, and the
 // sums of the slices are added in their order: so that a small product has enough threads for the memory's latency.
 // Blocks of them share a multiprocessor.
-template <int GX, int GY, int R, int Slices, int Blocks>
+template <int GX, int GY, int RX, int RY, int Slices, int Blocks>
 struct Tile {
-  static constexpr int gx = GX, gy = GY, r = R, slices = Slices, blocks = Blocks;
-  static constexpr int rows = GY * R, cols = GX * R, perSlice = GX * GY, threads = perSlice * Slices;
+  static constexpr int gx = GX, gy = GY, rx = RX, ry = RY, slices = Slices, blocks = Blocks;
+  static constexpr int rows = GY * RY, cols = GX * RX, perSlice = GX * GY, threads = perSlice * Slices;
 };
-using Large = Tile<16, 16, 8, 1, 2>;  // 128 x 128
-using Medium = Tile<8, 8, 8, 4, 1>;   // 64 x 64
-using Small = Tile<8, 8, 4, 4, 2>;    // 32 x 32
-using Doubles = Tile<8, 8, 4, 1, 4>;  // 32 x 32
+using Large = Tile<16, 16, 8, 8, 1, 2>;  // 128 x 128
+using Medium = Tile<8, 8, 8, 8, 4, 2>;   // 64 x 64
+using Small = Tile<8, 4, 4, 8, 8, 2>;    // 32 x 32
+using Thin = Tile<8, 8, 4, 4, 1, 8>;     // 32 x 32
+using Doubles = Tile<8, 8, 4, 4, 1, 4>;  // 32 x 32
 
 template <class T, class Tile, bool AlongA, bool AlongB>
 struct alignas(16) Shared {
   // Registers for a tile on its way are left where a slice is a block, and for one of the two.
-  static constexpr bool staged = Tile::slices == 1 && Tile::r == 8;
+  static constexpr bool staged = Tile::slices == 1 && Tile::rx == 8;
   using LoaderA = Loader<T, Tile::rows, Tile::perSlice, AlongA, staged>;
   using LoaderB = Loader<T, Tile::cols, Tile::perSlice, AlongB, staged && !AlongA>;
   struct Tiles {
@@ -58,8 +59,10 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
   using Memory = Shared<T, Tile, AlongA, AlongB>;
   using LoaderA = typename Memory::LoaderA;
   using LoaderB = typename Memory::LoaderB;
-  constexpr int R = Tile::r, V = kVector<T>;
-  constexpr bool ahead = R == 8;  // numbers of a depth are read before those of the depth before are multiplied
+  constexpr int RX = Tile::rx, RY = Tile::ry, V = kVector<T>;
+  // Whether numbers of a depth are read before those of the depth before are multiplied. Slices hide each other's
+  // reads.
+  constexpr bool ahead = Memory::staged;
   GYRUS_DYNAMIC_SHARED(Memory, memory);
   const int slice = Tile::slices == 1 ? 0 : static_cast<int>(threadIdx.x) / Tile::perSlice;
   const int thread = static_cast<int>(threadIdx.x) - slice * Tile::perSlice, warp = thread / 32, lane = thread % 32;
@@ -77,7 +80,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
   LoaderB b(p.b, p.b.data + offset[1], thread, std::int64_t{place.tileCol} * Tile::cols, p.N, k, p.K, steps);
   auto& tiles = memory->tiles[slice];
 
-  T sum[R][R] = {};
+  T sum[RY][RX] = {};
   if (steps > 0) {
     a.start(tiles.a[0], 0);
     b.start(tiles.b[0], 0);
@@ -98,7 +101,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
     commitCopies();
     if (step < steps) {
       const T *const tileA = tiles.a[step % 2], *const tileB = tiles.b[step % 2];
-      T x[ahead ? 2 : 1][R], y[ahead ? 2 : 1][R];
+      T x[ahead ? 2 : 1][RY], y[ahead ? 2 : 1][RX];
       const auto load = [&](int d) {
         loadFragment<T, Tile::gy>(x[ahead ? d % 2 : 0], tileA + LoaderA::at(0, d), ty);
         loadFragment<T, Tile::gx>(y[ahead ? d % 2 : 0], tileB + LoaderB::at(0, d), tx);
@@ -109,9 +112,9 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
         if (!ahead) load(d);
         if (ahead && d + 1 < kDepth) load(d + 1);
 #pragma unroll
-        for (int i = 0; i < R; ++i)
+        for (int i = 0; i < RY; ++i)
 #pragma unroll
-          for (int j = 0; j < R; ++j) sum[i][j] = fma(x[ahead ? d % 2 : 0][i], y[ahead ? d % 2 : 0][j], sum[i][j]);
+          for (int j = 0; j < RX; ++j) sum[i][j] = fma(x[ahead ? d % 2 : 0][i], y[ahead ? d % 2 : 0][j], sum[i][j]);
       }
     }
     if (more) {
@@ -127,11 +130,11 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
   // Sums go out by way of shared memory, 4 rows of each thread at a time: then C is written in whole lines, and the
   // epilogue is there once, not once per sum.
 #pragma unroll
-  for (int part = 0; part < R / 4; ++part) {
+  for (int part = 0; part < RY / 4; ++part) {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
-      for (int j = 0; j < R; j += V) {
+      for (int j = 0; j < RX; j += V) {
         Pack<T> sums;
 #pragma unroll
         for (int n = 0; n < V; ++n) sums.v[n] = sum[part * 4 + i][j + n];
@@ -147,8 +150,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
 
 template <class T, class Tile>
 void launch(Product<T> p, const Epilogue<T>& epilogue) {
-  p.tilesM = (p.M + Tile::rows - 1) / Tile::rows;
-  p.tilesN = (p.N + Tile::cols - 1) / Tile::cols;
+  p.cut(Tile::rows, Tile::cols);
   const auto go = [&]<bool AlongA, bool AlongB>() {
     constexpr std::size_t bytes = sizeof(Shared<T, Tile, AlongA, AlongB>);
     const auto kernel = fmaProduct<T, Tile, AlongA, AlongB>;
@@ -173,6 +175,8 @@ void launchFma<float>(TileSize size, const Product<float>& p, const Epilogue<flo
       return launch<float, Medium>(p, epilogue);
     case TileSize::Small:
       return launch<float, Small>(p, epilogue);
+    case TileSize::Thin:
+      return launch<float, Thin>(p, epilogue);
   }
 }
 // For checks of gradients: one size will do.

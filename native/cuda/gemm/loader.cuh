@@ -35,12 +35,15 @@ class Loader {
     const std::int64_t l = line + (Along ? outer_ : inner_), d = k + (Along ? inner_ : outer_);
     next_ = data + l * o.lineStride + d * o.depthStride;
     step_ = (byPacks_ ? quadApart : apart) * (Along ? o.lineStride : o.depthStride);
+    whole_ = lines_ == Extent && !o.lines && !o.depths;
   }
 
   // Starts the next tile's way, which is number `step`.
   __device__ __forceinline__ void start(T* tile, int step) {
     const int depths = step + 1 < steps_ ? kDepth : tail_;
-    if (byPacks_) {
+    if (whole_ && depths == kDepth) {
+      startWhole(tile);
+    } else if (byPacks_) {
       if constexpr (Along)
         hold(depths, step);
       else
@@ -62,6 +65,23 @@ class Loader {
   }
 
  private:
+  // Nothing is beyond an edge, and there are no lists.
+  __device__ __forceinline__ void startWhole(T* tile) {
+    const T* from = next_;
+    if (byPacks_) {
+#pragma unroll
+      for (int i = 0; i < quads; ++i, from += step_)
+        if constexpr (Along)
+          held_[Staged ? i : 0] = *reinterpret_cast<const Pack<T>*>(from);
+        else
+          copyAsync<16>(tile + at(inner_, outer_ + i * quadApart), from, 16);
+    } else {
+#pragma unroll
+      for (int i = 0; i < numbers; ++i, from += step_)
+        copyAsync<sizeof(T)>(tile + (Along ? at(outer_ + i * apart, inner_) : at(inner_, outer_ + i * apart)), from,
+                             sizeof(T));
+    }
+  }
   __device__ const T* place(int line, int depth, int step) const {
     const std::int64_t l = line_ + line, d = k_ + std::int64_t{step} * kDepth + depth;
     return data_ + (o_.lines ? o_.lines[l] : l) * o_.lineStride + (o_.depths ? o_.depths[d] : d) * o_.depthStride;
@@ -114,7 +134,7 @@ class Loader {
   const T* data_;
   std::int64_t line_, k_;
   int steps_, tail_, lines_, inner_, outer_;
-  bool byPacks_;
+  bool byPacks_, whole_;
   const T* next_;      // the thread's first number of the next tile, where there are no lists
   std::int64_t step_;  // from one of its numbers to the next
   Pack<T> held_[Along && Staged ? quads : 1];

@@ -10,7 +10,7 @@ namespace {
 // Enough to fill a large GPU. A constant, for the sums of a split product are added in another order when the number of
 // splits is another: results are the same on every GPU.
 constexpr std::int64_t kEnoughBlocks = 128;
-constexpr std::int64_t kLeastPerSplit = 256, kMostSplits = 32;
+constexpr std::int64_t kLeastPerSplit = 256, kMostSplits = 32, kLeastSliced = 64;
 
 std::int64_t ceilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -49,6 +49,8 @@ Plan planOf(const Product<T>& p, bool tensorCores, bool largeMemory) {
   if (std::is_same_v<T, float> && largeMemory && p.M > 32 && p.N > 32 &&
       blocks(64) * splits(64) >= kEnoughBlocks * 3 / 4)
     return {TileSize::Medium, splits(64)};
+  // Slices of a block's K are for products of few blocks.
+  if (p.K < kLeastSliced || blocks(32) >= 4 * kEnoughBlocks) return {TileSize::Thin, splits(32)};
   return {TileSize::Small, splits(32)};
 }
 

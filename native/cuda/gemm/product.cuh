@@ -42,6 +42,8 @@ struct Target {
   bool fours = false;
 };
 
+constexpr int kBand = 8;  // rows of tiles that are done together
+
 template <class T>
 struct Product {
   std::int64_t M = 0, N = 0, K = 0;
@@ -51,8 +53,17 @@ struct Product {
   Mapper<2, Divisor64> batches = {};  // offsets of a and b
   // Set by the launcher. Split s of K covers [s * kPerSplit, (s + 1) * kPerSplit), a multiple of the depth of a tile.
   std::int64_t splits = 1, kPerSplit = 0, tilesM = 1, tilesN = 1;
+  // A block's number becomes its place by multiplications: a division of 64 bits takes as long as a small tile.
+  Divisor64 byTiles = {}, bySplits = {}, byBand = {};
 
   __host__ __device__ std::int64_t blocks() const { return batch * splits * tilesM * tilesN; }
+  void cut(int rows, int cols) {
+    tilesM = (M + rows - 1) / rows;
+    tilesN = (N + cols - 1) / cols;
+    byTiles = Divisor64(tilesM * tilesN);
+    bySplits = Divisor64(splits);
+    byBand = Divisor64(kBand * tilesN);
+  }
 };
 
 // A block's tile of C, part of K and item of the batch. Few registers, for they live as long as the sums.
@@ -69,29 +80,29 @@ inline dim3 gridOf(std::int64_t blocks) {
 }
 template <class T>
 __device__ __forceinline__ Place placeOf(const Product<T>& p) {
-  const std::int64_t tiles = p.tilesM * p.tilesN, block = blockNumber(), item = block / tiles,
-                     tile = block - item * tiles;
+  const std::int64_t block = blockNumber(), item = p.byTiles.over(block), tile = block - item * p.byTiles.d;
   Place at;
-  at.k = item % p.splits * p.kPerSplit;
+  at.k = (item - p.bySplits.over(item) * p.splits) * p.kPerSplit;
   const std::int64_t left = p.K - at.k < p.kPerSplit ? p.K - at.k : p.kPerSplit;
   at.steps = static_cast<int>((left + kDepth - 1) / kDepth);
-  // Bands of 8 rows of tiles, down each column first: blocks that run together share what they read in L2.
-  const std::int64_t band = tile / (8 * p.tilesN), inBand = tile - band * 8 * p.tilesN;
-  const std::int64_t high = p.tilesM - band * 8 < 8 ? p.tilesM - band * 8 : 8;
-  at.tileCol = static_cast<int>(inBand / high);
-  at.tileRow = static_cast<int>(band * 8 + inBand % high);
+  // Bands of rows of tiles, down each column first: blocks that run together share what they read in L2.
+  const std::int64_t band = p.byBand.over(tile), rowsLeft = p.tilesM - band * kBand;
+  const auto inBand = static_cast<unsigned>(tile - band * p.byBand.d);
+  const unsigned high = rowsLeft < kBand ? static_cast<unsigned>(rowsLeft) : kBand, col = inBand / high;
+  at.tileCol = static_cast<int>(col);
+  at.tileRow = static_cast<int>(band * kBand + (inBand - col * high));
   return at;
 }
 // Where the sums of the block's part and item go.
 template <class T>
 __device__ __forceinline__ T* outputOf(const Product<T>& p) {
-  const std::int64_t item = blockNumber() / (p.tilesM * p.tilesN), batch = item / p.splits;
+  const std::int64_t item = p.byTiles.over(blockNumber()), batch = p.bySplits.over(item);
   return p.c.data + batch * p.c.batchStride + (item - batch * p.splits) * p.c.splitStride;
 }
 template <class T>
 __device__ __forceinline__ void batchOffsets(const Product<T>& p, std::int64_t (&offset)[2]) {
   offset[0] = offset[1] = 0;
-  if (p.batch > 1) p.batches.offsets(blockNumber() / (p.tilesM * p.tilesN) / p.splits, offset);
+  if (p.batch > 1) p.batches.offsets(p.bySplits.over(p.byTiles.over(blockNumber())), offset);
 }
 
 // Starts the copy of `Extent` lines from `line` on, of `lineEnd`, kDepth numbers each from k on, of `depthEnd`; zeros
@@ -145,7 +156,7 @@ template <class T, int Rows, int Cols, int Threads, int Slices = 1>
 __device__ __forceinline__ void storeRows(const Product<T>& p, const Epilogue<T>& epilogue, const T* stage, T* out,
                                           std::int64_t row, std::int64_t firstCol) {
   constexpr int vector = kVector<T>, perRow = Cols / vector, step = Threads / perRow;
-  static_assert(Threads % perRow == 0 && Rows % step == 0);
+  static_assert(Threads % perRow == 0 && (Rows % step == 0 || step % Rows == 0));
   const int c = static_cast<int>(threadIdx.x) % perRow * vector;
   const std::int64_t col = firstCol + c;
   if (col >= p.N) return;
@@ -180,7 +191,7 @@ __device__ __forceinline__ void storeRows(const Product<T>& p, const Epilogue<T>
 
 // Two ways to launch a product, each in a file of its own: FMAs for float and double; tensor cores for float, which
 // have no small tiles.
-enum class TileSize { Large, Medium, Small };  // 128, 64, 32 rows and columns
+enum class TileSize { Large, Medium, Small, Thin };  // 128, 64, 32 rows and columns; Thin: 32, for many or small K
 template <class T>
 void launchFma(TileSize size, const Product<T>& p, const Epilogue<T>& epilogue);
 void launchTensorCores(Precision precision, TileSize size, const Product<float>& p, const Epilogue<float>& epilogue);

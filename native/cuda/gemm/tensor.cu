@@ -191,8 +191,7 @@ __global__ void __launch_bounds__(Tile::threads, 2) tensorProduct(Product<float>
 
 template <Precision P, class Tile>
 void launch(Product<float> p, const Epilogue<float>& epilogue) {
-  p.tilesM = (p.M + Tile::rows - 1) / Tile::rows;
-  p.tilesN = (p.N + Tile::cols - 1) / Tile::cols;
+  p.cut(Tile::rows, Tile::cols);
   const auto go = [&]<bool AlongA, bool AlongB>() {
     GYRUS_LAUNCH(gridOf(p.blocks()), Tile::threads, 0, (tensorProduct<P, Tile, AlongA, AlongB>), p, epilogue);
   };
