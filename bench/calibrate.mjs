@@ -20,8 +20,8 @@ const HELP = `node bench/calibrate.mjs [options]
   --seeds N       seeds 0..N-1, default 3
   --epochs N      default 200; the schedule keeps its proportions
   --depth N       of the ResNet, default 32
-  --json FILE     results, read first where it exists; default calibration.json. Where nothing is missing
-                  there they are only reported
+  --json FILE     results, read first where it exists; default calibration.json
+  --report        runs nothing: reports what is in the file
 Both run on the device that GYRUS_DEVICE names: cpu, or cuda:0.`;
 
 const LOSSES = {
@@ -113,7 +113,11 @@ function report(runs) {
     const [us, them] = ['gyrus', 'torch'].map((engine) =>
       runs.filter((run) => run.loss === loss && run.engine === engine).map(({ recall }) => 100 * mean(recall)),
     );
-    if (us.length < 2 || them.length < 2) continue;
+    if (us.length < 2 || them.length < 2) {
+      const [ours, theirs] = [us, them].map((values) => `${values.map((v) => v.toFixed(2)).join(', ')}`);
+      console.log(`${loss}: gyrus ${ours}; torch ${theirs}: no interval from fewer than two runs of each`);
+      continue;
+    }
     // Welch's interval.
     const [a, b] = [variance(us) / us.length, variance(them) / them.length];
     const freedom = (a + b) ** 2 / (a ** 2 / (us.length - 1) + b ** 2 / (them.length - 1));
@@ -135,6 +139,7 @@ async function main() {
       epochs: { type: 'string', default: '200' },
       depth: { type: 'string', default: '32' },
       json: { type: 'string', default: 'calibration.json' },
+      report: { type: 'boolean', default: false },
       help: { type: 'boolean' },
     },
   });
@@ -145,6 +150,7 @@ async function main() {
   const [seeds, epochs, depth] = [values.seeds, values.epochs, values.depth].map(Number);
 
   const runs = existsSync(values.json) ? JSON.parse(readFileSync(values.json, 'utf8')) : [];
+  if (values.report) return report(runs);
   const same = (run, job) => Object.keys(job).every((key) => run[key] === job[key]);
   const jobs = Array.from({ length: seeds }, (_, seed) =>
     losses.map((loss) => ({ dataset: values.dataset, loss, seed, epochs, depth, device: DEVICE })),

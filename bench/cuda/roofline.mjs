@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
- * What the CUDA kernels should reach, by a roofline: predictions, not measurements. No figure here comes from a GPU; they are written
- * down so that the first run on hardware (`GYRUS_DEVICE=cuda:0 npm run bench -- gemm conv mask score`) can be held against them.
+ * What the CUDA kernels should reach, by a roofline: predictions, not measurements. No figure here comes from a GPU; they were written
+ * down before the first run on hardware, and `npm run bench -- gemm conv mask score step --device cuda:0` puts them beside what it
+ * measures. On an H100 products in f32 reached 0.7 of them, on tensor cores 0.36 (TF32) and 0.23 (BF16), steps of an MLP 0.65.
  *
  *   node bench/cuda/roofline.mjs        writes bench/results/cuda-predictions.csv
  *
