@@ -40,7 +40,7 @@ const TILES = {
   small: { extent: 32, threads: 64, side: 4 },
 };
 
-/** The choice of native/cuda/gemm/multiply.cu. */
+/** The choice of native/cuda/gemm/multiply.cu, as tiles and choice were when the predictions were made. */
 export function planOf({ m, n, k }) {
   const blocks = (tile) => Math.ceil(m / tile) * Math.ceil(n / tile);
   const splits = (tile) => Math.max(1, Math.min(Math.floor(128 / blocks(tile)), Math.floor(k / 128), 32));
