@@ -6,6 +6,7 @@
 // Variances: each block of rows is read from memory once for its mean and again from cache for the deviations from
 // that mean; the blocks are merged in double in a fixed order. No cancellation, and the cut depends on shapes alone.
 #include "cpu/families.h"
+#include "cpu/lists.h"
 #include "cpu/loops.h"
 #include "cpu/rows.h"
 
@@ -199,12 +200,22 @@ void apply(const Fold& f, Operand<T> y, Operand<T> x, Operand<T> residual, const
          : applyRows<T, false, false>)(f, y, x, residual, mean, scale, beta, reversed);
 }
 
+// The call on the channels that count, when they are counted; the others become 0 in the first outputs.
+template <class T>
+Args cutDown(const Args& args, bool counted, int outputs) {
+  if (!counted) return args;
+  const Args cut = activeColumns(args);
+  for (int i = 0; i < outputs; ++i) clearColumns<T>(args.out[i], cut.out[i].shape[cut.out[i].rank - 1]);
+  return cut;
+}
+
 GYRUS_INLINE double rootOf(double x) { return ::sqrt(x); }
 
 // y [R, C], mean, rstd [C], inout runningMean, runningVar [C] <- x [R, C], gamma, beta [C] (+ residual [R, C])
 template <class T>
-void batchNorm(const Args& args) {
-  const auto& p = args.as<BatchNormParams>();
+void batchNorm(const Args& whole) {
+  const auto& p = whole.as<BatchNormParams>();
+  const Args args = cutDown<T>(whole, p.counted != 0, 3);
   const Rows<T> y = writeRows<T>(args, args.out[0]), x = readRows<T>(args, args.in[0]);
   const Rows<T> means = writeRows<T>(args, args.out[1]), rstds = writeRows<T>(args, args.out[2]);
   const Rows<T> running_mean = readRows<T>(args, args.out[3]), running_var = readRows<T>(args, args.out[4]);
@@ -234,8 +245,9 @@ void batchNorm(const Args& args) {
 
 // y [R, C] <- x [R, C], gamma, beta, runningMean, runningVar [C] (+ residual [R, C])
 template <class T>
-void batchNormEval(const Args& args) {
-  const auto& p = args.as<BatchNormEvalParams>();
+void batchNormEval(const Args& whole) {
+  const auto& p = whole.as<BatchNormEvalParams>();
+  const Args args = cutDown<T>(whole, p.counted != 0, 1);
   const Rows<T> y = writeRows<T>(args, args.out[0]), x = readRows<T>(args, args.in[0]);
   const T *gamma = readLine<T>(args, args.in[1]), *beta = readLine<T>(args, args.in[2]);
   const T *mean = readLine<T>(args, args.in[3]), *var = readLine<T>(args, args.in[4]);
@@ -320,7 +332,8 @@ void gradient(const Args& args, bool residual) {
 template <class T>
 void batchNormGrad(const Args& args) {
   const auto& p = args.as<BatchNormGradParams>();
-  (p.relu != 0 ? gradient<T, true> : gradient<T, false>)(args, p.residual != 0);
+  const Args active = cutDown<T>(args, p.counted != 0, args.outputs);
+  (p.relu != 0 ? gradient<T, true> : gradient<T, false>)(active, p.residual != 0);
 }
 
 }  // namespace

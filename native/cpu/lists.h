@@ -1,7 +1,8 @@
-// Lists of active neurons: i32, strictly ascending, of an axis of `size` neurons.
+// Active neurons of an axis of `size`: lists, i32, strictly ascending, or counts of the first ones.
 #pragma once
 #include "core/view.h"
 #include "cpu/rows.h"
+#include "kernels/active.h"
 #include "kernels/indices.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
@@ -16,9 +17,11 @@ struct Active {
   int64_t operator[](int64_t i) const { return list ? list[i] : first + i; }
 };
 
-// The list, checked; all neurons where there is no view. Throws Error(Shape) for an index out of range or out of order.
-inline Active readList(const char* op, const char* what, const Args& args, const View* v, int64_t size) {
-  if (!v) return {nullptr, 0, size, size};
+// The active ones; a list is checked. Throws Error(Shape) for an index out of range or out of order.
+inline Active readActiveNeurons(const char* op, const char* what, const Args& args, Neurons kind, const View* v,
+                                int64_t size) {
+  if (kind == Neurons::All) return {nullptr, 0, size, size};
+  if (kind == Neurons::Counted) return {nullptr, 0, activeCount(*v, size), size};
   const int64_t n = v->shape[0], step = v->stride[0];
   const int32_t* from = v->as<int32_t>();
   int32_t* list = take<int32_t>(args, n);
@@ -71,6 +74,24 @@ void clearInactive(T* c, const Active& rows, const Active& cols) {
         zero(r, 0, cols.first);
         zero(r, after, cols.size);
       }
+    }
+  });
+}
+
+// Zeros the columns of v from `from` on.
+template <class T>
+void clearColumns(const View& v, int64_t from) {
+  const int64_t cols = v.shape[v.rank - 1], step = v.stride[v.rank - 1];
+  int64_t rows = 1;
+  for (int i = 0; i + 1 < v.rank; ++i) rows *= v.shape[i];
+  if (from >= cols) return;
+  parallelRange(rows, cols - from, [&](int64_t first, int64_t end) {
+    for (int64_t r = first; r < end; ++r) {
+      T* const row = v.as<T>() + rowOffset(v, r);
+      if (step == 1)
+        memset(row + from, 0, static_cast<size_t>(cols - from) * sizeof(T));
+      else
+        for (int64_t c = from; c < cols; ++c) row[c * step] = T(0);
     }
   });
 }

@@ -4,6 +4,7 @@
 #include "core/pool.h"
 #include "cpu/families.h"
 #include "cpu/rows.h"
+#include "kernels/active.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 namespace {
@@ -238,9 +239,10 @@ GYRUS_INLINE void settledSgd(T* p, T* v, const T* g, int64_t n, SgdFactors<T> s)
 
 // per parameter: p, v (when momentum != 0), rowSteps, colSteps <- hyper, g
 template <class T>
-void sgdStep(const Args& args) {
+void sgdStep(const Args& whole) {
   using V = Vec<T>;
-  const auto& s = args.as<SgdParams>();
+  const auto& s = whole.as<SgdParams>();
+  const Args args = activeBlocks(whole, sizeof(SgdParams) / sizeof(double), s.momentum != 0 ? 4 : 3);
   const double* decay = args.record + sizeof(SgdParams) / sizeof(double);
   const bool momentum = s.momentum != 0, nesterov = s.nesterov != 0;
   const int count = static_cast<int>(s.count), per = momentum ? 4 : 3;
@@ -292,9 +294,10 @@ void sgdStep(const Args& args) {
 
 // per parameter: p, m, v, rowSteps, colSteps <- hyper, g
 template <class T>
-void adamStep(const Args& args) {
+void adamStep(const Args& whole) {
   using V = Vec<T>;
-  const auto& s = args.as<AdamParams>();
+  const auto& s = whole.as<AdamParams>();
+  const Args args = activeBlocks(whole, sizeof(AdamParams) / sizeof(double), 5);
   const double* decay = args.record + sizeof(AdamParams) / sizeof(double);
   const bool decoupled = s.decoupled != 0;
   const int count = static_cast<int>(s.count), per = 5;

@@ -10,10 +10,13 @@ template <class T>
 struct Statistics {
   Line<T> mean, rstd, runningMean, runningVar;
   double eps, momentum;
+  const int* count;  // of the active channels, null for all
+  std::int64_t channels;
 
   // N: the type to reckon in.
   template <class N>
   __device__ __forceinline__ void set(std::int64_t c, N m, N m2, N rows) const {
+    if (c >= activeOf(count, channels)) return;
     const N keep = static_cast<N>(1 - momentum), take = static_cast<N>(momentum);
     mean[c] = static_cast<T>(m);
     rstd[c] = static_cast<T>(N(1) / sqrt(m2 / rows + static_cast<N>(eps)));
@@ -60,8 +63,51 @@ __global__ void __launch_bounds__(kColumnBlock, 2) batchNormKernel(Apply<T> q, S
   });
 }
 
+// Matrices of as many columns, of which those that don't count become 0.
+template <class T>
+struct Beyond {
+  static constexpr int kMost = 4;
+  struct {
+    T* data;
+    std::int64_t rows, row, col;
+  } of[kMost];
+};
+
+template <class T>
+__global__ void __launch_bounds__(256)
+    clearBeyondKernel(const __grid_constant__ Beyond<T> all, const int* count, std::int64_t cols) {
+  const auto& m = all.of[blockIdx.y];
+  const std::int64_t first = activeOf(count, cols), width = cols - first, total = m.rows * width;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * 256 + threadIdx.x; i < total; i += std::int64_t{gridDim.x} * 256) {
+    const std::int64_t row = i / width;
+    m.data[row * m.row + (first + i - row * width) * m.col] = T(0);
+  }
+}
+
+// A norm's count, its last input, or null.
+const int* countOf(const Args& args, double counted) {
+  return counted != 0 ? args.in[args.inputs - 1].as<int>() : nullptr;
+}
+
+// Zeros the inactive channels of the first `outputs` outputs.
+template <class T>
+void clearBeyond(const Args& args, const int* count, int outputs) {
+  if (!count) return;
+  Beyond<T> all{};
+  const View& y = args.out[0];
+  for (int i = 0; i < outputs; ++i) {
+    const View& v = args.out[i];
+    const int last = v.rank - 1;
+    all.of[i] = {v.as<T>(), last > 0 ? v.shape[0] : 1, last > 0 ? v.stride[0] : 0, v.stride[last]};
+  }
+  if (y.shape[1] > 0)
+    GYRUS_LAUNCH(dim3(blocksFor(y.shape[0] * y.shape[1] + 1, 256 * 8), static_cast<unsigned>(outputs)), 256, 0,
+                 clearBeyondKernel<T>, all, count, y.shape[1]);
+}
+
 void batchNorm(const Args& args) {
   const auto& p = args.as<BatchNormParams>();
+  const int* const count = countOf(args, p.counted);
   byFloat(args.out[0].dtype, [&]<class T>() {
     Apply<T> q{};
     q.y = Cube<T>(args.out[0]);
@@ -70,12 +116,19 @@ void batchNorm(const Args& args) {
     q.gamma = Line<const T>(args.in[1]);
     q.beta = Line<const T>(args.in[2]);
     q.relu = p.relu != 0;
-    const Statistics<T> stats{
-        Line<T>(args.out[1]), Line<T>(args.out[2]), Line<T>(args.out[3]), Line<T>(args.out[4]), p.eps, p.momentum};
+    const Statistics<T> stats{Line<T>(args.out[1]),
+                              Line<T>(args.out[2]),
+                              Line<T>(args.out[3]),
+                              Line<T>(args.out[4]),
+                              p.eps,
+                              p.momentum,
+                              count,
+                              args.in[0].shape[1]};
     q.mean = Stat<const T>(Line<const T>(args.out[1]));
     q.second = Stat<const T>(Line<const T>(args.out[2]));
-    const Tiling t(1, args.in[0].shape[0], args.in[0].shape[1],
-                   foursOf<T>(q.y.fours() && q.x.fours() && q.residual.fours()), across(q.x));
+    Tiling t(1, args.in[0].shape[0], args.in[0].shape[1], foursOf<T>(q.y.fours() && q.x.fours() && q.residual.fours()),
+             across(q.x));
+    t.count = count;
     if (t.empty()) return;
     byPack<T>(t, [&]<int V>() {
       if (t.pieces == 1) {
@@ -88,11 +141,13 @@ void batchNorm(const Args& args) {
                    stats);
       GYRUS_LAUNCH(t.grid(), kColumnBlock, 0, (applyKernel<T, V>), q, t);
     });
+    clearBeyond<T>(args, count, 3);
   });
 }
 
 void batchNormEval(const Args& args) {
   const auto& p = args.as<BatchNormEvalParams>();
+  const int* const count = countOf(args, p.counted);
   byFloat(args.out[0].dtype, [&]<class T>() {
     Apply<T> q{};
     q.y = Cube<T>(args.out[0]);
@@ -105,10 +160,12 @@ void batchNormEval(const Args& args) {
     q.eps = static_cast<T>(p.eps);
     q.variance = true;
     q.relu = p.relu != 0;
-    const Tiling t(1, args.in[0].shape[0], args.in[0].shape[1],
-                   foursOf<T>(q.y.fours() && q.x.fours() && q.residual.fours()), across(q.x));
+    Tiling t(1, args.in[0].shape[0], args.in[0].shape[1], foursOf<T>(q.y.fours() && q.x.fours() && q.residual.fours()),
+             across(q.x));
+    t.count = count;
     if (t.empty()) return;
     byPack<T>(t, [&]<int V>() { GYRUS_LAUNCH(t.grid(), kColumnBlock, 0, (applyKernel<T, V>), q, t); });
+    clearBeyond<T>(args, count, 1);
   });
 }
 
@@ -136,6 +193,7 @@ __global__ void __launch_bounds__(kColumnBlock, 2) batchNormGradKernel(Gradient<
 
 void batchNormGrad(const Args& args) {
   const auto& p = args.as<BatchNormGradParams>();
+  const int* const count = countOf(args, p.counted);
   byFloat(args.out[0].dtype, [&]<class T>() {
     Gradient<T> q{};
     q.dx = Cube<T>(args.out[0]);
@@ -147,7 +205,8 @@ void batchNormGrad(const Args& args) {
     q.rstd = Stat<const T>(Line<const T>(args.in[3]));
     q.gamma = Line<const T>(args.in[4]);
     ChannelSums<T> out{Line<T>(args.out[1]), Line<T>(args.out[2]), q.gamma, nullptr, nullptr, args.in[1].shape[0]};
-    const Tiling t(1, args.in[1].shape[0], args.in[1].shape[1], foursOf<T>(q.fours()), across(q.x));
+    Tiling t(1, args.in[1].shape[0], args.in[1].shape[1], foursOf<T>(q.fours()), across(q.x));
+    t.count = count;
     if (t.cols == 0) return;
     byPack<T>(t, [&]<int V>() {
       if (t.pieces <= 1) {  // without rows, zeros
@@ -163,6 +222,7 @@ void batchNormGrad(const Args& args) {
       q.across = Stat<const T>(out.across, 0, 1, 1);
       GYRUS_LAUNCH(t.grid(), kColumnBlock, 0, (gradientKernel<T, V>), q, t);
     });
+    clearBeyond<T>(args, count, args.outputs);
   });
 }
 

@@ -3,6 +3,7 @@
 // belongs to a column lies in registers. Statistics are made in two stages, per piece and over the pieces, and the cut
 // depends on shapes alone.
 #pragma once
+#include "cuda/lists.cuh"
 #include "cuda/rows.cuh"
 
 namespace gyrus::cuda {
@@ -31,6 +32,7 @@ struct Tiling {
   int pack;                    // columns each of them takes
   std::int64_t tiles;          // of columns
   std::int64_t pieces, piece;  // of rows; how many rows one has
+  const int* count = nullptr;  // counts the active columns, null for all: packs of others do nothing
 
   // `across`: rows are neighbours in memory, not columns.
   Tiling(std::int64_t B, std::int64_t R, std::int64_t C, bool fours, bool across) : samples(B), rows(R), cols(C) {
@@ -67,7 +69,7 @@ struct Place {
     piece = rest % t.pieces;
     sample = rest / t.pieces;
     col = (tile * t.lanes + lane) * t.pack;
-    active = col < t.cols;
+    active = col < activeOf(t.count, t.cols);
     const std::int64_t first = piece * t.piece, end = first + t.piece;
     to = end < t.rows ? end : t.rows;
     if (!active) to = first;

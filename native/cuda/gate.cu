@@ -3,6 +3,7 @@
 
 #include "cuda/fault.cuh"
 #include "cuda/gate.cuh"
+#include "cuda/lists.cuh"
 #include "cuda/strided.cuh"
 
 namespace gyrus::cuda {
@@ -21,8 +22,10 @@ struct Rows {
   const T *a, *g;
   std::int64_t colA, colG, cols;
   T scale;
+  const int* active;  // counts the active columns, null for all
   Mapper<2, Divisor64> rows;
 
+  __device__ std::int64_t width() const { return activeOf(active, cols); }
   __device__ void load(std::int64_t row, std::int64_t col, T (&out)[kTotals]) const {
     std::int64_t at[2];
     rows.offsets(row, at);
@@ -39,7 +42,9 @@ template <class T>
 struct SampleSums {
   const T* data;
   std::int64_t cols;
+  const int* active;
 
+  __device__ std::int64_t width() const { return activeOf(active, cols); }
   __device__ void load(std::int64_t sample, std::int64_t col, T (&out)[kTotals]) const {
 #pragma unroll
     for (int i = 0; i < kTotals; ++i) out[i] = data[(sample * kTotals + i) * cols + col];
@@ -53,11 +58,11 @@ __global__ void __launch_bounds__(kCols* kWarps)
   using Parts = T[kTotals][kWarps][kCols];
   GYRUS_SHARED(Parts, parts);
   const int tx = static_cast<int>(threadIdx.x), ty = static_cast<int>(threadIdx.y);
-  const std::int64_t across = (rows.cols + kCols - 1) / kCols;
+  const std::int64_t across = (rows.cols + kCols - 1) / kCols, cols = rows.width();
   for (std::int64_t block = blockIdx.x; block < samples * across; block += gridDim.x) {
     const std::int64_t sample = block / across, col = (block - sample * across) * kCols + tx;
     T sum[kTotals] = {};
-    if (col < rows.cols)
+    if (col < cols)
       for (std::int64_t p = ty; p < positions; p += kWarps) {
         T x[kTotals];
         rows.load(sample * positions + p, col, x);
@@ -67,7 +72,7 @@ __global__ void __launch_bounds__(kCols* kWarps)
 #pragma unroll
     for (int i = 0; i < kTotals; ++i) parts[i][ty][tx] = sum[i];
     __syncthreads();
-    if (ty < kTotals && col < rows.cols) {
+    if (ty < kTotals && col < cols) {
       T total = parts[ty][0][tx];
 #pragma unroll
       for (int w = 1; w < kWarps; ++w) total += parts[ty][w][tx];
@@ -139,7 +144,7 @@ __global__ void __launch_bounds__(kCols* kWarps)
   const std::int64_t col = std::int64_t{blockIdx.x} * kCols + tx, firstClass = std::int64_t{blockIdx.z} * kClasses;
   const std::int64_t left = labels.classes - firstClass;
   const int classes = left < kClasses ? static_cast<int>(left) : kClasses;
-  const bool total = blockIdx.z == 0, inside = col < source.cols;
+  const bool total = blockIdx.z == 0, inside = col < source.width();
   const std::int64_t begin = blockIdx.y * perSlice;
   const std::int64_t end = begin + perSlice < labels.n ? begin + perSlice : labels.n;
   const std::int64_t perWarp = (end - begin + kWarps - 1) / kWarps, from = begin + ty * perWarp;
@@ -186,14 +191,15 @@ __global__ void __launch_bounds__(kCols* kWarps)
 }
 
 template <class T>
-__global__ void __launch_bounds__(256) addSlices(Sink<T> sink, std::int64_t slices) {
-  const std::int64_t count = sink.rows * sink.cols;
+__global__ void __launch_bounds__(256) addSlices(Sink<T> sink, std::int64_t slices, const int* active) {
+  const std::int64_t count = sink.rows * sink.cols, cols = activeOf(active, sink.cols);
   if (*sink.bad) return;
   for (std::int64_t i = std::int64_t{blockIdx.x} * 256 + threadIdx.x; i < count; i += std::int64_t{gridDim.x} * 256) {
+    const std::int64_t row = i / sink.cols, col = i - row * sink.cols;
+    if (col >= cols) continue;
     T sum = sink.parts[i];
     for (std::int64_t s = 1; s < slices; ++s) sum += sink.parts[s * count + i];
-    const std::int64_t row = i / sink.cols;
-    sink.stats[row * sink.rowStride + (i - row * sink.cols) * sink.colStride] += static_cast<float>(sum);
+    sink.stats[row * sink.rowStride + col * sink.colStride] += static_cast<float>(sum);
   }
 }
 
@@ -209,14 +215,14 @@ void sumAll(const Args& args, const Source& source, const Labels& labels, Sink<T
                   blocksFor(labels.classes, classesOf(sizeof(T))));
   GYRUS_LAUNCH(grid, dim3(kCols, kWarps), 0, (sumSamples<T, Source>), source, labels, perSlice, sink, fault);
   if (slices > 1 && source.cols > 0)
-    GYRUS_LAUNCH(blocksFor(sink.rows * sink.cols, 256), 256, 0, addSlices<T>, sink, slices);
+    GYRUS_LAUNCH(blocksFor(sink.rows * sink.cols, 256), 256, 0, addSlices<T>, sink, slices, source.active);
 }
 
 template <class T>
 void accumulate(Op op, const Args& args, const View& stats, const View& a, const View& g, const View& labelsView,
-                double scale, std::int64_t positions) {
+                double scale, std::int64_t positions, const int* active) {
   const int last = a.rank - 1;
-  Rows<T> rows{a.as<T>(), g.as<T>(), a.stride[last], g.stride[last], a.shape[last], static_cast<T>(scale), {}};
+  Rows<T> rows{a.as<T>(), g.as<T>(), a.stride[last], g.stride[last], a.shape[last], static_cast<T>(scale), active, {}};
   // Row axes, merged where both go on at the same distance.
   auto& m = rows.rows;
   for (int d = 0; d < last; ++d) {
@@ -242,14 +248,14 @@ void accumulate(Op op, const Args& args, const View& stats, const View& a, const
   T* sums = args.scratch->array<T>(labels.n * kTotals * rows.cols);
   const std::int64_t blocks = labels.n * ((rows.cols + kCols - 1) / kCols);
   GYRUS_LAUNCH(blocksFor(blocks, 1), dim3(kCols, kWarps), 0, sumPositions<T>, sums, rows, labels.n, positions);
-  sumAll<T>(args, SampleSums<T>{sums, rows.cols}, labels, sink, fault);
+  sumAll<T>(args, SampleSums<T>{sums, rows.cols, active}, labels, sink, fault);
 }
 
 }  // namespace
 
 void accumulateGate(Op op, const Args& args, const View& stats, const View& a, const View& g, const View& labels,
-                    double scale, std::int64_t positions) {
-  byFloat(a.dtype, [&]<class T>() { accumulate<T>(op, args, stats, a, g, labels, scale, positions); });
+                    double scale, std::int64_t positions, const int* active) {
+  byFloat(a.dtype, [&]<class T>() { accumulate<T>(op, args, stats, a, g, labels, scale, positions, active); });
 }
 
 // stats [C + 4, K] <- a, g [M, K], labels [M / positions]

@@ -8,8 +8,8 @@
 namespace gyrus::cuda {
 
 // stats f32 [C + 4, K] <- a, g T [..., K], labels i32 [samples]; see GateStatsParams. A sample is `positions` rows of a
-// and g. Raises LabelOutOfRange.
+// and g. `active` counts the columns that are added, null for all. Raises LabelOutOfRange.
 void accumulateGate(Op op, const Args& args, const View& stats, const View& a, const View& g, const View& labels,
-                    double scale, std::int64_t positions);
+                    double scale, std::int64_t positions, const int* active = nullptr);
 
 }  // namespace gyrus::cuda

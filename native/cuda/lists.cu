@@ -48,18 +48,19 @@ __global__ void __launch_bounds__(kBlock) copyLists(Source outputs, Source input
     raiseAt(inputs, input, FaultCode::NotAscendingInputs, fault);
 }
 
-Source sourceOf(const Args& args, const View* v, std::int64_t size) {
-  if (!v || v->shape[0] == 0) return {};
+Source sourceOf(const Args& args, Neurons kind, const View* v, std::int64_t size) {
+  if (kind != Neurons::Listed || v->shape[0] == 0) return {};
   return {v->as<int>(), v->stride[0], size, static_cast<int>(v->shape[0]), args.scratch->array<int>(v->shape[0])};
 }
 
 }  // namespace
 
-Lists readLists(Op op, const Args& args, const View* outputs, std::int64_t outputSize, const View* inputs,
-                std::int64_t inputSize) {
-  const Source o = sourceOf(args, outputs, outputSize), i = sourceOf(args, inputs, inputSize);
+Lists readLists(Op op, const Args& args, Neurons byOutput, const View* outputs, std::int64_t outputSize,
+                Neurons byInput, const View* inputs, std::int64_t inputSize) {
+  const Source o = sourceOf(args, byOutput, outputs, outputSize), i = sourceOf(args, byInput, inputs, inputSize);
   if (o.n + i.n > 0) GYRUS_LAUNCH(1, kBlock, 0, copyLists, o, i, faultOf(op));
-  return {o.to, i.to};
+  const auto countOf = [](Neurons kind, const View* v) { return kind == Neurons::Counted ? v->as<int>() : nullptr; };
+  return {o.to, i.to, countOf(byOutput, outputs), countOf(byInput, inputs)};
 }
 
 }  // namespace gyrus::cuda

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "cuda/families.h"
+#include "cuda/lists.cuh"
 #include "cuda/reduce.cuh"
 #include "cuda/tensors.cuh"
 
@@ -15,10 +16,12 @@ namespace {
 struct Counter {
   float* data;
   std::int64_t n, stride;
+  const int* active;  // counts the active numbers of the whole counter, of which these are from number `from` on
+  std::int64_t from;
   unsigned firstBlock;
 };
 struct CounterTable {
-  static constexpr int kMost = 120;
+  static constexpr int kMost = 80;
   int count;
   Counter item[kMost];
 };
@@ -34,14 +37,20 @@ __global__ void __launch_bounds__(kTensorBlock) countKernel(const __grid_constan
   }
   const Counter& c = table.item[low];
   const std::int64_t i = std::int64_t{blockIdx.x - c.firstBlock} * kTensorBlock + threadIdx.x;
-  if (i < c.n) c.data[i * c.stride] += 1;
+  if (i < c.n && c.from + i < activeOf(c.active, c.from + c.n)) c.data[i * c.stride] += 1;
 }
 
 std::int64_t stepOf(const View& v) { return v.rank == 0 ? 0 : v.stride[0]; }
 
+// Of parameter j's rows (0) or columns (1), null for all. `counted`: the record's numbers for that, or null.
+const int* countOf(const Args& args, const double* counted, int j, int axis) {
+  const int input = counted ? static_cast<int>(counted[2 * j + axis]) : 0;
+  return input > 0 ? args.in[input].as<int>() : nullptr;
+}
+
 // Increases every distinct counter by 1. Two views of one counter (row and column of an axis without a width) count
 // once.
-void countStep(const Args& args, int count, int per) {
+void countStep(const Args& args, int count, int per, const double* counts) {
   std::unordered_map<const void*, std::int64_t> counted;  // how many numbers from an address on
   CounterTable table{};
   unsigned blocks = 0;
@@ -58,7 +67,8 @@ void countStep(const Args& args, int count, int per) {
       std::int64_t& from = counted[v.data];
       if (distinct <= from) continue;
       if (table.count == CounterTable::kMost) flush();
-      table.item[table.count++] = {v.as<float>() + from * step, distinct - from, step, blocks};
+      table.item[table.count++] = {
+          v.as<float>() + from * step, distinct - from, step, countOf(args, counts, i, j - (per - 2)), from, blocks};
       blocks += blocksFor(distinct - from, kTensorBlock, 1 << 30);
       from = distinct;
     }
@@ -132,6 +142,8 @@ struct Adam {
 struct StepExtra {
   double decay;
   int rowStep, colStep;
+  int rowUnit, colUnit;    // how far the counters of neighbouring rows and columns are apart
+  const int *rows, *cols;  // count the active ones, null for all
 };
 
 // The V elements of a pack. data: p, g, slots, counters of its row and column.
@@ -142,6 +154,14 @@ __device__ __forceinline__ void stepPack(const Rule& rule, const Item& item, con
   using Packed = Pack<T, V>;
   constexpr int S = Rule::kSlots;
   const auto place = [&](int k) { return static_cast<Packed*>(item.data[k]) + at[k]; };
+  const int rowStep = item.extra.rowStep, colStep = item.extra.colStep;
+  const auto limit = [](const int* count, int unit) {
+    return count ? std::int64_t{*count} * unit : std::int64_t{1} << 62;
+  };
+  const std::int64_t rows = limit(item.extra.rows, item.extra.rowUnit);
+  const std::int64_t cols = limit(item.extra.cols, item.extra.colUnit);
+  const auto active = [&](int v) { return at[2 + S] + v * rowStep < rows && at[3 + S] + v * colStep < cols; };
+  if (!active(0)) return;  // nor are the others
   Packed p = *place(0), slot[S];
   const Packed g = *place(1);
   if (rule.usesSlots()) {
@@ -150,12 +170,12 @@ __device__ __forceinline__ void stepPack(const Rule& rule, const Item& item, con
   }
   const float* const row = static_cast<const float*>(item.data[2 + S]) + at[2 + S];
   const float* const col = static_cast<const float*>(item.data[3 + S]) + at[3 + S];
-  const int rowStep = item.extra.rowStep, colStep = item.extra.colStep;
   typename Rule::Factors f = rule.factors(static_cast<T>(fminf(*row, *col)));
 #pragma unroll
   for (int v = 0; v < V; ++v) {
     if (v > 0 && (rowStep != 0 || colStep != 0))
       f = rule.factors(static_cast<T>(fminf(row[v * rowStep], col[v * colStep])));
+    if (!active(v)) break;
     T one[S];
 #pragma unroll
     for (int s = 0; s < S; ++s) one[s] = rule.usesSlots() ? slot[s].v[v] : T(0);
@@ -188,12 +208,13 @@ __global__ void __launch_bounds__(kTensorBlock)
 template <class Rule>
 void stepAll(const Args& args, const Rule& rule, int count, int per, const double* decay) {
   constexpr int S = Rule::kSlots, K = 4 + S;
-  countStep(args, count, per);
+  const double* const counts = decay + count < args.record + args.numbers ? decay + count : nullptr;
+  countStep(args, count, per, counts);
   const View& hyper = args.in[0];
   const auto launch = [&]<class Table>(const Table& table, std::int64_t, unsigned blocks) {
     GYRUS_LAUNCH(blocks, kTensorBlock, 0, (stepKernel<Rule, Table>), table, hyper.as<double>(), stepOf(hyper), rule);
   };
-  Tensors<K, StepExtra, 20, 4> tensors;
+  Tensors<K, StepExtra, 16, 4> tensors;
   for (int j = 0; j < count; ++j) {
     const View *const o = args.out + j * per, &p = o[0];
     // The counters as operands of p's shape.
@@ -211,8 +232,14 @@ void stepAll(const Args& args, const Rule& rule, int count, int per, const doubl
     const View* const(&views)[K] = reinterpret_cast<const View* const(&)[K]>(v);
     Nest<K> nest(views);
     const int last = nest.rank - 1;
-    const StepExtra extra = {decay[j], last < 0 ? 0 : static_cast<int>(nest.stride[2 + S][last]),
-                             last < 0 ? 0 : static_cast<int>(nest.stride[3 + S][last])};
+    const auto unit = [&](int k) { return std::max(1, static_cast<int>(stepOf(o[k]))); };
+    const StepExtra extra = {decay[j],
+                             last < 0 ? 0 : static_cast<int>(nest.stride[2 + S][last]),
+                             last < 0 ? 0 : static_cast<int>(nest.stride[3 + S][last]),
+                             unit(per - 2),
+                             unit(per - 1),
+                             countOf(args, counts, j, 0),
+                             countOf(args, counts, j, 1)};
     const int width = packFours(views, nest, 2 + S);
     tensors.add(views, nest, width, extra, launch);
   }

@@ -30,6 +30,7 @@ class Checker {
   int axis(int i, int rank) const;
   // A flag: 0 or 1.
   bool flag(int i, const char* what) const;
+  Neurons neurons(int i, const char* what) const { return neuronsOf(kind(i, 3, what)); }
   double finite(int i, const char* what) const;
   double range(int i, const char* what, double low, double high) const;
 

@@ -17,8 +17,10 @@ void windows(const Checker& c, int at, bool dilation) {
 }
 
 struct Lists {
-  bool outputs, inputs;
+  Neurons byOutput, byInput;
   std::int64_t groups;
+  bool outputs() const { return byOutput != Neurons::All; }
+  bool inputs() const { return byInput != Neurons::All; }
 };
 
 Lists shapeParams(Checker& c) {
@@ -26,7 +28,10 @@ Lists shapeParams(Checker& c) {
   const double groups = c.range(6, "groups", 1, kMost);
   if (groups != static_cast<double>(static_cast<std::int64_t>(groups)))
     c.fail(Code::Config, "groups: expected a whole number, got " + std::to_string(groups));
-  return {c.flag(7, "outputs"), c.flag(8, "inputs"), static_cast<std::int64_t>(groups)};
+  const Lists lists{c.neurons(7, "outputs"), c.neurons(8, "inputs"), static_cast<std::int64_t>(groups)};
+  if (groups != 1 && (lists.byOutput == Neurons::Counted || lists.byInput == Neurons::Counted))
+    c.fail(Code::Config, "groups: expected 1 with a count, got " + std::to_string(lists.groups));
+  return lists;
 }
 
 // x [N, H, W, C] and y [N, OH, OW, F] go with w [F, KH, KW, C/groups] and the lists from input `next` on.
@@ -45,9 +50,14 @@ void convolution(const Checker& c, const View& x, const char* xName, const View&
                             describeShape(x) + " and " + describeShape(y));
   for (int d : {1, 2})
     if (static_cast<double>(w.shape[d]) > kMost) c.fail(Code::Shape, "w: kernel too large: " + describeShape(w));
-  if (lists.outputs) c.tensor(c.in(next++), "outputs", DType::I32, {outputs});
-  if (lists.inputs) c.tensor(c.in(next++), "inputs", DType::I32, {inputs / lists.groups});
-  if ((!lists.outputs && w.shape[0] != outputs) || (!lists.inputs && w.shape[3] != inputs / lists.groups))
+  const auto list = [&](Neurons kind, const char* what, std::int64_t channels) {
+    if (kind == Neurons::Listed) c.tensor(c.in(next++), what, DType::I32, {channels});
+    if (kind == Neurons::Counted) c.tensor(c.in(next++), std::string("count of ") + what, DType::I32, {1});
+  };
+  list(lists.byOutput, "outputs", outputs);
+  list(lists.byInput, "inputs", inputs / lists.groups);
+  if ((lists.byOutput != Neurons::Listed && w.shape[0] != outputs) ||
+      (lists.byInput != Neurons::Listed && w.shape[3] != inputs / lists.groups))
     c.fail(Code::Shape, "weights " + describeShape(w) + " don't fit " + describeShape(x) + " -> " + describeShape(y) +
                             " in " + std::to_string(lists.groups) + " groups");
 }
@@ -58,7 +68,7 @@ void conv2d(Checker& c) {
   const bool bias = c.flag(9, "bias"), affine = c.flag(10, "affine"), residual = c.flag(11, "residual");
   c.kind(12, 2, "activation");
   c.outputs(1);
-  c.inputs(2 + lists.outputs + lists.inputs + bias + 2 * affine + residual);
+  c.inputs(2 + lists.outputs() + lists.inputs() + bias + 2 * affine + residual);
   const View &y = c.out(0), &w = c.in(1);
   int next = 2;
   convolution(c, c.in(0), "x", y, "y", w, lists, next);
@@ -79,7 +89,7 @@ void conv2dGradInput(Checker& c) {
   const bool score = c.flag(9, "score");
   c.finite(10, "scale");
   c.outputs(score ? 2 : 1);
-  c.inputs(2 + lists.outputs + lists.inputs + 2 * score);
+  c.inputs(2 + lists.outputs() + lists.inputs() + 2 * score);
   const View& dx = c.out(0);
   int next = 2;
   convolution(c, dx, "dx", c.in(0), "g", c.in(1), lists, next);
@@ -101,7 +111,7 @@ void conv2dGradWeight(Checker& c) {
   const Lists lists = shapeParams(c);
   const bool bias = c.flag(9, "bias");
   c.outputs(bias ? 2 : 1);
-  c.inputs(2 + lists.outputs + lists.inputs);
+  c.inputs(2 + lists.outputs() + lists.inputs());
   const View& dw = c.out(0);
   int next = 2;
   convolution(c, c.in(1), "x", c.in(0), "g", dw, lists, next);

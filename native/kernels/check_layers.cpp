@@ -24,9 +24,14 @@ void matmul(Checker& c) {
   c.contiguous(y, "c");
 }
 
-// A list of active neurons of an axis of n: i32 [at most n]. Null: all. Gives how many there are.
-std::int64_t listed(Checker& c, const View* list, const char* what, std::int64_t n) {
-  if (!list) return n;
+// Which neurons of an axis of n are active: a list i32 [at most n], or a count i32 [1]. Gives how many the activations
+// have.
+std::int64_t listed(Checker& c, const View* list, Neurons kind, const char* what, std::int64_t n) {
+  if (kind == Neurons::All) return n;
+  if (kind == Neurons::Counted) {
+    c.tensor(*list, std::string("count of ") + what, DType::I32, {1});
+    return n;
+  }
   c.dtype(*list, what, DType::I32);
   c.rank(*list, what, 1);
   if (list->shape[0] > n)
@@ -39,7 +44,9 @@ void linear(Checker& c) {
   c.numbers(5);
   const bool bias = c.flag(0, "bias");
   c.kind(1, kActivationKindCount, "activation");
-  const bool residual = c.flag(2, "residual"), outputs = c.flag(3, "outputs"), inputs = c.flag(4, "inputs");
+  const bool residual = c.flag(2, "residual");
+  const Neurons byOutput = c.neurons(3, "outputs"), byInput = c.neurons(4, "inputs");
+  const bool outputs = byOutput != Neurons::All, inputs = byInput != Neurons::All;
   c.outputs(1);
   c.inputs(2 + bias + residual + outputs + inputs);
   const View &y = c.out(0), &x = c.in(0), &w = c.in(1);
@@ -47,8 +54,8 @@ void linear(Checker& c) {
   c.rank(x, "x", 2);
   c.rank(w, "w", 2);
   const int lists = 2 + bias + residual;
-  const std::int64_t n = listed(c, outputs ? &c.in(lists) : nullptr, "outputs", w.shape[0]);
-  const std::int64_t k = listed(c, inputs ? &c.in(lists + outputs) : nullptr, "inputs", w.shape[1]);
+  const std::int64_t n = listed(c, outputs ? &c.in(lists) : nullptr, byOutput, "outputs", w.shape[0]);
+  const std::int64_t k = listed(c, inputs ? &c.in(lists + outputs) : nullptr, byInput, "inputs", w.shape[1]);
   if (x.shape[1] != k)
     c.fail(Code::Shape, "inner dimensions differ: " + describeShape(x) + " x " + describeShape(w) + "^T" +
                             (inputs ? " of which " + std::to_string(k) + " columns are listed" : ""));
@@ -67,15 +74,16 @@ void linearGradInput(Checker& c) {
   const bool score = c.flag(0, "score");
   c.finite(1, "scale");
   c.outputs(score ? 2 : 1);
-  const bool outputs = c.flag(2, "outputs"), inputs = c.flag(3, "inputs");
+  const Neurons byOutput = c.neurons(2, "outputs"), byInput = c.neurons(3, "inputs");
+  const bool outputs = byOutput != Neurons::All, inputs = byInput != Neurons::All;
   const int lists = score ? 4 : 2;
   c.inputs(lists + outputs + inputs);
   const View &dx = c.out(0), &g = c.in(0), &w = c.in(1);
   c.floating(dx, "dx");
   c.rank(g, "g", 2);
   c.rank(w, "w", 2);
-  const std::int64_t n = listed(c, outputs ? &c.in(lists) : nullptr, "outputs", w.shape[0]);
-  const std::int64_t k = listed(c, inputs ? &c.in(lists + outputs) : nullptr, "inputs", w.shape[1]);
+  const std::int64_t n = listed(c, outputs ? &c.in(lists) : nullptr, byOutput, "outputs", w.shape[0]);
+  const std::int64_t k = listed(c, inputs ? &c.in(lists + outputs) : nullptr, byInput, "inputs", w.shape[1]);
   if (g.shape[1] != n)
     c.fail(Code::Shape, "inner dimensions differ: " + describeShape(g) + " x " + describeShape(w) +
                             (outputs ? " of which " + std::to_string(n) + " rows are listed" : ""));
@@ -97,7 +105,8 @@ void linearGradInput(Checker& c) {
 void linearGradWeight(Checker& c) {
   c.numbers(3);
   const bool bias = c.flag(0, "bias");
-  const bool outputs = c.flag(1, "outputs"), inputs = c.flag(2, "inputs");
+  const Neurons byOutput = c.neurons(1, "outputs"), byInput = c.neurons(2, "inputs");
+  const bool outputs = byOutput != Neurons::All, inputs = byInput != Neurons::All;
   c.outputs(bias ? 2 : 1);
   c.inputs(2 + outputs + inputs);
   const View &dw = c.out(0), &g = c.in(0), &x = c.in(1);
@@ -108,8 +117,8 @@ void linearGradWeight(Checker& c) {
   c.dtype(g, "g", dw.dtype);
   c.dtype(x, "x", dw.dtype);
   c.rank(dw, "dw", 2);
-  const std::int64_t n = listed(c, outputs ? &c.in(2) : nullptr, "outputs", dw.shape[0]);
-  const std::int64_t k = listed(c, inputs ? &c.in(2 + outputs) : nullptr, "inputs", dw.shape[1]);
+  const std::int64_t n = listed(c, outputs ? &c.in(2) : nullptr, byOutput, "outputs", dw.shape[0]);
+  const std::int64_t k = listed(c, inputs ? &c.in(2 + outputs) : nullptr, byInput, "inputs", dw.shape[1]);
   if (g.shape[1] != n || x.shape[1] != k)
     c.fail(Code::Shape, "dw: expected g [" + std::to_string(g.shape[0]) + "," + std::to_string(n) + "] and x [..," +
                             std::to_string(k) + "], got " + describeShape(g) + " and " + describeShape(x));
@@ -198,14 +207,20 @@ void layerNormGrad(Checker& c) {
   c.tensor(c.out(2), "dbeta", x.dtype, {n});
 }
 
+// The count of active channels, a norm's last input.
+void countOf(const Checker& c, bool counted) {
+  if (counted) c.tensor(c.in(c.args.inputs - 1), "count", DType::I32, {1});
+}
+
 void batchNorm(Checker& c) {
-  c.numbers(4);
+  c.numbers(5);
   c.range(0, "eps", 0, kHuge);
   c.range(1, "momentum", 0, 1);
   c.flag(2, "relu");
-  const bool residual = c.flag(3, "residual");
+  const bool residual = c.flag(3, "residual"), counted = c.flag(4, "counted");
   c.outputs(5);
-  c.inputs(residual ? 4 : 3);
+  c.inputs(3 + residual + counted);
+  countOf(c, counted);
   const View& x = c.in(0);
   rowsByChannels(c, x);
   const std::int64_t r = x.shape[0], n = x.shape[1];
@@ -219,12 +234,13 @@ void batchNorm(Checker& c) {
 }
 
 void batchNormEval(Checker& c) {
-  c.numbers(3);
+  c.numbers(4);
   c.range(0, "eps", 0, kHuge);
   c.flag(1, "relu");
-  const bool residual = c.flag(2, "residual");
+  const bool residual = c.flag(2, "residual"), counted = c.flag(3, "counted");
   c.outputs(1);
-  c.inputs(residual ? 6 : 5);
+  c.inputs(5 + residual + counted);
+  countOf(c, counted);
   const View& x = c.in(0);
   rowsByChannels(c, x);
   const std::int64_t r = x.shape[0], n = x.shape[1];
@@ -235,10 +251,11 @@ void batchNormEval(Checker& c) {
 }
 
 void batchNormGrad(Checker& c) {
-  c.numbers(2);
-  const bool relu = c.flag(0, "relu"), residual = c.flag(1, "residual");
+  c.numbers(3);
+  const bool relu = c.flag(0, "relu"), residual = c.flag(1, "residual"), counted = c.flag(2, "counted");
   c.outputs(residual ? 4 : 3);
-  c.inputs(relu ? 6 : 5);
+  c.inputs(5 + relu + counted);
+  countOf(c, counted);
   const View& x = c.in(1);
   rowsByChannels(c, x);
   const std::int64_t r = x.shape[0], n = x.shape[1];

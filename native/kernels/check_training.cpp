@@ -1,4 +1,5 @@
 // Checks of random numbers, optimisers, neuron scores and data.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/check.h"
@@ -25,6 +26,34 @@ void random(Checker& c) {
   c.finite(2, kind == RandomKind::Normal ? "std" : kind == RandomKind::Uniform ? "high" : "value");
 }
 
+// Behind the weight decays: for the rows and columns of each parameter the number of the input that counts the active
+// ones, 0 for all. Gives how many inputs there are behind the gradients.
+int counted(const Checker& c, int first, int count, int slots) {
+  const int numbers = c.args.numbers - first;
+  if (numbers == 0) return 0;
+  if (numbers != 2 * count)
+    c.fail(Code::Config, "expected " + std::to_string(first) + " or " + std::to_string(first + 2 * count) +
+                             " parameters, got " + std::to_string(c.args.numbers));
+  int most = 0;
+  for (int i = 0; i < numbers; ++i) {
+    const int input = c.kind(first + i, c.args.inputs, "input of a count");
+    if (input == 0) continue;
+    if (input <= count)
+      c.fail(Code::Config, "expected a count behind the gradients, got input " + std::to_string(input));
+    most = std::max(most, input - count);
+    c.tensor(c.in(input), "count", DType::I32, {1});
+    const std::string which = (i % 2 == 0 ? "rowSteps" : "colSteps") + std::string(" of parameter ");
+    const int output = i / 2 * (slots + 2);
+    if (output + slots + 2 > c.args.outputs) continue;  // refused below
+    if (i % 2 == 0 && c.out(output).rank < 2)
+      c.fail(Code::Config, "p of parameter " + std::to_string(i / 2) + ": expected no count of rows of a vector");
+    const View& steps = c.out(output + slots + i % 2);
+    if (steps.rank == 1 && steps.shape[0] > 1 && steps.stride[0] == 0)
+      c.fail(Code::Shape, which + std::to_string(i / 2) + ": expected a counter for each of the counted");
+  }
+  return most;
+}
+
 // One parameter of an optimiser: p and its slots (same shape), the two counters, the gradient.
 void parameter(const Checker& c, int index, int firstOutput, int slots, const View& p) {
   const std::string which = " of parameter " + std::to_string(index);
@@ -46,9 +75,9 @@ void step(Checker& c, int fixed, int slots) {
     c.fail(Code::Config,
            "expected at least " + std::to_string(fixed) + " parameters, got " + std::to_string(c.args.numbers));
   const int count = c.kind(0, c.args.inputs + 1, "number of parameters");
-  c.numbers(fixed + count);
-  c.inputs(1 + count);
-  for (int i = 1; i < c.args.numbers; ++i) c.finite(i, i < fixed ? "hyper-parameter" : "weight decay");
+  if (c.args.numbers < fixed + count) c.numbers(fixed + count);
+  c.inputs(1 + count + counted(c, fixed + count, count, slots));
+  for (int i = 1; i < fixed + count; ++i) c.finite(i, i < fixed ? "hyper-parameter" : "weight decay");
   c.outputs(count * (slots + 2));
   c.tensor(c.in(0), "hyper", DType::F64, {2});
   if (count == 0) return;

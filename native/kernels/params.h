@@ -75,9 +75,14 @@ struct ArgReduceParams {
 // out c T [batch..., M, N] contiguous <- in a [batch..., M, K], b [batch..., K, N]; equal ranks 2..8, batch axes equal
 // (stride 0 broadcasts). Any strides: a transpose costs nothing. K = 0 gives zeros.
 struct MatmulParams {};
-// The three ops of a dense layer take lists of active neurons, i32, strictly ascending: `outputs` [n] of the N rows of
-// w, `inputs` [k] of its K columns. Activations hold the listed neurons only; without a list n = N, k = K. An index out
-// of range or out of order is a sticky error.
+// Which neurons of an axis are active, in the flags `outputs` and `inputs`: all; those of a list, i32, strictly
+// ascending, in which an index out of range or out of order is a sticky error; or the first ones, as many as a count
+// i32 [1] says when the call runs, held to 0..extent.
+enum class Neurons { All, Listed, Counted };
+constexpr Neurons neuronsOf(double flag) { return static_cast<Neurons>(static_cast<int>(flag)); }
+// The three ops of a dense layer: `outputs` [n] of the N rows of w, `inputs` [k] of its K columns. Activations hold the
+// listed neurons only; without a list n = N, k = K. Where neurons are counted, activations and sums hold all of them:
+// those beyond the count are not read, and written as 0, residual or not.
 //
 // out y T [M, n] contiguous <- in x [M, k], w [N, K], then as flagged bias [N], residual [M, n], outputs,
 // inputs;
@@ -89,12 +94,13 @@ struct LinearParams {
 // a [M, k] and labels i32 [M] when score != 0, outputs, inputs;  dx = g w. The score epilogue adds, for c = labels[m]:
 //   stats[c][k] += |a*dx|;  stats[C][k] += |a|;  stats[C+1][k] += a;  stats[C+2][k] += (a == 0);
 //   stats[C+3][k] += (a*dx)^2
-// `scale` multiplies dx in both scores (the batch size undoes the mean of the loss). Fixed order over m.
+// `scale` multiplies dx in both scores (the batch size undoes the mean of the loss). Fixed order over m. Stats of
+// inputs beyond their count stay as they are.
 struct LinearGradInputParams {
   double score, scale, outputs, inputs;
 };
 // out dw T [N, K] contiguous (+ db [N] when bias != 0) <- in g [M, n], x [M, k], then as flagged outputs, inputs;
-//   dw = g^T x, db = column sums of g; zero where nothing is listed
+//   dw = g^T x, db = column sums of g; zero where nothing is active
 struct LinearGradWeightParams {
   double bias, outputs, inputs;
 };
@@ -103,10 +109,9 @@ struct LinearGradWeightParams {
 // How a window slides: output position (oh, ow) and tap (kh, kw) meet input position (oh*strideH - padTop +
 // kh*dilationH, ow*strideW - padLeft + kw*dilationW); outside of the input there are zeros. The output's extents are
 // its shape's, so padding below and on the right is whatever they ask for. Channels of x and of y fall into `groups`
-// equal parts; a part of y sees the part of x of the same number. outputs, inputs != 0: lists i32 [F] and [C /
-// groups], strictly ascending, say which rows and channels of w the channels of y and x are (and which entries of bias,
-// scale and shift, which then have w's extent); without them F and C / groups are w's. An index out of range or out of
-// order is a sticky error.
+// equal parts; a part of y sees the part of x of the same number. outputs, inputs: as in a dense layer, rows and
+// channels of w. Lists i32 [F] and [C / groups] say which of them the channels of y and x are (and which entries of
+// bias, scale and shift, which then have w's extent); without them F and C / groups are w's. Counts want groups = 1.
 struct Conv2dShapeParams {
   double strideH, strideW, padTop, padLeft, dilationH, dilationW, groups, outputs, inputs;
 };
@@ -124,7 +129,7 @@ struct Conv2dGradInputParams {
   double score, scale;
 };
 // out dw T [F, KH, KW, C/groups] contiguous (+ db [F] when bias != 0) <- in g [N, OH, OW, F], x [N, H, W, C], (lists)
-// With lists dw and db have the extents of the whole weight, and entries that aren't listed become 0.
+// With lists dw and db have the extents of the whole weight, and entries that aren't active become 0.
 struct Conv2dGradWeightParams {
   Conv2dShapeParams shape;
   double bias;
@@ -169,23 +174,24 @@ struct LayerNormGradParams {
   double affine;
 };
 // Training form. out y T [R, C], mean [C], rstd [C], inout runningMean [C], runningVar [C] <- in x [R, C], gamma [C],
-// beta [C] (+ residual [R, C] when residual != 0);  y = gamma (x - mean) rstd + beta, then + residual, then max(0, y)
-// when relu != 0
+// beta [C] (+ residual [R, C] when residual != 0) (+ a count i32 [1] when counted != 0);  y = gamma (x - mean) rstd +
+// beta, then + residual, then max(0, y) when relu != 0
 //   running = (1 - momentum) * running + momentum * batch; the variance stored is the unbiased one (R - 1), as
 //   PyTorch's.
-// R = 1 is refused by the check.
+// R = 1 is refused by the check. Channels beyond the count, held to 0..C, are not read: their y, mean and rstd (dx,
+// dgamma, dbeta, dresidual) become 0, their running statistics stay as they are.
 struct BatchNormParams {
-  double eps, momentum, relu, residual;
+  double eps, momentum, relu, residual, counted;
 };
 // out dx [R, C], dgamma, dbeta [C] (+ dresidual [R, C] when residual != 0) <- in g, x, mean, rstd, gamma (+ y [R, C]
-// when relu != 0: g counts where y > 0 only);  dresidual = that g
+// when relu != 0: g counts where y > 0 only) (+ a count);  dresidual = that g
 struct BatchNormGradParams {
-  double relu, residual;
+  double relu, residual, counted;
 };
-// out y T [R, C] <- in x [R, C], gamma, beta, mean, var [C] (+ residual [R, C] when residual != 0);
+// out y T [R, C] <- in x [R, C], gamma, beta, mean, var [C] (+ residual [R, C] when residual != 0) (+ a count);
 //   y = gamma (x - mean) / sqrt(var + eps) + beta, then + residual, then max(0, y) when relu != 0
 struct BatchNormEvalParams {
-  double eps, relu, residual;
+  double eps, relu, residual, counted;
 };
 
 // ---- random (Philox4x32-10; the generator's state lives on the device, so that captured graphs stay random) ----
@@ -209,6 +215,9 @@ struct CategoricalParams {};
 // rowSteps [1]). A counter shared by a whole axis is a view of stride 0 over one number. Before use, each distinct
 // counter is increased by 1. The step count of an element is min(rowSteps[r], colSteps[c]): a neuron born later gets
 // its own bias correction. Weight decay is off for an element whose step count is <= young.
+// Behind the weight decays of a record there may be two more numbers per parameter, which inputs (behind the gradients)
+// are counts i32 [1] of its active rows and columns; 0: all are active. A parameter of rank 1 has columns only. A
+// counted axis has step counters of its own. What lies beyond a count stays as it is.
 //
 // outputs per parameter: inout p, momentum buffer (when momentum != 0), rowSteps, colSteps; inputs: hyper, then g per
 // parameter. record: SgdParams, then one double of weight decay per parameter.

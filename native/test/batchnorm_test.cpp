@@ -23,15 +23,15 @@ void expectBatchNorm(DType d, std::int64_t R, std::int64_t C, Layout layout, dou
   std::vector<Tensor> in = {x, gamma, beta};
   if (residual != 0) in.insert(in.end(), {side});
   const auto y = expectAgreement(Op::BatchNorm, {make(d, {R, C}), make(d, {C}), make(d, {C}), mean, var}, in,
-                                 {1e-2, 0.1, relu, residual}, kClose);
+                                 {1e-2, 0.1, relu, residual, 0}, kClose);
   std::vector<Tensor> out = {make(d, {R, C}, layout), make(d, {C}), make(d, {C})};
   if (residual != 0) out.insert(out.end(), {make(d, {R, C}, layout)});
   in = {g, x, y[1], y[2], gamma};
   if (relu != 0) in.insert(in.end(), {y[0]});
-  expectAgreement(Op::BatchNormGrad, out, in, {relu, residual}, {1e-4, 3e-4});
+  expectAgreement(Op::BatchNormGrad, out, in, {relu, residual, 0}, {1e-4, 3e-4});
   in = {x, gamma, beta, mean, var};
   if (residual != 0) in.insert(in.end(), {side});
-  expectAgreement(Op::BatchNormEval, {make(d, {R, C}, layout)}, in, {1e-2, relu, residual}, kClose);
+  expectAgreement(Op::BatchNormEval, {make(d, {R, C}, layout)}, in, {1e-2, relu, residual, 0}, kClose);
 }
 
 }  // namespace
@@ -62,7 +62,7 @@ TEST_CASE("batchNorm: the running variance is the unbiased one") {
     const Tensor mean = of(DType::F64, {1}, {1}), var = of(DType::F64, {1}, {1});
     runKernel(
         *table, Op::BatchNorm, {make(DType::F64, {3, 1}), make(DType::F64, {1}), make(DType::F64, {1}), mean, var},
-        {of(DType::F64, {3, 1}, {1, 2, 6}), of(DType::F64, {1}, {1}), of(DType::F64, {1}, {0})}, {1e-5, 0.5, 0, 0});
+        {of(DType::F64, {3, 1}, {1, 2, 6}), of(DType::F64, {1}, {1}), of(DType::F64, {1}, {0})}, {1e-5, 0.5, 0, 0, 0});
     CHECK(mean.at(0) == doctest::Approx(2.0));
     CHECK(var.at(0) == doctest::Approx(0.5 + 0.5 * 7));
   }
@@ -77,7 +77,7 @@ TEST_CASE("batchNorm: a large mean or one outlying row doesn't spoil the varianc
     return expectAgreement(Op::BatchNorm,
                            {make(DType::F32, shape), make(DType::F32, {17}), make(DType::F32, {17}),
                             zeros(DType::F32, {17}), zeros(DType::F32, {17})},
-                           {rows, gamma, beta}, {1e-5, 0.1, 0, 0}, {1e-3, 1e-2});
+                           {rows, gamma, beta}, {1e-5, 0.1, 0, 0, 0}, {1e-3, 1e-2});
   };
   run(x);
   run(randomTensor(DType::F32, {300, 17}, 1, 10000, 10001));
@@ -89,7 +89,7 @@ TEST_CASE("batchNorm: NaN stays in its channel and passes the ReLU") {
   const auto y = expectAgreement(Op::BatchNorm,
                                  {make(DType::F32, {40, 5}), make(DType::F32, {5}), make(DType::F32, {5}),
                                   filled(DType::F32, 5, 0), filled(DType::F32, 5, 1)},
-                                 {x, filled(DType::F32, 5, 1), filled(DType::F32, 5, 0)}, {1e-5, 0.1, 1, 0}, kClose);
+                                 {x, filled(DType::F32, 5, 1), filled(DType::F32, 5, 0)}, {1e-5, 0.1, 1, 0, 0}, kClose);
   CHECK(std::isnan(y[0].at(2)));
   CHECK(std::isfinite(y[0].at(3)));
 }

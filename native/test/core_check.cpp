@@ -92,8 +92,38 @@ TEST_CASE("check: reductions and layers") {
         "DTYPE crossEntropy: labels: expected i32, got f32");
   CHECK(verdict(Op::CrossEntropy, {view(F, {2})}, {view(F, {2, 3}), view(I, {2})}, {0, 0, 0, 2}).find("CONFIG") == 0);
   const std::vector<View> bn = {view(F, {1, 3}), view(F, {3}), view(F, {3}), view(F, {3}), view(F, {3})};
-  CHECK(verdict(Op::BatchNorm, bn, {view(F, {1, 3}), view(F, {3}), view(F, {3})}, {1e-5, 0.1, 0, 0})
+  CHECK(verdict(Op::BatchNorm, bn, {view(F, {1, 3}), view(F, {3}), view(F, {3})}, {1e-5, 0.1, 0, 0, 0})
             .find("SHAPE batchNorm") == 0);
+}
+
+TEST_CASE("check: counts of active neurons") {
+  const std::vector<View> two = {view(F, {2, 5}), view(F, {3, 5})};
+  const auto linear = [&](const View& count, double kind) {
+    return verdict(Op::Linear, {view(F, {2, 3})}, {two[0], two[1], count}, {0, 0, 0, kind, 0});
+  };
+  CHECK(linear(view(I, {1}), 2) == "ok");
+  CHECK(linear(view(I, {2}), 2).find("SHAPE linear: count of outputs") == 0);
+  CHECK(linear(view(F, {1}), 2).find("DTYPE linear: count of outputs") == 0);
+  CHECK(linear(view(I, {1}), 3).find("CONFIG") == 0);
+  const auto conv = [&](double groups, std::int64_t channels) {
+    return verdict(Op::Conv2d, {view(F, {1, 4, 4, 4})},
+                   {view(F, {1, 4, 4, 4}), view(F, {4, 1, 1, channels}), view(I, {1})},
+                   {1, 1, 0, 0, 1, 1, groups, 0, 2, 0, 0, 0, 0});
+  };
+  CHECK(conv(1, 4) == "ok");
+  CHECK(conv(2, 2).find("CONFIG conv2d: groups") == 0);
+  const auto sgd = [&](std::vector<double> counts) {
+    std::vector<double> record = {1, 0, 0, 0, 0, 0};
+    record.insert(record.end(), counts.begin(), counts.end());
+    return verdict(Op::SgdStep, {view(F, {3, 5}), view(F, {3}), view(F, {5})},
+                   {view(D, {2}), view(F, {3, 5}), view(I, {1})}, record);
+  };
+  CHECK(sgd({2, 2}) == "ok");
+  CHECK(sgd({0, 2}) == "ok");
+  CHECK(sgd({2}).find("CONFIG sgdStep: expected 6 or 8 parameters") == 0);
+  CHECK(sgd({1, 2}).find("CONFIG sgdStep: expected a count behind the gradients") == 0);
+  CHECK(sgd({3, 2}).find("CONFIG") == 0);
+  CHECK(sgd({}).find("CONFIG") == 0);  // an input too many
 }
 
 TEST_CASE("check: training") {

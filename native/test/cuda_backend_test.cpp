@@ -59,6 +59,15 @@ struct CudaDevice {
     length_ = c.size();
     return call(std::move(c));
   }
+  // y [M, N] = x [M, K] w^T, of which counts say how much is active
+  double countedLinear(double x, double w, double outputs, double inputs, double M, double N, double K) {
+    const double F = int(DType::F32), I = int(DType::I32);
+    std::vector<double> c = {double(int(Op::Linear)), 1, 4, 5, 0, F, 0, 2, M, N, N, 1, x, F, 0, 2, M, K, K, 1};
+    c.insert(c.end(), {w, F, 0, 2, N, K, K, 1, outputs, I, 0, 1, 1, 1, inputs, I, 0, 1, 1, 1});
+    c.insert(c.end(), {0, 0, 0, double(int(Neurons::Counted)), double(int(Neurons::Counted))});
+    length_ = c.size();
+    return call(std::move(c));
+  }
   double fill(std::int64_t n, double value, double y = 0) {
     std::vector<double> c = {double(int(Op::Fill)), 1, 0, 1, y, 0, 0, 1, double(n), 1, value};
     length_ = c.size();
@@ -195,6 +204,32 @@ TEST_CASE("cuda: a captured program is replayed with other inputs, in more place
   graph.reset();
   read.wait();
   CHECK(read.value() == 7);
+}
+
+TEST_CASE("cuda: a captured graph follows counts that change, and is launched as it is") {
+  CudaDevice d;
+  constexpr int M = 3, N = 40, K = 70;
+  const double x = d.fill(M * K, 1), w = d.fill(N * K, 1);
+  const double outputs = d->alloc(4), inputs = d->alloc(4);
+  const auto count = [&](double handle, std::int32_t n) { d->write(handle, 0, &n, 4); };
+  count(outputs, 1);
+  count(inputs, 1);
+  d->beginCapture({x});
+  const double y = d.countedLinear(x, w, outputs, inputs, M, N, K);
+  const std::shared_ptr<Graph> graph = d->endCapture();
+  d->replay(*graph, {x});
+  d->sync();
+  // From here on the device would be lost with another capture.
+  emulation::failCall("cudaStreamBeginCapture", 1, cudaErrorIllegalAddress);
+  for (const std::int32_t n : {0, 1, 33, N})
+    for (const std::int32_t k : {0, 1, 17, K}) {
+      count(outputs, n);
+      count(inputs, k);
+      d->replay(*graph, {x});
+      const std::vector<float> got = d.values(y, std::size_t{M} * N);
+      for (int i = 0; i < M * N; ++i)
+        CHECK(got[static_cast<std::size_t>(i)] == (i % N < n ? static_cast<float>(k) : 0));
+    }
 }
 
 TEST_CASE("cuda: a program that can't be captured runs call by call") {

@@ -72,6 +72,29 @@ void expectMatmul(cuda::Precision p, std::int64_t batch, std::int64_t M, std::in
 
 }  // namespace
 
+TEST_CASE("cuda linear: counts of active neurons in every size of tile, split sums, on FMAs and tensor cores") {
+  struct Case {
+    std::int64_t M, N, K;
+    double n, k;
+    bool once;
+  };
+  const Case cases[] = {{1408, 1536, 20, 700, 17, true},
+                        {40, 72, 900, 33, 300, false},
+                        {40, 72, 900, 72, 0, false},
+                        {130, 200, 300, 129, 255, false}};
+  for (const cuda::Precision p : kPrecisions)
+    for (const Case& c : cases) {
+      const Tensor x = randomTensor(DType::F32, {c.M, c.K}, 1, -1, 1),
+                   w = randomTensor(DType::F32, {c.N, c.K}, 2, -1, 1);
+      const Tensor g = randomTensor(DType::F32, {c.M, c.N}, 3, -1, 1), bias = randomTensor(DType::F32, {c.N}, 4, -1, 1);
+      const Tensor n = of(DType::I32, {1}, {c.n}), k = of(DType::I32, {1}, {c.k});
+      expectPrecision(p, Op::Linear, {make(DType::F32, {c.M, c.N})}, {x, w, bias, n, k}, {1, 1, 0, 2, 2}, c.once);
+      if (c.once) continue;
+      expectPrecision(p, Op::LinearGradInput, {make(DType::F32, {c.M, c.K})}, {g, w, n, k}, {0, 1, 2, 2});
+      expectPrecision(p, Op::LinearGradWeight, {make(DType::F32, {c.N, c.K})}, {g, x, n, k}, {0, 2, 2});
+    }
+}
+
 TEST_CASE("cuda matmul: tiles of 128, every pair of layouts and ragged edges, on FMAs and tensor cores") {
   const Layout plain = Layout::Contiguous, turned = Layout::Transposed;
   for (const cuda::Precision p : kPrecisions) {

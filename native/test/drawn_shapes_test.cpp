@@ -134,10 +134,10 @@ TEST_CASE("drawn shapes: layer, batch and group norm with their gradients") {
     const double relu = static_cast<double>(i & 1);
     const auto batch =
         expectAgreement(Op::BatchNorm, {make(d, rows), make(d, {C}), make(d, {C}), zeros(d, {C}), zeros(d, {C})},
-                        {x, gamma, beta}, {1e-2, 0.1, relu, 0}, {1e-4, 2e-5});
+                        {x, gamma, beta}, {1e-2, 0.1, relu, 0, 0}, {1e-4, 2e-5});
     std::vector<Tensor> in = {g, x, batch[1], batch[2], gamma};
     if (relu != 0) in.push_back(batch[0]);
-    expectAgreement(Op::BatchNormGrad, {make(d, rows, draw.layout()), make(d, {C}), make(d, {C})}, in, {relu, 0},
+    expectAgreement(Op::BatchNormGrad, {make(d, rows, draw.layout()), make(d, {C}), make(d, {C})}, in, {relu, 0, 0},
                     {1e-4, 5e-4});
 
     const std::int64_t B = draw.from(1, 5), S = draw.from(1, 40), G = draw.from(1, 6), each = draw.from(1, 20);

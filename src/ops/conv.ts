@@ -5,8 +5,10 @@
  */
 import { ConfigError, DTypeError, ShapeError, shown } from '../device/index.js';
 import { describe, type DType, expectDType, sameShape, type Shape, type Tensor } from '../tensor/index.js';
+import { type Counted, expectNeurons, maskBeyond, neuronInputs, NEURONS, type Neurons } from './active.js';
 import { mul, reluGrad } from './binary.js';
-import { defineOp, enqueue, expectList, expectOptions, expectTensor } from './define.js';
+import { zeros } from './create.js';
+import { defineOp, enqueue, expectOptions, expectTensor } from './define.js';
 import { type Gate, working } from './gate.js';
 import { indexSelect } from './indexing.js';
 import { expand } from './movement.js';
@@ -23,10 +25,10 @@ interface Windows {
   groups: number;
 }
 
-/** Lists of channels of the weight, i32: they are inputs behind the two tensors. */
+/** Lists or counts of channels of the weight, i32: they are inputs behind the two tensors. */
 interface Listed {
-  outputs: boolean;
-  inputs: boolean;
+  outputs: Neurons;
+  inputs: Neurons;
 }
 
 interface ConvParams extends Windows {
@@ -43,12 +45,12 @@ interface ConvParams extends Windows {
 const floats: readonly DType[] = ['f32', 'f64'];
 
 function shapeRecord({ stride, pad, dilation, groups }: Windows, listed: Listed): number[] {
-  return [...stride, ...pad, ...dilation, groups, Number(listed.outputs), Number(listed.inputs)];
+  return [...stride, ...pad, ...dilation, groups, listed.outputs, listed.inputs];
 }
 
-/** The lists among an op's inputs, which follow its two tensors. */
+/** The lists and counts among an op's inputs, which follow its two tensors. */
 function listsOf(inputs: readonly Tensor[], listed: Listed): Tensor[] {
-  return inputs.slice(2, 2 + Number(listed.outputs) + Number(listed.inputs));
+  return inputs.slice(2, 2 + neuronInputs(listed));
 }
 
 type Run<P> = (inputs: readonly Tensor[], params: P) => Tensor[];
@@ -59,8 +61,8 @@ function flopsOf(y: Shape, w: Shape): number {
 
 function forwardFlops(inputs: readonly Tensor[], { size, listed }: ConvParams): number {
   const [x, w] = inputs;
-  const reads = listed.inputs ? inputs[2 + Number(listed.outputs)].shape[0] : w.shape[3];
-  const outputs = listed.outputs ? inputs[2].shape[0] : w.shape[0];
+  const reads = listed.inputs === NEURONS.listed ? inputs[1 + neuronInputs(listed)].shape[0] : w.shape[3];
+  const outputs = listed.outputs === NEURONS.listed ? inputs[2].shape[0] : w.shape[0];
   return flopsOf([x.shape[0], ...size, outputs], [0, w.shape[1], w.shape[2], reads]);
 }
 
@@ -70,7 +72,7 @@ const conv2dOp: Run<ConvParams> = defineOp<ConvParams>({
   forward: (inputs, params) => {
     const [x, w] = inputs;
     const { size, listed, bias, affine, residual, relu } = params;
-    const outputs = listed.outputs ? inputs[2].shape[0] : w.shape[0];
+    const outputs = listed.outputs === NEURONS.listed ? inputs[2].shape[0] : w.shape[0];
     const record = [...shapeRecord(params, listed), Number(bias), Number(affine), Number(residual), Number(relu)];
     return enqueue('conv2d', x.device, [{ shape: [x.shape[0], ...size, outputs], dtype: x.dtype }], inputs, record);
   },
@@ -85,7 +87,7 @@ const conv2dOp: Run<ConvParams> = defineOp<ConvParams>({
     const atScale = affine ? next : -1;
     if (affine) next += 2;
     let h = relu ? reluGrad(g, y) : g;
-    if (residual) out[next] = h;
+    if (residual) out[next] = listed.outputs === NEURONS.counted ? maskBeyond(h, lists[0]) : h;
     if (affine) {
       const before = { ...params, affine: false, residual: false, relu: false, gate: undefined };
       if (needs[atScale]) {
@@ -105,7 +107,7 @@ const conv2dOp: Run<ConvParams> = defineOp<ConvParams>({
   },
   saves: {
     inputs: (needs, { listed, bias, affine, gate }) => {
-      const lists = Number(listed.outputs) + Number(listed.inputs);
+      const lists = neuronInputs(listed);
       const which: number[] = [];
       if (needs[1] || gate || affine || (bias && needs[2 + lists])) which.push(0);
       if (needs[0] || affine) which.push(1);
@@ -166,7 +168,12 @@ const gradInputOp: Run<GradInputParams> = defineOp<GradInputParams>({
   saves: { inputs: 'all' },
   flops: (inputs, { listed, source, groups }) => {
     const [g, w] = inputs;
-    return flopsOf(g.shape, [0, w.shape[1], w.shape[2], listed.inputs ? source[3] / groups : w.shape[3]]);
+    return flopsOf(g.shape, [
+      0,
+      w.shape[1],
+      w.shape[2],
+      listed.inputs === NEURONS.listed ? source[3] / groups : w.shape[3],
+    ]);
   },
 });
 
@@ -200,8 +207,11 @@ const gradWeightOp: Run<GradWeightParams> = defineOp<GradWeightParams>({
     if (needs[0] && hw) {
       const from = hb ? [x, hw, ...lists, hb] : [x, hw, ...lists];
       dg = conv2dOp(from, { ...plain(params, params.listed, size), bias: hb !== undefined })[0];
+    } else if (needs[0] && hb && params.listed.outputs === NEURONS.counted) {
+      const none = zeros(params.weight, { dtype: hb.dtype, device: hb.device });
+      dg = conv2dOp([x, none, ...lists, hb], { ...plain(params, params.listed, size), bias: true })[0];
     } else if (needs[0] && hb) {
-      dg = expand(params.listed.outputs ? indexSelect(hb, lists[0]) : hb, shapes[0]);
+      dg = expand(params.listed.outputs === NEURONS.listed ? indexSelect(hb, lists[0]) : hb, shapes[0]);
     }
     const back = { ...params, source: shapes[1], gate: undefined, activations: undefined };
     return [dg, needs[1] && hw ? gradInput(g, hw, lists, back) : undefined];
@@ -232,11 +242,15 @@ export interface Conv2dOptions {
   residual?: Tensor | undefined;
   /**
    * Active channels of the result: i32 [n], strictly ascending rows of w. The others are not computed; the result has n channels, bias
-   * and the gradients of w and bias stay as large as they are, zero where nothing is listed. Default: all.
+   * and the gradients of w and bias stay as large as they are, zero where nothing is listed. Or a count i32 [1] of the first ones, read
+   * when the kernel runs (without groups): the result then has all F channels, 0 beyond the count. Default: all.
    */
-  outputs?: Tensor | undefined;
-  /** Active channels of x: i32 [k], strictly ascending channels of w; x has k of them per group. Default: all. */
-  inputs?: Tensor | undefined;
+  outputs?: Tensor | Counted | undefined;
+  /**
+   * Active channels of x: i32 [k], strictly ascending channels of w; x has k of them per group. Or a count, with x of all C channels,
+   * which are not read beyond it and have a gradient of 0 there. Default: all.
+   */
+  inputs?: Tensor | Counted | undefined;
   /** Scores of the neurons that x holds, accumulated when backward runs. */
   gate?: Gate | undefined;
 }
@@ -309,11 +323,14 @@ export function conv2d(x: Tensor, w: Tensor, bias?: Tensor | null, options: Conv
   }
   if (w.dtype !== x.dtype) throw new DTypeError(`conv2d: expected weights of dtype ${x.dtype}, got ${w.dtype}`);
   const listed = [
-    expectList('conv2d', 'outputs', options.outputs, w.shape[0]),
-    expectList('conv2d', 'inputs', options.inputs, w.shape[3]),
+    expectNeurons('conv2d', 'outputs', options.outputs, w.shape[0]),
+    expectNeurons('conv2d', 'inputs', options.inputs, w.shape[3]),
   ] as const;
-  const reads = listed[1] ? listed[1].shape[0] : w.shape[3];
-  const outputs = (listed[0] ?? w).shape[0];
+  if (groups > 1 && listed.some(({ kind }) => kind === NEURONS.counted)) {
+    throw new ConfigError(`conv2d: expected no count of channels with groups, got ${groups} groups`);
+  }
+  const reads = listed[1].extent;
+  const outputs = listed[0].extent;
   if (x.rank !== 4 || w.rank !== 4 || x.shape[3] !== reads * groups || outputs % groups !== 0) {
     throw new ShapeError(
       `conv2d: expected x [N,H,W,C] and weights [F,KH,KW,C/groups] in ${groups} groups, ` +
@@ -321,7 +338,7 @@ export function conv2d(x: Tensor, w: Tensor, bias?: Tensor | null, options: Conv
     );
   }
   const at = slide('conv2d', x.shape, [w.shape[1], w.shape[2]], options);
-  const inputs = [x, w, ...listed.filter((list) => list !== undefined)];
+  const inputs = [x, w, ...listed.map(({ tensor }) => tensor).filter((list) => list !== undefined)];
   const perChannel = (what: string, t: Tensor): void => {
     expectTensor('conv2d', t);
     if (t.dtype !== x.dtype) throw new DTypeError(`conv2d: expected ${what} of dtype ${x.dtype}, got ${t.dtype}`);
@@ -332,7 +349,8 @@ export function conv2d(x: Tensor, w: Tensor, bias?: Tensor | null, options: Conv
   };
   if (bias !== undefined && bias !== null) perChannel('a bias', bias);
   if (affine) {
-    if (listed[0]) throw new ConfigError('conv2d: expected no affine together with a list of outputs');
+    if (listed[0].kind === NEURONS.listed)
+      throw new ConfigError('conv2d: expected no affine together with a list of outputs');
     perChannel('a scale', affine.scale);
     perChannel('a shift', affine.shift);
   }
@@ -350,7 +368,7 @@ export function conv2d(x: Tensor, w: Tensor, bias?: Tensor | null, options: Conv
   return conv2dOp(inputs, {
     ...at,
     groups,
-    listed: { outputs: listed[0] !== undefined, inputs: listed[1] !== undefined },
+    listed: { outputs: listed[0].kind, inputs: listed[1].kind },
     bias: bias !== undefined && bias !== null,
     affine: affine !== undefined,
     residual: residual !== undefined,

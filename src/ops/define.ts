@@ -9,16 +9,13 @@ import {
   type Device,
   DeviceError,
   type OpName,
-  ShapeError,
   shown,
   type TensorView,
 } from '../device/index.js';
 import {
   BYTES,
-  describe,
   DTYPE_CODE,
   type DType,
-  expectDType,
   type GradMeta,
   type GradNode,
   gradEnabled,
@@ -230,22 +227,6 @@ export function expectTensor(op: string, x: unknown): asserts x is Tensor {
       `${op}: expected a tensor, got ${x === null ? 'null' : Array.isArray(x) ? 'an array' : typeof x}`,
     );
   }
-}
-
-/**
- * Throws unless `list` is undefined or a list of active neurons of an axis of `size`: i32 [at most size]. Its values are checked when
- * the kernel runs.
- */
-export function expectList(op: string, what: string, list: Tensor | undefined, size: number): Tensor | undefined {
-  if (list === undefined) return undefined;
-  expectTensor(op, list);
-  expectDType(op, list.dtype, ['i32']);
-  if (list.rank !== 1 || list.shape[0] > size) {
-    throw new ShapeError(
-      `${op}: expected ${what} to be a list of at most ${size} indices, got ${describe(list.shape)}`,
-    );
-  }
-  return list;
 }
 
 /** Throws ConfigError unless options is an object. */

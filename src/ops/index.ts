@@ -1,3 +1,4 @@
+export { type Counted } from './active.js';
 export * from './attention.js';
 export { batchNorm, type BatchNormOptions } from './batchnorm.js';
 export * from './binary.js';

@@ -4,8 +4,10 @@
  */
 import { type ActivationKind, ConfigError, DTypeError, KIND_CODE, ShapeError } from '../device/index.js';
 import { describe, type DType, expectDType, gradEnabled, sizeOf, type Tensor } from '../tensor/index.js';
+import { type Counted, expectNeurons, maskBeyond, neuronInputs, NEURONS, type Neurons } from './active.js';
 import { add, reluGrad, sigmoidGrad, tanhGrad } from './binary.js';
-import { defineOp, enqueue, expectList, expectOptions, expectTensor } from './define.js';
+import { zeros } from './create.js';
+import { defineOp, enqueue, expectOptions, expectTensor } from './define.js';
 import { addScores, type Gate, working } from './gate.js';
 import { indexSelect } from './indexing.js';
 import { contiguous, expand, reshape } from './movement.js';
@@ -17,21 +19,18 @@ const floats: readonly DType[] = ['f32', 'f64'];
 interface Extras {
   bias: boolean;
   residual: boolean;
-  outputs: boolean;
-  inputs: boolean;
+  outputs: Neurons;
+  inputs: Neurons;
 }
-const NO_EXTRAS: Extras = { bias: false, residual: false, outputs: false, inputs: false };
+const NO_EXTRAS: Extras = { bias: false, residual: false, outputs: NEURONS.all, inputs: NEURONS.all };
 
-function listCount({ outputs, inputs }: Extras): number {
-  return Number(outputs) + Number(inputs);
-}
-/** The lists of active neurons, the last of an op's inputs. */
+/** The lists or counts of active neurons, the last of an op's inputs. */
 function listsOf(tensors: readonly Tensor[], extras: Extras): Tensor[] {
-  return tensors.slice(tensors.length - listCount(extras));
+  return tensors.slice(tensors.length - neuronInputs(extras));
 }
 /** Where those stand. */
 function listIndices(count: number, extras: Extras): number[] {
-  const lists = listCount(extras);
+  const lists = neuronInputs(extras);
   return Array.from({ length: lists }, (_, i) => count - lists + i);
 }
 function inputsOf(first: number, extras: Extras): number {
@@ -39,7 +38,10 @@ function inputsOf(first: number, extras: Extras): number {
 }
 /** Extents [n, k] of the activations: those listed, or all of w [N, K]. */
 function activeOf(w: readonly number[], lists: readonly Tensor[], { outputs, inputs }: Extras): [number, number] {
-  return [outputs ? lists[0].shape[0] : w[0], inputs ? lists[lists.length - 1].shape[0] : w[1]];
+  return [
+    outputs === NEURONS.listed ? lists[0].shape[0] : w[0],
+    inputs === NEURONS.listed ? lists[lists.length - 1].shape[0] : w[1],
+  ];
 }
 
 interface LinearParams {
@@ -58,8 +60,7 @@ const linearOp: Run<LinearParams> = defineOp<LinearParams>({
     const [x, w] = inputs;
     const [n] = activeOf(w.shape, listsOf(inputs, extras), extras);
     const { bias, residual, ...lists } = extras;
-    const flags = [Number(lists.outputs), Number(lists.inputs)];
-    const record = [Number(bias), KIND_CODE.activation[activation], Number(residual), ...flags];
+    const record = [Number(bias), KIND_CODE.activation[activation], Number(residual), lists.outputs, lists.inputs];
     return enqueue('linear', x.device, [{ shape: [x.shape[0], n], dtype: x.dtype }], inputs, record);
   },
   backward: ({ inputs, outputs: [y], shapes, needs, params }, [g]) => {
@@ -75,7 +76,8 @@ const linearOp: Run<LinearParams> = defineOp<LinearParams>({
     const wantsBias = extras.bias && (needs[2] ?? false);
     const grads: (Tensor | undefined)[] = [dx];
     if (needs[1] || wantsBias) grads.push(...linearGradWeight(h, x, lists, extras, shapes[1], wantsBias));
-    if (extras.residual) grads[2 + Number(extras.bias)] = g;
+    if (extras.residual)
+      grads[2 + Number(extras.bias)] = extras.outputs === NEURONS.counted ? maskBeyond(g, lists[0]) : g;
     return grads;
   },
   saves: {
@@ -115,7 +117,7 @@ const linearGradInputOp: Run<GradInputParams> = defineOp<GradInputParams>({
     const lists = listsOf(inputs, extras);
     const [, k] = activeOf(w.shape, lists, extras);
     const fresh = [{ shape: [g.shape[0], k], dtype: g.dtype }];
-    const flags = [Number(extras.outputs), Number(extras.inputs)];
+    const flags = [extras.outputs, extras.inputs];
     const gate = score && working('linearGradInput', score.gate, g.shape[0], score.samples, k);
     if (!gate || gate.positions > 1) {
       const [dx] = enqueue('linearGradInput', g.device, fresh, inputs, [0, 1, ...flags]);
@@ -161,7 +163,7 @@ const linearGradWeightOp: Run<GradWeightParams> = defineOp<GradWeightParams>({
     const [g] = inputs;
     const fresh = [{ shape, dtype: g.dtype }];
     if (bias) fresh.push({ shape: [shape[0]], dtype: g.dtype });
-    const record = [Number(bias), Number(extras.outputs), Number(extras.inputs)];
+    const record = [Number(bias), extras.outputs, extras.inputs];
     return enqueue('linearGradWeight', g.device, fresh, inputs, record);
   },
   backward: ({ inputs, shapes, needs, params: { extras } }, [hw, hb]) => {
@@ -173,7 +175,10 @@ const linearGradWeightOp: Run<GradWeightParams> = defineOp<GradWeightParams>({
       if (hw) {
         const all = hb ? [x, hw, hb, ...lists] : [x, hw, ...lists];
         dg = linearOp(all, { activation: 'none', gate: undefined, extras: more })[0];
-      } else if (hb) dg = expand(extras.outputs ? indexSelect(hb, lists[0]) : hb, shapes[0]);
+      } else if (hb && extras.outputs === NEURONS.counted) {
+        const none = zeros([hb.shape[0], x.shape[1]], { dtype: hb.dtype, device: hb.device });
+        dg = linearOp([x, none, hb, ...lists], { activation: 'none', gate: undefined, extras: more })[0];
+      } else if (hb) dg = expand(extras.outputs === NEURONS.listed ? indexSelect(hb, lists[0]) : hb, shapes[0]);
     }
     return [dg, needs[1] && hw ? linearGradInput(g, hw, lists, extras) : undefined];
   },
@@ -181,7 +186,7 @@ const linearGradWeightOp: Run<GradWeightParams> = defineOp<GradWeightParams>({
   flops: ([g, x], { bias }) => 2 * g.size * x.shape[1] + (bias ? g.size : 0),
 });
 
-/** dw [N, K] = g^T x and, when asked for, db [N]; zero where nothing is listed. */
+/** dw [N, K] = g^T x and, when asked for, db [N]; zero where nothing is active. */
 function linearGradWeight(
   g: Tensor,
   x: Tensor,
@@ -201,11 +206,15 @@ export interface LinearOptions {
   residual?: Tensor;
   /**
    * Active neurons of the result: i32 [n], strictly ascending rows of w. The others are not computed; the result has n columns,
-   * bias and the gradients of w and bias stay as large as they are, zero where nothing is listed. Default: all.
+   * bias and the gradients of w and bias stay as large as they are, zero where nothing is listed. Or a count i32 [1] of the first ones,
+   * read when the kernel runs: the result then has all N columns, 0 beyond the count. Default: all.
    */
-  outputs?: Tensor;
-  /** Active neurons of x: i32 [k], strictly ascending columns of w; x has k columns. Default: all. */
-  inputs?: Tensor;
+  outputs?: Tensor | Counted | undefined;
+  /**
+   * Active neurons of x: i32 [k], strictly ascending columns of w; x has k columns. Or a count, with x of all K columns, which are not
+   * read beyond it and have a gradient of 0 there. Default: all.
+   */
+  inputs?: Tensor | Counted | undefined;
   /** Scores of the neurons that x holds, accumulated when backward runs. */
   gate?: Gate;
 }
@@ -228,21 +237,21 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor | null, options: Line
     );
   }
   if (w.dtype !== x.dtype) throw new DTypeError(`linear: expected weights of dtype ${x.dtype}, got ${w.dtype}`);
-  const outputs = expectList('linear', 'outputs', options.outputs, w.shape[0]);
-  const inputs = expectList('linear', 'inputs', options.inputs, w.shape[1]);
-  const k = inputs ? inputs.shape[0] : w.shape[1];
+  const outputs = expectNeurons('linear', 'outputs', options.outputs, w.shape[0]);
+  const inputs = expectNeurons('linear', 'inputs', options.inputs, w.shape[1]);
+  const k = inputs.extent;
   if (x.rank === 0 || w.rank !== 2 || x.shape[x.rank - 1] !== k) {
-    const listed = inputs ? ` of which ${k} columns are listed` : '';
+    const listed = inputs.kind === NEURONS.listed ? ` of which ${k} columns are listed` : '';
     throw new ShapeError(
       `linear: expected x [...,K] and weights [N,K], got ${describe(x.shape)} and ${describe(w.shape)}${listed}`,
     );
   }
-  const n = outputs ? outputs.shape[0] : w.shape[0];
+  const n = outputs.extent;
   const lead = x.shape.slice(0, -1);
   const out = [...lead, n];
   const flat = (t: Tensor, columns: number): Tensor => (x.rank === 2 ? t : reshape(t, [sizeOf(lead), columns]));
   const operands = [flat(x, k), w];
-  const extras = { ...NO_EXTRAS, outputs: outputs !== undefined, inputs: inputs !== undefined };
+  const extras = { ...NO_EXTRAS, outputs: outputs.kind, inputs: inputs.kind };
   if (bias !== undefined && bias !== null) {
     expectTensor('linear', bias);
     if (bias.dtype !== x.dtype) throw new DTypeError(`linear: expected a bias of dtype ${x.dtype}, got ${bias.dtype}`);
@@ -260,7 +269,7 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor | null, options: Line
       throw new ShapeError(`linear: expected a residual of shape ${describe(out)}, got ${describe(residual.shape)}`);
   }
   const samples = x.rank > 1 ? x.shape[0] : 1;
-  const lists = [outputs, inputs].filter((list) => list !== undefined);
+  const lists = [outputs.tensor, inputs.tensor].filter((list) => list !== undefined);
   const shaped = (y: Tensor): Tensor => (x.rank === 2 ? y : reshape(y, out));
   // The gradient of gelu and silu needs what goes into them, that of the others what comes out: a result that is fused with
   // more than that is for when no gradient is asked for.
@@ -269,7 +278,9 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor | null, options: Line
   if (differentiable && (curved || (residual && activation !== 'none'))) {
     const [z] = linearOp([...operands, ...lists], { activation: curved ? 'none' : activation, gate, extras, samples });
     const y = shaped(activation === 'gelu' ? gelu(z) : activation === 'silu' ? silu(z) : z);
-    return residual ? add(y, residual) : y;
+    if (!residual) return y;
+    // Beyond a count the result is 0, whatever the residual has there.
+    return extras.outputs === NEURONS.counted ? add(y, maskBeyond(residual, lists[0])) : add(y, residual);
   }
   if (residual) {
     operands.push(contiguous(flat(residual, n)));

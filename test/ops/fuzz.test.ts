@@ -82,7 +82,6 @@ for (const [name, op] of Object.entries(ops)) {
     'enqueueLike',
     'isPlain',
     'enqueueUnary',
-    'expectList',
     'expectTensor',
     'expectNumber',
     'expectOptions',

@@ -33,11 +33,22 @@ struct Geometry {
 // The channels of w that take part. The entries of a list are found by it; where they are a run, w's pointer is moved.
 struct Lists {
   int next = 2;  // the input behind them
+  bool outCounted, inCounted;
   Active out, in;
   Lists(const char* op, const Args& args, const Conv2dShapeParams& p, const View& w)
-      : out(readList(op, "outputs", args, p.outputs != 0 ? &args.in[next++] : nullptr, w.shape[0])),
-        in(readList(op, "inputs", args, p.inputs != 0 ? &args.in[next++] : nullptr, w.shape[3])) {}
+      : outCounted(neuronsOf(p.outputs) == Neurons::Counted),
+        inCounted(neuronsOf(p.inputs) == Neurons::Counted),
+        out(read(op, "outputs", args, p.outputs, w.shape[0])),
+        in(read(op, "inputs", args, p.inputs, w.shape[3])) {}
   int64_t offset(const View& w) const { return out.first * w.stride[0] + in.first * w.stride[3]; }
+  // The active channels of views [.., C] that have all of them.
+  View activeOutputs(const View& v) const { return outCounted ? leadingBlock(v, v.rank - 1, out.count) : v; }
+  View activeInputs(const View& v) const { return inCounted ? leadingBlock(v, v.rank - 1, in.count) : v; }
+
+ private:
+  Active read(const char* op, const char* what, const Args& args, double flag, int64_t size) {
+    return readActiveNeurons(op, what, args, neuronsOf(flag), flag != 0 ? &args.in[next++] : nullptr, size);
+  }
 };
 
 // y <- x, w, (lists), (bias), (scale, shift), (residual)
@@ -45,10 +56,12 @@ template <class T>
 void conv2d(const Args& args) {
   const auto& p = args.as<Conv2dParams>();
   const Geometry s(p.shape);
-  const View &yv = args.out[0], &xv = args.in[0], &w = args.in[1];
+  const View& w = args.in[1];
   const Lists lists("conv2d", args, p.shape, w);
+  const View yv = lists.activeOutputs(args.out[0]), xv = lists.activeInputs(args.in[0]);
+  clearColumns<T>(args.out[0], yv.shape[3]);
   const Rows<T> x = readRows<T>(args, xv);
-  const int64_t F = yv.shape[3];
+  const int64_t F = yv.shape[3], ldy = args.out[0].shape[3];
   int next = lists.next;
   const T *scale = nullptr, *shift = nullptr;
   if (p.bias != 0) shift = readActive<T>(args, args.in[next++], lists.out);
@@ -65,7 +78,7 @@ void conv2d(const Args& args) {
   const T* residual = nullptr;
   int64_t ld_residual = 0;
   if (p.residual != 0) {
-    const Rows<T> r = readRows<T>(args, args.in[next]);
+    const Rows<T> r = readRows<T>(args, lists.activeOutputs(args.in[next]));
     residual = r.data;
     ld_residual = r.ld;
   }
@@ -81,13 +94,14 @@ void conv2d(const Args& args) {
                                lists.out.list,
                                lists.in.list};
   if (s.depthwise(K, N)) {
-    const Depthwise<T> depthwise{vertical, horizontal, yv.shape[0], F,           x.data,           x.ld, yv.as<T>(), F,
-                                 scale,    shift,      residual,    ld_residual, p.activation != 0};
+    const Depthwise<T> depthwise{vertical,         horizontal, yv.shape[0], F,     x.data,   x.ld,
+                                 yv.as<T>(),       ldy,        scale,       shift, residual, ld_residual,
+                                 p.activation != 0};
     depthwise.run(args, [&](int64_t c, int64_t i, int64_t j) { return weights.at(c, 0, i, j); });
     return;
   }
   const ImplicitGemm<T> gemm{vertical, horizontal, yv.shape[0], s.groups,    K,
-                             N,        x.data,     x.ld,        yv.as<T>(),  F,
+                             N,        x.data,     x.ld,        yv.as<T>(),  ldy,
                              scale,    shift,      residual,    ld_residual, p.activation != 0};
   gemm.run(
       args,
@@ -102,10 +116,12 @@ template <class T>
 void conv2dGradInput(const Args& args) {
   const auto& p = args.as<Conv2dGradInputParams>();
   const Geometry s(p.shape);
-  const View &dx = args.out[0], &gv = args.in[0], &w = args.in[1];
+  const View& w = args.in[1];
   const Lists lists("conv2dGradInput", args, p.shape, w);
+  const View dx = lists.activeInputs(args.out[0]), gv = lists.activeOutputs(args.in[0]);
+  clearColumns<T>(args.out[0], dx.shape[3]);
   const Rows<T> g = readRows<T>(args, gv);
-  const int64_t C = dx.shape[3], N = C / s.groups, K = gv.shape[3] / s.groups;
+  const int64_t C = dx.shape[3], ldx = args.out[0].shape[3], N = C / s.groups, K = gv.shape[3] / s.groups;
   const ConvAxis vertical = s.gradient(0, dx, gv, w), horizontal = s.gradient(1, dx, gv, w);
   // The taps backwards: from the last one on, with strides against the view's.
   const int64_t last = (w.shape[1] - 1) * w.stride[1] + (w.shape[2] - 1) * w.stride[2];
@@ -122,12 +138,12 @@ void conv2dGradInput(const Args& args) {
   const auto run = [&](auto&& done) {
     if (s.depthwise(K, N)) {
       const Depthwise<T> depthwise{vertical, horizontal, dx.shape[0], C,       g.data, g.ld, dx.as<T>(),
-                                   C,        nullptr,    nullptr,     nullptr, 0,      false};
+                                   ldx,      nullptr,    nullptr,     nullptr, 0,      false};
       depthwise.run(args, [&](int64_t c, int64_t i, int64_t j) { return weights.at(0, c, i, j); });
       return false;
     }
     const ImplicitGemm<T> gemm{vertical,   horizontal, dx.shape[0], s.groups, K,       N, g.data, g.ld,
-                               dx.as<T>(), C,          nullptr,     nullptr,  nullptr, 0, false};
+                               dx.as<T>(), ldx,        nullptr,     nullptr,  nullptr, 0, false};
     return gemm.run(
         args,
         [&](int64_t group, int64_t n0, int cols, T* out, int width) {
@@ -139,8 +155,9 @@ void conv2dGradInput(const Args& args) {
     run([](int64_t, int64_t) {});
     return;
   }
-  const SampleGate<T> gate("conv2dGradInput", args, args.out[1], args.in[lists.next], dx, args.in[lists.next + 1],
-                           p.scale, dx.shape[1] * dx.shape[2]);
+  const SampleGate<T> gate("conv2dGradInput", args, lists.activeInputs(args.out[1]),
+                           lists.activeInputs(args.in[lists.next]), dx, args.in[lists.next + 1], p.scale,
+                           dx.shape[1] * dx.shape[2]);
   const bool hot = run([&](int64_t first, int64_t count) { gate.samples(first, first + count); });
   if (!hot) gate.allSamples();
   gate.finish();
@@ -151,8 +168,9 @@ template <class T>
 void conv2dGradWeight(const Args& args) {
   const auto& p = args.as<Conv2dGradWeightParams>();
   const Geometry s(p.shape);
-  const View &dw = args.out[0], &gv = args.in[0], &xv = args.in[1];
+  const View& dw = args.out[0];
   const Lists lists("conv2dGradWeight", args, p.shape, dw);
+  const View gv = lists.activeOutputs(args.in[0]), xv = lists.activeInputs(args.in[1]);
   const Rows<T> g = readRows<T>(args, gv), x = readRows<T>(args, xv);
   const int64_t F = gv.shape[3], N = F / s.groups, C = xv.shape[3] / s.groups;
   const int64_t row = dw.shape[1] * dw.shape[2] * dw.shape[3];

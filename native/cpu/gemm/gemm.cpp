@@ -83,14 +83,19 @@ void linear(const Args& args) {
             w.as<T>(),  w.stride[1], w.stride[0], y.as<T>(), y.shape[1]};
   Inputs more{args, 2};
   const View *bias = more.take(p.bias != 0), *residual = more.take(p.residual != 0);
-  const Active outputs = readList("linear", "outputs", args, more.take(p.outputs != 0), w.shape[0]);
-  const Active inputs = readList("linear", "inputs", args, more.take(p.inputs != 0), w.shape[1]);
+  const Active outputs =
+      readActiveNeurons("linear", "outputs", args, neuronsOf(p.outputs), more.take(p.outputs != 0), w.shape[0]);
+  const Active inputs =
+      readActiveNeurons("linear", "inputs", args, neuronsOf(p.inputs), more.take(p.inputs != 0), w.shape[1]);
+  g.N = outputs.count;
+  g.K = inputs.count;
   g.b += outputs.first * g.b_col + inputs.first * g.b_row;
   g.listed.b_cols = outputs.list;
   g.listed.b_rows = inputs.list;
   if (bias) g.epilogue.bias = readActive<T>(args, *bias, outputs);
   if (residual) g.epilogue.residual = residual->as<T>();
   g.epilogue.activation = static_cast<ActivationKind>(static_cast<int>(p.activation));
+  clearColumns<T>(y, g.N);
   g.run(take<T>(args, g.scratchSize()));
 }
 
@@ -102,13 +107,20 @@ void linearGradInput(const Args& args) {
   Gemm<T> g{gv.shape[0], dx.shape[1], gv.shape[1], gv.as<T>(), gv.stride[0], gv.stride[1],
             w.as<T>(),   w.stride[0], w.stride[1], dx.as<T>(), dx.shape[1]};
   Inputs more{args, p.score != 0 ? 4 : 2};
-  const Active outputs = readList("linearGradInput", "outputs", args, more.take(p.outputs != 0), w.shape[0]);
-  const Active inputs = readList("linearGradInput", "inputs", args, more.take(p.inputs != 0), w.shape[1]);
+  const Active outputs = readActiveNeurons("linearGradInput", "outputs", args, neuronsOf(p.outputs),
+                                           more.take(p.outputs != 0), w.shape[0]);
+  const Active inputs =
+      readActiveNeurons("linearGradInput", "inputs", args, neuronsOf(p.inputs), more.take(p.inputs != 0), w.shape[1]);
+  g.N = inputs.count;
+  g.K = outputs.count;
   g.b += outputs.first * g.b_row + inputs.first * g.b_col;
   g.listed.b_rows = outputs.list;
   g.listed.b_cols = inputs.list;
+  clearColumns<T>(dx, g.N);
   g.run(take<T>(args, g.scratchSize()));
-  if (p.score != 0) accumulateGate<T>("linearGradInput", args, args.out[1], args.in[2], dx, args.in[3], p.scale);
+  if (p.score == 0) return;
+  const auto active = [&](const View& v) { return leadingBlock(v, 1, inputs.count); };
+  accumulateGate<T>("linearGradInput", args, active(args.out[1]), active(args.in[2]), active(dx), args.in[3], p.scale);
 }
 
 // dw [N, K] = g^T x (+ db [N] = column sums of g), g [M, n], x [M, k]
@@ -119,8 +131,12 @@ void linearGradWeight(const Args& args) {
   Gemm<T> g{gv.shape[1], x.shape[1],  gv.shape[0], gv.as<T>(), gv.stride[1], gv.stride[0],
             x.as<T>(),   x.stride[0], x.stride[1], dw.as<T>(), dw.shape[1]};
   Inputs more{args, 2};
-  const Active outputs = readList("linearGradWeight", "outputs", args, more.take(p.outputs != 0), dw.shape[0]);
-  const Active inputs = readList("linearGradWeight", "inputs", args, more.take(p.inputs != 0), dw.shape[1]);
+  const Active outputs = readActiveNeurons("linearGradWeight", "outputs", args, neuronsOf(p.outputs),
+                                           more.take(p.outputs != 0), dw.shape[0]);
+  const Active inputs =
+      readActiveNeurons("linearGradWeight", "inputs", args, neuronsOf(p.inputs), more.take(p.inputs != 0), dw.shape[1]);
+  g.M = outputs.count;
+  g.N = inputs.count;
   if (g.K == 0) {
     memset(g.c, 0, static_cast<size_t>(dw.size()) * sizeof(T));
   } else {
@@ -134,7 +150,7 @@ void linearGradWeight(const Args& args) {
   }
   if (p.bias == 0) return;
   using V = Vec<T>;
-  const Rows<T> all = readRows<T>(args, gv);
+  const Rows<T> all = readRows<T>(args, leadingBlock(gv, 1, outputs.count));
   T *sums = take<T>(args, all.cols), *unused = take<T>(args, all.cols);
   sumColumns<T>(args, all.rows, all.cols, sums, unused,
                 [&](int64_t m, int64_t n, int lanes, V& sum, V&) { sum = sum + load(all.row(m) + n, lanes); });

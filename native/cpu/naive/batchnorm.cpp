@@ -5,6 +5,7 @@
 
 #include "cpu/families.h"
 #include "cpu/naive/rows.h"
+#include "kernels/active.h"
 
 namespace gyrus::cpu::naive {
 namespace {
@@ -12,11 +13,24 @@ namespace {
 // NaN passes.
 double relu(double x) { return x < 0 ? 0 : x; }
 
+// The call on the channels that count, when they are counted; the others become 0 in the first outputs.
+template <class T>
+Args cutDown(const Args& args, bool counted, int outputs) {
+  if (!counted) return args;
+  for (int i = 0; i < outputs; ++i) {
+    const Rows<T> all(args.out[i]);
+    for (std::int64_t r = 0; r < all.rows; ++r)
+      for (std::int64_t c = 0; c < all.cols; ++c) all(r, c) = T(0);
+  }
+  return activeColumns(args);
+}
+
 // y [R, C], mean, rstd [C], inout runningMean, runningVar [C] <- x [R, C], gamma, beta [C] (+ residual [R, C])
 template <class T>
 struct BatchNorm {
-  static void run(const Args& args) {
-    const auto& p = args.as<BatchNormParams>();
+  static void run(const Args& whole) {
+    const auto& p = whole.as<BatchNormParams>();
+    const Args args = cutDown<T>(whole, p.counted != 0, 3);
     const Rows<T> y(args.out[0]), x(args.in[0]), residual(args.in[p.residual != 0 ? 3 : 0]);
     const Line<T> means(args.out[1]), rstds(args.out[2]), runningMean(args.out[3]), runningVar(args.out[4]);
     const Line<T> gamma(args.in[1]), beta(args.in[2]);
@@ -43,8 +57,9 @@ struct BatchNorm {
 // y [R, C] <- x [R, C], gamma, beta, mean, var [C] (+ residual [R, C])
 template <class T>
 struct BatchNormEval {
-  static void run(const Args& args) {
-    const auto& p = args.as<BatchNormEvalParams>();
+  static void run(const Args& whole) {
+    const auto& p = whole.as<BatchNormEvalParams>();
+    const Args args = cutDown<T>(whole, p.counted != 0, 1);
     const Rows<T> y(args.out[0]), x(args.in[0]), residual(args.in[p.residual != 0 ? 5 : 0]);
     const Line<T> gamma(args.in[1]), beta(args.in[2]), mean(args.in[3]), var(args.in[4]);
     for (std::int64_t c = 0; c < x.cols; ++c) {
@@ -61,8 +76,9 @@ struct BatchNormEval {
 // dx [R, C], dgamma, dbeta [C] (+ dresidual [R, C]) <- g, x, mean, rstd, gamma [C] (+ y [R, C])
 template <class T>
 struct BatchNormGrad {
-  static void run(const Args& args) {
-    const auto& p = args.as<BatchNormGradParams>();
+  static void run(const Args& whole) {
+    const auto& p = whole.as<BatchNormGradParams>();
+    const Args args = cutDown<T>(whole, p.counted != 0, whole.outputs);
     const Rows<T> dx(args.out[0]), x(args.in[1]);
     const Line<T> dgamma(args.out[1]), dbeta(args.out[2]), mean(args.in[2]), rstd(args.in[3]), gamma(args.in[4]);
     const Rows<T> given(args.in[0]), y(args.in[p.relu != 0 ? 5 : 0]);

@@ -45,17 +45,29 @@ struct Lists {
   int next = 2;  // the input behind the lists
   List outputs, inputs;
   Lists(const char* op, const Args& args, const Conv2dShapeParams& p, const View& w)
-      : outputs(op, "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, w.shape[0]),
-        inputs(op, "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, w.shape[3]) {}
+      : outputs(op, "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, neuronsOf(p.outputs), w.shape[0]),
+        inputs(op, "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, neuronsOf(p.inputs), w.shape[3]) {}
 };
+
+// The active channels of a view [N, H, W, C] that has all of them.
+View activeOf(const View& v, const List& channels) { return channels.counted ? leadingBlock(v, 3, channels.count) : v; }
+
+template <class T>
+void zero(const View& v) {
+  const Rows<T> all(v);
+  for (std::int64_t r = 0; r < all.rows; ++r)
+    for (std::int64_t c = 0; c < all.cols; ++c) all(r, c) = T(0);
+}
 
 // y <- x, w, (lists), (bias), (scale, shift), (residual)
 template <class T>
 struct Conv2d {
   static void run(const Args& args) {
     const auto& p = args.as<Conv2dParams>();
-    const View &y = args.out[0], &x = args.in[0], &w = args.in[1];
+    const View& w = args.in[1];
     const Lists lists("conv2d", args, p.shape, w);
+    const View y = activeOf(args.out[0], lists.outputs), x = activeOf(args.in[0], lists.inputs);
+    zero<T>(args.out[0]);
     std::vector<double> sum(static_cast<std::size_t>(y.size()), 0.0);
     eachProduct(p.shape, x, y, w, lists.outputs, lists.inputs,
                 [&](auto n, auto oh, auto ow, auto o, auto h, auto v, auto c, auto wf, auto kh, auto kw, auto wc) {
@@ -66,7 +78,7 @@ struct Conv2d {
     const View* bias = p.bias != 0 ? &args.in[next++] : nullptr;
     const View* scale = p.affine != 0 ? &args.in[next++] : nullptr;
     const View* shift = p.affine != 0 ? &args.in[next++] : nullptr;
-    const Rows<T> out(y), residual(args.in[p.residual != 0 ? next : 0]);
+    const Rows<T> out(y), residual(p.residual != 0 ? activeOf(args.in[next], lists.outputs) : x);
     for (std::int64_t r = 0; r < out.rows; ++r)
       for (std::int64_t o = 0; o < out.cols; ++o) {
         double v = sum[static_cast<std::size_t>(r * out.cols + o)];
@@ -83,8 +95,10 @@ template <class T>
 struct Conv2dGradInput {
   static void run(const Args& args) {
     const auto& p = args.as<Conv2dGradInputParams>();
-    const View &dx = args.out[0], &g = args.in[0], &w = args.in[1];
+    const View& w = args.in[1];
     const Lists lists("conv2dGradInput", args, p.shape, w);
+    const View dx = activeOf(args.out[0], lists.inputs), g = activeOf(args.in[0], lists.outputs);
+    zero<T>(args.out[0]);
     std::vector<double> sum(static_cast<std::size_t>(dx.size()), 0.0);
     eachProduct(p.shape, dx, g, w, lists.outputs, lists.inputs,
                 [&](auto n, auto oh, auto ow, auto o, auto h, auto v, auto c, auto wf, auto kh, auto kw, auto wc) {
@@ -94,9 +108,11 @@ struct Conv2dGradInput {
     const Rows<T> out(dx);
     for (std::int64_t r = 0; r < out.rows; ++r)
       for (std::int64_t c = 0; c < out.cols; ++c) out(r, c) = T(sum[static_cast<std::size_t>(r * out.cols + c)]);
-    if (p.score != 0)
-      accumulateGate<T>("conv2dGradInput", args.out[1], args.in[lists.next], dx, args.in[lists.next + 1], p.scale,
-                        dx.shape[1] * dx.shape[2]);
+    if (p.score == 0) return;
+    const View& stats = args.out[1];
+    accumulateGate<T>("conv2dGradInput", lists.inputs.counted ? leadingBlock(stats, 1, lists.inputs.count) : stats,
+                      activeOf(args.in[lists.next], lists.inputs), dx, args.in[lists.next + 1], p.scale,
+                      dx.shape[1] * dx.shape[2]);
   }
 };
 
@@ -105,8 +121,9 @@ template <class T>
 struct Conv2dGradWeight {
   static void run(const Args& args) {
     const auto& p = args.as<Conv2dGradWeightParams>();
-    const View &dw = args.out[0], &g = args.in[0], &x = args.in[1];
+    const View& dw = args.out[0];
     const Lists lists("conv2dGradWeight", args, p.shape, dw);
+    const View g = activeOf(args.in[0], lists.outputs), x = activeOf(args.in[1], lists.inputs);
     const std::int64_t C = x.shape[3] / static_cast<std::int64_t>(p.shape.groups);
     const List all;
     View compact = dw;
@@ -118,9 +135,8 @@ struct Conv2dGradWeight {
                   sum[static_cast<std::size_t>(flat(compact, wf, kh, kw, wc))] +=
                       double(at<T>(g, n, oh, ow, o)) * at<T>(x, n, h, v, c);
                 });
-    const Rows<T> out(dw), rows(g);
-    for (std::int64_t r = 0; r < out.rows; ++r)
-      for (std::int64_t c = 0; c < out.cols; ++c) out(r, c) = T(0);
+    const Rows<T> rows(g);
+    zero<T>(dw);
     for (std::int64_t o = 0; o < g.shape[3]; ++o)
       for (std::int64_t kh = 0; kh < dw.shape[1]; ++kh)
         for (std::int64_t kw = 0; kw < dw.shape[2]; ++kw)

@@ -70,12 +70,16 @@ struct Linear {
     int next = 2;
     const View* bias = p.bias != 0 ? &args.in[next++] : nullptr;
     const View* residual = p.residual != 0 ? &args.in[next++] : nullptr;
-    const List outputs("linear", "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, w.rows);
-    const List inputs("linear", "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, w.cols);
+    const List outputs("linear", "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, neuronsOf(p.outputs), w.rows);
+    const List inputs("linear", "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, neuronsOf(p.inputs), w.cols);
     for (std::int64_t m = 0; m < y.rows; ++m)
       for (std::int64_t n = 0; n < y.cols; ++n) {
+        if (n >= outputs.count) {
+          y(m, n) = T(0);
+          continue;
+        }
         double sum = bias ? double(Line<T>(*bias)[outputs[n]]) : 0;
-        for (std::int64_t k = 0; k < x.cols; ++k) sum += double(x(m, k)) * w(outputs[n], inputs[k]);
+        for (std::int64_t k = 0; k < inputs.count; ++k) sum += double(x(m, k)) * w(outputs[n], inputs[k]);
         sum = activate(static_cast<ActivationKind>(static_cast<int>(p.activation)), sum);
         y(m, n) = T(residual ? sum + Rows<T>(*residual)(m, n) : sum);
       }
@@ -89,15 +93,21 @@ struct LinearGradInput {
     const auto& p = args.as<LinearGradInputParams>();
     const Rows<T> dx(args.out[0]), g(args.in[0]), w(args.in[1]);
     int next = p.score != 0 ? 4 : 2;
-    const List outputs("linearGradInput", "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, w.rows);
-    const List inputs("linearGradInput", "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, w.cols);
+    const List outputs("linearGradInput", "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, neuronsOf(p.outputs),
+                       w.rows);
+    const List inputs("linearGradInput", "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, neuronsOf(p.inputs),
+                      w.cols);
     for (std::int64_t m = 0; m < dx.rows; ++m)
       for (std::int64_t k = 0; k < dx.cols; ++k) {
         double sum = 0;
-        for (std::int64_t n = 0; n < g.cols; ++n) sum += double(g(m, n)) * w(outputs[n], inputs[k]);
+        for (std::int64_t n = 0; n < outputs.count && k < inputs.count; ++n)
+          sum += double(g(m, n)) * w(outputs[n], inputs[k]);
         dx(m, k) = T(sum);
       }
-    if (p.score != 0) accumulateGate<T>("linearGradInput", args.out[1], args.in[2], args.out[0], args.in[3], p.scale);
+    if (p.score == 0) return;
+    const auto active = [&](const View& v) { return leadingBlock(v, 1, inputs.count); };
+    accumulateGate<T>("linearGradInput", active(args.out[1]), active(args.in[2]), active(args.out[0]), args.in[3],
+                      p.scale);
   }
 };
 
@@ -108,12 +118,14 @@ struct LinearGradWeight {
     const auto& p = args.as<LinearGradWeightParams>();
     const Rows<T> dw(args.out[0]), g(args.in[0]), x(args.in[1]);
     int next = 2;
-    const List outputs("linearGradWeight", "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, dw.rows);
-    const List inputs("linearGradWeight", "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, dw.cols);
+    const List outputs("linearGradWeight", "outputs", p.outputs != 0 ? &args.in[next++] : nullptr, neuronsOf(p.outputs),
+                       dw.rows);
+    const List inputs("linearGradWeight", "inputs", p.inputs != 0 ? &args.in[next++] : nullptr, neuronsOf(p.inputs),
+                      dw.cols);
     for (std::int64_t n = 0; n < dw.rows; ++n)
       for (std::int64_t k = 0; k < dw.cols; ++k) dw(n, k) = T(0);
-    for (std::int64_t n = 0; n < g.cols; ++n)
-      for (std::int64_t k = 0; k < x.cols; ++k) {
+    for (std::int64_t n = 0; n < outputs.count; ++n)
+      for (std::int64_t k = 0; k < inputs.count; ++k) {
         double sum = 0;
         for (std::int64_t m = 0; m < g.rows; ++m) sum += double(g(m, n)) * x(m, k);
         dw(outputs[n], inputs[k]) = T(sum);
@@ -121,7 +133,7 @@ struct LinearGradWeight {
     if (p.bias == 0) return;
     const Line<T> db(args.out[1]);
     for (std::int64_t n = 0; n < db.n; ++n) db[n] = T(0);
-    for (std::int64_t n = 0; n < g.cols; ++n) {
+    for (std::int64_t n = 0; n < outputs.count; ++n) {
       double sum = 0;
       for (std::int64_t m = 0; m < g.rows; ++m) sum += g(m, n);
       db[outputs[n]] = T(sum);

@@ -5,6 +5,7 @@
 
 #include "cpu/families.h"
 #include "cpu/naive/rows.h"
+#include "kernels/active.h"
 
 namespace gyrus::cpu::naive {
 namespace {
@@ -45,8 +46,9 @@ double stepOf(const View& p, const View& rowSteps, const View& colSteps, std::in
 // per parameter: p, v (when momentum != 0), rowSteps, colSteps <- hyper, g
 template <class T>
 struct SgdStep {
-  static void run(const Args& args) {
-    const auto& s = args.as<SgdParams>();
+  static void run(const Args& whole) {
+    const auto& s = whole.as<SgdParams>();
+    const Args args = activeBlocks(whole, sizeof(SgdParams) / sizeof(double), s.momentum != 0 ? 4 : 3);
     const double* decay = args.record + sizeof(SgdParams) / sizeof(double);
     const int count = static_cast<int>(s.count), per = s.momentum != 0 ? 4 : 3;
     const double lr = Line<double>(args.in[0])[0], scale = Line<double>(args.in[0])[1];
@@ -74,8 +76,9 @@ struct SgdStep {
 // per parameter: p, m, v, rowSteps, colSteps <- hyper, g
 template <class T>
 struct AdamStep {
-  static void run(const Args& args) {
-    const auto& s = args.as<AdamParams>();
+  static void run(const Args& whole) {
+    const auto& s = whole.as<AdamParams>();
+    const Args args = activeBlocks(whole, sizeof(AdamParams) / sizeof(double), 5);
     const double* decay = args.record + sizeof(AdamParams) / sizeof(double);
     const int count = static_cast<int>(s.count);
     const double lr = Line<double>(args.in[0])[0], scale = Line<double>(args.in[0])[1];

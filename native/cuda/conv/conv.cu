@@ -21,7 +21,8 @@ struct Inputs {
 
 Lists takeLists(Op op, Inputs& inputs, const Conv2dShapeParams& p, const View& w) {
   const View *outputs = inputs.take(p.outputs != 0), *channels = inputs.take(p.inputs != 0);
-  return readLists(op, inputs.args, outputs, w.shape[0], channels, w.shape[3]);
+  return readLists(op, inputs.args, neuronsOf(p.outputs), outputs, w.shape[0], neuronsOf(p.inputs), channels,
+                   w.shape[3]);
 }
 
 // [N, H, W, C] as [pixels, C]; false where the pixels don't lie at one distance from each other.
@@ -102,6 +103,8 @@ void conv2d(const Args& args) {
   if (scale) epilogue.scale = {scale->as<T>(), scale->stride[0]};
   if (shift) epilogue.shift = {shift->as<T>(), shift->stride[0]};
   epilogue.list = lists.outputs;
+  product.depthCount = lists.inputCount;
+  product.columnCount = lists.outputCount;
   epilogue.activation = p.activation != 0 ? ActivationKind::Relu : ActivationKind::None;
   epilogue.residualFirst = true;
   if (residual) {
@@ -133,11 +136,15 @@ void conv2dGradInput(const Args& args) {
     denseGradInput<T>(args, results, pixels, asMatrix(w), lists);
   } else if (dx.size() > 0) {
     const T* const weight = weightsByChannel(args, weights, windows);
-    multiplyPixels<T>("conv2dGradInput", windows, true, g, weight, dx, Implicit<T>{});
+    Implicit<T> product{};
+    product.depthCount = lists.outputCount;
+    product.columnCount = lists.inputCount;
+    multiplyPixels<T>("conv2dGradInput", windows, true, g, weight, dx, product);
   }
   if (p.score == 0) return;
   const View *a = inputs.take(true), *labels = inputs.take(true);
-  accumulateGate(Op::Conv2dGradInput, args, args.out[1], *a, dx, *labels, p.scale, dx.shape[1] * dx.shape[2]);
+  accumulateGate(Op::Conv2dGradInput, args, args.out[1], *a, dx, *labels, p.scale, dx.shape[1] * dx.shape[2],
+                 lists.inputCount);
 }
 
 // The sums over all pixels of g [N, OH, OW, F].
@@ -154,8 +161,8 @@ void sumPixels(const Args& args, const View& g, const View& db, const Lists& lis
     mapAny<T, T>(copy, g, Nest<2>(v), Same<T>{});
     asRows(copy, flat);
   }
-  columnSums<T>(args, {flat.as<T>(), flat.shape[0], flat.shape[1], flat.stride[0], flat.stride[1]}, db, lists.outputs,
-                lists.outputs != nullptr);
+  columnSums<T>(args, {flat.as<T>(), flat.shape[0], flat.shape[1], flat.stride[0], flat.stride[1], lists.outputCount},
+                db, lists.outputs, lists.outputs != nullptr);
 }
 
 // dw (+ db) <- g, x, (lists)

@@ -26,14 +26,16 @@ const int* inverse(const Args& args, const int* list, int n, std::int64_t size) 
 }
 
 template <class T>
-__global__ void __launch_bounds__(256) finishKernel(T* dw, std::int64_t n, int taps, int channels, WeightSums<T> sums,
-                                                    const int* outputs, const int* inputs) {
+__global__ void __launch_bounds__(256)
+    finishKernel(T* dw, std::int64_t n, int taps, int channels, WeightSums<T> sums, const int* outputs,
+                 const int* inputs, const int* outputCount, const int* inputCount) {
+  const std::int64_t rows = activeOf(outputCount, n), columns = activeOf(inputCount, channels);
   for (std::int64_t i = std::int64_t{blockIdx.x} * 256 + threadIdx.x; i < n; i += std::int64_t{gridDim.x} * 256) {
     const std::int64_t rest = i / channels, row = rest / taps;
     const auto channel = static_cast<int>(i - rest * channels), tap = static_cast<int>(rest - row * taps);
     const int from = outputs ? outputs[row] : static_cast<int>(row), of = inputs ? inputs[channel] : channel;
     T sum = T(0);
-    if (from >= 0 && of >= 0) {
+    if (from >= 0 && of >= 0 && row < rows && channel < columns) {
       const T* const at = sums.data + from * sums.output + tap * sums.tap + of;
       for (int s = 0; s < sums.splits; ++s) sum += at[s * sums.split];
     }
@@ -92,7 +94,7 @@ void finishGradWeight(const Args& args, const View& dw, const WeightSums<T>& sum
   const int* const byOutput = inverse(args, lists.outputs, outputs, dw.shape[0]);
   const int* const byInput = inverse(args, lists.inputs, channels, dw.shape[3]);
   GYRUS_LAUNCH(blocksFor(n, 256), 256, 0, finishKernel<T>, dw.as<T>(), n, static_cast<int>(dw.shape[1] * dw.shape[2]),
-               static_cast<int>(dw.shape[3]), sums, byOutput, byInput);
+               static_cast<int>(dw.shape[3]), sums, byOutput, byInput, lists.outputCount, lists.inputCount);
 }
 
 template <class T>
@@ -107,6 +109,8 @@ void launchGradWeight(const Args& args, const View& dw, const Windows& windows, 
   p.g = Pixels<const T>(g);
   p.x = Pixels<const T>(x);
   p.split = std::int64_t{windows.F} * p.width;
+  p.outputCount = lists.outputCount;
+  p.channelCount = lists.inputCount;
   const bool quads = p.outputs % 4 == 0 && p.channels % 4 == 0 && p.g.quads() && p.x.quads();
   const std::int64_t picture = std::int64_t{windows.h.y} * windows.w.y;
   const int atOnce = samplesAtOnce("conv2dGradWeight", windows.samples, static_cast<double>(picture));
@@ -120,7 +124,7 @@ void launchGradWeight(const Args& args, const View& dw, const Windows& windows, 
     const GradWeightSplits splits = splitPixels(windows.samples, atOnce, picture, tiles, p.split, Tile::kDepth);
     const int total = splits.total;
     p.perSplit = splits.pixels;
-    const bool direct = total == 1 && !lists.outputs && !lists.inputs;
+    const bool direct = total == 1 && !lists.outputs && !lists.inputs && !lists.outputCount && !lists.inputCount;
     p.out = direct ? dw.as<T>() : args.scratch->array<T>(total * p.split);
     const WeightSums<T> sums{p.out, total, p.split, p.width, p.channels};
     p.storeQuads = p.width % 4 == 0 && aligned(p.out, 16);

@@ -40,7 +40,8 @@ struct GradWeight {
   int width;              // taps * channels
   int pixels, perSplit;   // perSplit: a multiple of the tile's depth
   T* out;
-  std::int64_t split;  // from the sums of one split to the next
+  std::int64_t split;                     // from the sums of one split to the next
+  const int *outputCount, *channelCount;  // count the active, null for all; sums of the others are not made
   bool storeQuads;
   int tilesAcross, firstGroup;
 };
@@ -53,6 +54,14 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) gra
   const int thread = static_cast<int>(threadIdx.x), group = static_cast<int>(blockIdx.z) + p.firstGroup;
   const int firstRow = static_cast<int>(blockIdx.x) / p.tilesAcross * BM;
   const int firstCol = static_cast<int>(blockIdx.x) % p.tilesAcross * BN;
+  const bool counted = p.outputCount || p.channelCount;
+  const int outputs = static_cast<int>(activeOf(p.outputCount, p.outputs));
+  int channels = static_cast<int>(activeOf(p.channelCount, p.channels)), width = p.width;
+  if (counted) {
+    if (quads) channels = (channels + 3) / 4 * 4;
+    width = p.h.kernel * p.w.kernel * channels;
+    if (firstRow >= outputs || firstCol >= width) return;
+  }
   const int from = static_cast<int>(blockIdx.y) * p.perSplit;
   const int to = p.pixels - from < p.perSplit ? p.pixels : from + p.perSplit;
 
@@ -60,7 +69,7 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) gra
   constexpr int RB = Tile::kQuadsB, wideB = BN / 4, apartB = Tile::kThreads / wideB;
   const int rowA = thread / wideA, colA = thread % wideA * 4, rowB = thread / wideB, colB = thread % wideB * 4;
   const std::int64_t output = (std::int64_t{group} * p.outputs + firstRow + colA) * p.g.c;
-  const int outputsLeft = p.outputs - firstRow - colA;
+  const int outputsLeft = outputs - firstRow - colA;
 
   // Where the thread's columns lie seen from a pixel. A column beyond the last is outside of every picture.
   constexpr int each = quads ? 1 : 4;
@@ -71,8 +80,8 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) gra
     const int col = firstCol + colB + e;
     down[e] = right[e] = kOutside;
     tap[e] = 0;
-    if (col < p.width) {
-      const int number = col / p.channels, channel = col - number * p.channels, row = number / p.w.kernel;
+    if (col < width) {
+      const int number = col / channels, channel = col - number * channels, row = number / p.w.kernel;
       down[e] = row * p.h.dilation - p.h.pad;
       right[e] = (number - row * p.w.kernel) * p.w.dilation - p.w.pad;
       tap[e] = down[e] * p.x.h + right[e] * p.x.w + (std::int64_t{group} * p.channels + channel) * p.x.c;
@@ -150,17 +159,19 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) gra
 #pragma unroll
   for (int i = 0; i < 4 * Tile::kRowRuns; ++i) {
     const int row = firstRow + Tile::row(at, i);
-    if (row >= p.outputs) continue;
+    if (row >= outputs) continue;
 #pragma unroll
     for (int j = 0; j < Tile::kColRuns; ++j) {
       const int col = firstCol + at.col + j * (BN / Tile::kColRuns);
-      T* const sum = out + std::int64_t{row} * p.width + col;
-      if (p.storeQuads) {
-        if (col < p.width) storeQuad(sum, sums.of[i][j]);
+      // The places of inactive channels stay in between.
+      const auto target = [&](int c) { return counted ? c + c / channels * (p.channels - channels) : c; };
+      T* const sum = out + std::int64_t{row} * p.width;
+      if (p.storeQuads && (quads || !counted)) {
+        if (col < width) storeQuad(sum + target(col), sums.of[i][j]);
       } else {
 #pragma unroll
         for (int e = 0; e < 4; ++e)
-          if (col + e < p.width) sum[e] = sums.of[i][j].v[e];
+          if (col + e < width) sum[target(col + e)] = sums.of[i][j].v[e];
       }
     }
   }

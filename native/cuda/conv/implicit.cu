@@ -17,10 +17,20 @@ void launchTile(Implicit<T> p, bool quads, std::int64_t pixels, int classes, int
       p.firstGroup = g;
       const dim3 grid(static_cast<unsigned>(tiles), std::min(classes - c, kMostAcross),
                       std::min(groups - g, kMostAcross));
-      if (quads)
-        GYRUS_LAUNCH(grid, Tile::kThreads, 0, (implicitKernel<T, Tile, true>), p);
-      else
-        GYRUS_LAUNCH(grid, Tile::kThreads, 0, (implicitKernel<T, Tile, false>), p);
+      const auto run = [&]<bool Counted>() {
+        if (quads)
+          GYRUS_LAUNCH(grid, Tile::kThreads, 0, (implicitKernel<T, Tile, true, Counted>), p);
+        else
+          GYRUS_LAUNCH(grid, Tile::kThreads, 0, (implicitKernel<T, Tile, false, Counted>), p);
+      };
+      // Doubles are for checks of gradients: one kernel will do.
+      if constexpr (std::is_same_v<T, float>) {
+        if (!p.counted()) {
+          run.template operator()<false>();
+          continue;
+        }
+      }
+      run.template operator()<true>();
     }
 }
 

@@ -4,6 +4,7 @@
 #include "cuda/conv/tile.cuh"
 #include "cuda/conv/window.cuh"
 #include "cuda/gemm/epilogue.cuh"
+#include "cuda/lists.cuh"
 
 namespace gyrus::cuda {
 
@@ -13,17 +14,20 @@ struct Implicit {
   bool backward;
   int samples;
   Pixels<const T> source;
-  int depth;            // channels of the source per group
-  const T* weight;      // [group][tap, channel of the source][padded]
-  T* out;               // [samples, H, W, channels], contiguous
-  int columns, padded;  // channels of the output per group; rounded up to four
-  int channels;         // of the output
+  int depth;                            // channels of the source per group
+  const T* weight;                      // [group][tap, channel of the source][padded]
+  T* out;                               // [samples, H, W, channels], contiguous
+  int columns, padded;                  // channels of the output per group; rounded up to four
+  int channels;                         // of the output
+  const int *depthCount, *columnCount;  // count the active of both, null for all; then there is one group
   bool storeQuads;
   int tilesAcross;
   int firstClass, firstGroup;
   Epilogue<T> epilogue;
   Pixels<const T> residual;  // where the epilogue has one
   bool residualQuads;
+
+  bool counted() const { return depthCount || columnCount; }
 };
 
 // In shared memory, for the walks' numbers would cost every thread sixteen registers.
@@ -33,7 +37,7 @@ struct ImplicitShared : Tile::Buffers {
 };
 
 // Block (tile, class, group); the tiles of the same pixels follow each other, so that L2 holds what they gather.
-template <class T, class Tile, bool quads>
+template <class T, class Tile, bool quads, bool Counted>
 __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) implicitKernel(const Implicit<T> p) {
   constexpr int BM = Tile::kRows, BN = Tile::kCols, BK = Tile::kDepth;
   GYRUS_SHARED(ImplicitShared<Tile>, shared);
@@ -50,6 +54,9 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
   const std::int64_t firstPixel = std::int64_t{static_cast<int>(blockIdx.x) / p.tilesAcross} * BM;
   if (firstPixel >= pixels) return;  // a class smaller than the first
   const int firstCol = across * BN, thread = static_cast<int>(threadIdx.x);
+  const int active = Counted ? static_cast<int>(activeOf(p.depthCount, p.depth)) : p.depth;
+  const int depth = Counted && quads ? (active + 3) / 4 * 4 : active;  // weights of what fills a quad up are 0
+  const int columns = Counted ? static_cast<int>(activeOf(p.columnCount, p.columns)) : p.columns;
   const auto rest = static_cast<int>(pixels - firstPixel < BM ? pixels - firstPixel : BM);
   const auto sample = [&](int row, int& n, int& i, int& j) {
     const auto m = static_cast<unsigned>(firstPixel + row), lines = m / static_cast<unsigned>(w.out);
@@ -77,7 +84,8 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
           n * p.source.n + top[r] * p.source.h + left[r] * p.source.w + std::int64_t{group} * p.depth * p.source.c;
     }
   }
-  const int steps = static_cast<int>((std::int64_t{h.taps} * w.taps * p.depth + BK - 1) / BK);
+  const int steps =
+      !Counted || firstCol < columns ? static_cast<int>((std::int64_t{h.taps} * w.taps * depth + BK - 1) / BK) : 0;
   Walk walkA{0, 0, 0}, walkB{0, 0, 0};
   constexpr int RB = Tile::kQuadsB, quadsWide = BN / 4, depthApart = Tile::kThreads / quadsWide;
   const int rowB = thread / quadsWide, colB = thread % quadsWide * 4;
@@ -85,8 +93,8 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
   const T* const weight =
       p.weight + std::int64_t{group} * p.h.kernel * p.w.kernel * p.depth * p.padded + firstCol + colB;
   if (steps > 0) {
-    walkA.advance(quad * 4, p.depth, w.taps);
-    walkB.advance(rowB, p.depth, w.taps);
+    walkA.advance(quad * 4, depth, w.taps);
+    walkB.advance(rowB, depth, w.taps);
   }
 
   Quad<T> nextA[RA], nextB[RB];
@@ -102,15 +110,20 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
 #pragma unroll
         for (int r = 0; r < RA; ++r)
           if (inside(top[r], down, h.in) && inside(left[r], right, w.in)) {
-            if constexpr (quads)
+            if constexpr (quads) {
               nextA[r] = loadQuad(p.source.data + base[r] + tap);
-            else
+              if (Counted && at.c + 4 > active) {
+#pragma unroll
+                for (int i = 0; i < 4; ++i)
+                  if (at.c + i >= active) nextA[r].v[i] = T(0);
+              }
+            } else
               nextA[r].v[e] = p.source.data[base[r] + tap];
           }
       }
-      if constexpr (!quads) at.advance(1, p.depth, w.taps);
+      if constexpr (!quads) at.advance(1, depth, w.taps);
     }
-    walkA.advance(BK, p.depth, w.taps);
+    walkA.advance(BK, depth, w.taps);
     at = walkB;
 #pragma unroll
     for (int r = 0; r < RB; ++r) {
@@ -119,9 +132,9 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
         const int tap = (h.firstTap + at.h * h.tapStep) * p.w.kernel + w.firstTap + at.w * w.tapStep;
         nextB[r] = loadQuad(weight + (std::int64_t{tap} * p.depth + at.c) * p.padded);
       }
-      if (r + 1 < RB) at.advance(depthApart, p.depth, w.taps);
+      if (r + 1 < RB) at.advance(depthApart, depth, w.taps);
     }
-    walkB.advance(BK, p.depth, w.taps);
+    walkB.advance(BK, depth, w.taps);
   };
   const auto store = [&](int buffer) {
 #pragma unroll
@@ -178,7 +191,8 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
         }
       }
 #pragma unroll
-      for (int e = 0; e < 4; ++e) v.v[e] = p.epilogue.apply(v.v[e], of[e], add.v[e]);
+      for (int e = 0; e < 4; ++e)
+        v.v[e] = !Counted || col + e < columns ? p.epilogue.apply(v.v[e], of[e], add.v[e]) : T(0);
       if (p.storeQuads) {
         storeQuad(out, v);
       } else {

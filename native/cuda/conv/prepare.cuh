@@ -13,6 +13,7 @@ struct Weights {
   std::int64_t f, h, w, c;  // strides
   int kernelW, F, C;        // in use: outputs of all groups, channels of one
   const int *outputs, *inputs;
+  const int *outputCount, *inputCount;  // what lies beyond is read as 0; null: nothing
 
   Weights(const View& v, const Windows& windows, const Lists& lists)
       : data(v.as<T>()),
@@ -24,9 +25,12 @@ struct Weights {
         F(windows.F),
         C(windows.C / windows.groups),
         outputs(lists.outputs),
-        inputs(lists.inputs) {}
+        inputs(lists.inputs),
+        outputCount(lists.outputCount),
+        inputCount(lists.inputCount) {}
 
   __device__ T at(int output, int tap, int channel) const {
+    if (output >= activeOf(outputCount, F) || channel >= activeOf(inputCount, C)) return T(0);
     const int row = tap / kernelW, column = tap - row * kernelW;
     return data[(outputs ? outputs[output] : output) * f + row * h + column * w +
                 (inputs ? inputs[channel] : channel) * c];

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/gemm/column_sums.cuh"
+#include "cuda/lists.cuh"
 
 namespace gyrus::cuda {
 namespace {
@@ -25,7 +26,7 @@ __global__ void __launch_bounds__(kCols* kRows) sumSlices(Matrix<T> x, std::int6
   const std::int64_t col = std::int64_t{blockIdx.x} * kCols + tx, first = blockIdx.y * perSlice;
   const std::int64_t end = first + perSlice < x.rows ? first + perSlice : x.rows;
   T sum = 0;
-  if (col < x.cols) {
+  if (col < activeOf(x.active, x.cols)) {
     const T* from = x.data + col * x.colStride;
 #pragma unroll 4
     for (std::int64_t r = first + ty; r < end; r += kRows) sum += from[r * x.rowStride];
@@ -63,7 +64,8 @@ void columnSums(const Args& args, const Matrix<T>& x, const View& sums, const in
   T* parts = args.scratch->array<T>(slices * x.cols);
   GYRUS_LAUNCH(dim3(across, static_cast<unsigned>(slices)), dim3(kCols, kRows), 0, sumSlices<T>, x, perSlice,
                (Sums<T>{parts, 1, x.cols, nullptr}));
-  GYRUS_LAUNCH(across, dim3(kCols, kRows), 0, sumSlices<T>, (Matrix<T>{parts, slices, x.cols, x.cols, 1}), slices, to);
+  GYRUS_LAUNCH(across, dim3(kCols, kRows), 0, sumSlices<T>, (Matrix<T>{parts, slices, x.cols, x.cols, 1, x.active}),
+               slices, to);
 }
 
 template void columnSums<float>(const Args&, const Matrix<float>&, const View&, const int*, bool);

@@ -11,6 +11,7 @@ template <class T>
 struct Matrix {
   const T* data;
   std::int64_t rows, cols, rowStride, colStride;
+  const int* active = nullptr;  // counts the active columns, null for all; the sums of the others are 0
 };
 
 // sums[list[c]] = sum over the rows of column c, and 0 where nothing is listed; list null: column c's is sums[c].

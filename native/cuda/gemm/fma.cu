@@ -54,7 +54,7 @@ __device__ __forceinline__ void loadFragment(T (&out)[R], const T* lines, int t)
   }
 }
 
-template <class T, class Tile, bool AlongA, bool AlongB>
+template <class T, class Tile, bool AlongA, bool AlongB, bool Counted>
 __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Product<T> p, Epilogue<T> epilogue) {
   using Memory = Shared<T, Tile, AlongA, AlongB>;
   using LoaderA = typename Memory::LoaderA;
@@ -69,15 +69,19 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
   const int tx = warp % (Tile::gx / 8) * 8 + lane % 8, ty = warp / (Tile::gx / 8) * 4 + lane / 8;
 
   if (blockNumber() >= p.blocks()) return;
-  const Place place = placeOf(p);
+  const Extents active = extentsOf<Counted>(p);
+  Place place = placeOf(p, active.K);
+  if (Counted &&
+      (std::int64_t{place.tileRow} * Tile::rows >= active.M || std::int64_t{place.tileCol} * Tile::cols >= active.N))
+    place.steps = 0;
   std::int64_t offset[2];
   batchOffsets(p, offset);
   // The slice's part of K.
   const int each = (place.steps + Tile::slices - 1) / Tile::slices, first = slice * each;
   const int steps = place.steps - first < each ? place.steps - first : each;  // none, or fewer, for the last
   const std::int64_t k = place.k + std::int64_t{first} * kDepth;
-  LoaderA a(p.a, p.a.data + offset[0], thread, std::int64_t{place.tileRow} * Tile::rows, p.M, k, p.K, steps);
-  LoaderB b(p.b, p.b.data + offset[1], thread, std::int64_t{place.tileCol} * Tile::cols, p.N, k, p.K, steps);
+  LoaderA a(p.a, p.a.data + offset[0], thread, std::int64_t{place.tileRow} * Tile::rows, active.M, k, active.K, steps);
+  LoaderB b(p.b, p.b.data + offset[1], thread, std::int64_t{place.tileCol} * Tile::cols, active.N, k, active.K, steps);
   auto& tiles = memory->tiles[slice];
 
   T sum[RY][RX] = {};
@@ -142,8 +146,8 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
                                     lineOf<Tile::gx>(tx, j)) = sums;
       }
     __syncthreads();
-    storeRows<T, Memory::stageRows, Tile::cols, Tile::threads, Tile::slices>(p, epilogue, memory->stage[0], out,
-                                                                             row + part * Memory::stageRows, col);
+    storeRows<T, Memory::stageRows, Tile::cols, Tile::threads, Counted, Tile::slices>(
+        p, active, epilogue, memory->stage[0], out, row + part * Memory::stageRows, col);
     __syncthreads();
   }
 }
@@ -152,11 +156,17 @@ template <class T, class Tile>
 void launch(Product<T> p, const Epilogue<T>& epilogue) {
   p.cut(Tile::rows, Tile::cols);
   const auto go = [&]<bool AlongA, bool AlongB>() {
-    constexpr std::size_t bytes = sizeof(Shared<T, Tile, AlongA, AlongB>);
-    const auto kernel = fmaProduct<T, Tile, AlongA, AlongB>;
-    if (bytes > 48 * 1024)
-      checked(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "matmul");
-    GYRUS_LAUNCH(gridOf(p.blocks()), Tile::threads, bytes, (fmaProduct<T, Tile, AlongA, AlongB>), p, epilogue);
+    const auto run = [&]<bool Counted>() {
+      constexpr std::size_t bytes = sizeof(Shared<T, Tile, AlongA, AlongB>);
+      const auto kernel = fmaProduct<T, Tile, AlongA, AlongB, Counted>;
+      if (bytes > 48 * 1024)
+        checked(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "matmul");
+      GYRUS_LAUNCH(gridOf(p.blocks()), Tile::threads, bytes, (fmaProduct<T, Tile, AlongA, AlongB, Counted>), p,
+                   epilogue);
+    };
+    if constexpr (std::is_same_v<T, float>)
+      if (!p.counted()) return run.template operator()<false>();
+    run.template operator()<true>();
   };
   if (p.a.along)
     p.b.along ? go.template operator()<true, true>() : go.template operator()<true, false>();

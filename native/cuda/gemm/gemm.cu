@@ -71,6 +71,8 @@ void denseProduct(const Args& args, const View& y, const View& x, const View& w,
   p.M = y.shape[0];
   p.N = y.shape[1];
   p.K = x.shape[1];
+  p.activeN = lists.outputCount;
+  p.activeK = lists.inputCount;
   p.a = {x.as<T>(), x.stride[0], x.stride[1]};
   p.b = {w.as<T>(), w.stride[0], w.stride[1], lists.outputs, lists.inputs};
   p.c.data = y.as<T>();
@@ -84,6 +86,8 @@ void denseGradInput(const Args& args, const View& dx, const View& g, const View&
   p.M = dx.shape[0];
   p.N = dx.shape[1];
   p.K = g.shape[1];
+  p.activeN = lists.inputCount;
+  p.activeK = lists.outputCount;
   p.a = {g.as<T>(), g.stride[0], g.stride[1]};
   p.b = {w.as<T>(), w.stride[1], w.stride[0], lists.inputs, lists.outputs};
   p.c.data = dx.as<T>();
@@ -97,6 +101,8 @@ void denseGradWeight(const Args& args, const View& dw, const View& g, const View
   p.M = g.shape[1];
   p.N = x.shape[1];
   p.K = g.shape[0];
+  p.activeM = lists.outputCount;
+  p.activeN = lists.inputCount;
   p.a = {g.as<T>(), g.stride[1], g.stride[0]};
   p.b = {x.as<T>(), x.stride[1], x.stride[0]};
   p.c.data = dw.as<T>();
@@ -135,7 +141,8 @@ void linear(const Args& args) {
   Inputs more{args, 2};
   const View *bias = more.take(p.bias != 0), *residual = more.take(p.residual != 0);
   const View *outputs = more.take(p.outputs != 0), *inputs = more.take(p.inputs != 0);
-  const Lists lists = readLists(Op::Linear, args, outputs, w.shape[0], inputs, w.shape[1]);
+  const Lists lists =
+      readLists(Op::Linear, args, neuronsOf(p.outputs), outputs, w.shape[0], neuronsOf(p.inputs), inputs, w.shape[1]);
   Epilogue<T> epilogue;
   if (bias) epilogue.bias = {bias->as<T>(), bias->stride[0]};
   epilogue.list = lists.outputs;
@@ -151,9 +158,11 @@ void linearGradInput(const Args& args) {
   const View &dx = args.out[0], &g = args.in[0], &w = args.in[1];
   Inputs more{args, p.score != 0 ? 4 : 2};
   const View *outputs = more.take(p.outputs != 0), *inputs = more.take(p.inputs != 0);
-  const Lists lists = readLists(Op::LinearGradInput, args, outputs, w.shape[0], inputs, w.shape[1]);
+  const Lists lists = readLists(Op::LinearGradInput, args, neuronsOf(p.outputs), outputs, w.shape[0],
+                                neuronsOf(p.inputs), inputs, w.shape[1]);
   denseGradInput<T>(args, dx, g, w, lists);
-  if (p.score != 0) accumulateGate(Op::LinearGradInput, args, args.out[1], args.in[2], dx, args.in[3], p.scale, 1);
+  if (p.score != 0)
+    accumulateGate(Op::LinearGradInput, args, args.out[1], args.in[2], dx, args.in[3], p.scale, 1, lists.inputCount);
 }
 
 // dw [N, K] = g^T x (+ db [N] = column sums of g), g [M, n], x [M, k]
@@ -163,11 +172,12 @@ void linearGradWeight(const Args& args) {
   const View &dw = args.out[0], &g = args.in[0], &x = args.in[1];
   Inputs more{args, 2};
   const View *outputs = more.take(p.outputs != 0), *inputs = more.take(p.inputs != 0);
-  const Lists lists = readLists(Op::LinearGradWeight, args, outputs, dw.shape[0], inputs, dw.shape[1]);
+  const Lists lists = readLists(Op::LinearGradWeight, args, neuronsOf(p.outputs), outputs, dw.shape[0],
+                                neuronsOf(p.inputs), inputs, dw.shape[1]);
   denseGradWeight<T>(args, dw, g, x, lists);
   if (p.bias != 0)
-    columnSums<T>(args, {g.as<T>(), g.shape[0], g.shape[1], g.stride[0], g.stride[1]}, args.out[1], lists.outputs,
-                  p.outputs != 0);
+    columnSums<T>(args, {g.as<T>(), g.shape[0], g.shape[1], g.stride[0], g.stride[1], lists.outputCount}, args.out[1],
+                  lists.outputs, neuronsOf(p.outputs) == Neurons::Listed);
 }
 
 #define GYRUS_BY_FLOAT(f) [](const Args& args) { args.out[0].dtype == DType::F64 ? f<double>(args) : f<float>(args); }

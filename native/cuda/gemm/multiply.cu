@@ -59,6 +59,8 @@ Plan planOf(const Product<T>& p, bool tensorCores, bool largeMemory) {
 template <class T, int V>
 __global__ void __launch_bounds__(256) addParts(const T* parts, Product<T> p, Epilogue<T> epilogue) {
   using Numbers = cuda::Pack<T, V>;
+  const std::int64_t rows = activeOf(p.activeM, p.M), cols = activeOf(p.activeN, p.N);
+  const bool counted = p.activeM || p.activeN;
   const std::int64_t perRow = p.N / V, count = p.batch * p.M * perRow, total = p.batch * p.M * p.N;
   for (std::int64_t i = std::int64_t{blockIdx.x} * 256 + threadIdx.x; i < count; i += std::int64_t{gridDim.x} * 256) {
     const std::int64_t row = i / perRow, col = (i - row * perRow) * V, at = row * p.N + col;
@@ -70,7 +72,10 @@ __global__ void __launch_bounds__(256) addParts(const T* parts, Product<T> p, Ep
     }
     if (epilogue.residual) added = *reinterpret_cast<const Numbers*>(epilogue.residual + at);
 #pragma unroll
-    for (int j = 0; j < V; ++j) sum.v[j] = epilogue.apply(sum.v[j], epilogue.column(col + j), added.v[j]);
+    for (int j = 0; j < V; ++j) {
+      sum.v[j] = epilogue.apply(sum.v[j], epilogue.column(col + j), added.v[j]);
+      if (counted && (row >= rows || col + j >= cols)) sum.v[j] = T(0);
+    }
     T* const to = p.c.data + (p.c.rows ? p.c.rows[row] : row) * p.c.ld;
     if constexpr (V == 1)
       to[p.c.cols ? p.c.cols[col] : col] = sum.v[0];

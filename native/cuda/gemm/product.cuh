@@ -8,6 +8,7 @@
 #pragma once
 #include "cuda/async_copy.cuh"
 #include "cuda/gemm/epilogue.cuh"
+#include "cuda/lists.cuh"
 #include "cuda/pack.cuh"
 #include "cuda/strided.cuh"
 #include "kernels/contract.h"
@@ -51,6 +52,8 @@ struct Product {
   Target<T> c;
   std::int64_t batch = 1;
   Mapper<2, Divisor64> batches = {};  // offsets of a and b
+  // Counts of the active rows, columns and depths, null for all; then there is one item. Sums that aren't active are 0.
+  const int *activeM = nullptr, *activeN = nullptr, *activeK = nullptr;
   // Set by the launcher. Split s of K covers [s * kPerSplit, (s + 1) * kPerSplit), a multiple of the depth of a tile.
   std::int64_t splits = 1, kPerSplit = 0, tilesM = 1, tilesN = 1;
   // A block's number becomes its place by multiplications: a division of 64 bits takes as long as a small tile.
@@ -64,7 +67,18 @@ struct Product {
     bySplits = Divisor64(splits);
     byBand = Divisor64(kBand * tilesN);
   }
+  bool counted() const { return activeM || activeN || activeK; }
 };
+
+// What of a product is active.
+struct Extents {
+  std::int64_t M, N, K;
+};
+template <bool Counted, class T>
+__device__ __forceinline__ Extents extentsOf(const Product<T>& p) {
+  if constexpr (Counted) return {activeOf(p.activeM, p.M), activeOf(p.activeN, p.N), activeOf(p.activeK, p.K)};
+  return {p.M, p.N, p.K};
+}
 
 // A block's tile of C, part of K and item of the batch. Few registers, for they live as long as the sums.
 struct Place {
@@ -79,12 +93,12 @@ inline dim3 gridOf(std::int64_t blocks) {
                         : dim3(static_cast<unsigned>(most), static_cast<unsigned>((blocks + most - 1) / most));
 }
 template <class T>
-__device__ __forceinline__ Place placeOf(const Product<T>& p) {
+__device__ __forceinline__ Place placeOf(const Product<T>& p, std::int64_t K) {
   const std::int64_t block = blockNumber(), item = p.byTiles.over(block), tile = block - item * p.byTiles.d;
   Place at;
   at.k = (item - p.bySplits.over(item) * p.splits) * p.kPerSplit;
-  const std::int64_t left = p.K - at.k < p.kPerSplit ? p.K - at.k : p.kPerSplit;
-  at.steps = static_cast<int>((left + kDepth - 1) / kDepth);
+  const std::int64_t left = K - at.k < p.kPerSplit ? K - at.k : p.kPerSplit;
+  at.steps = static_cast<int>((left + kDepth - 1) / kDepth);  // a split that begins behind K has none, or fewer
   // Bands of rows of tiles, down each column first: blocks that run together share what they read in L2.
   const std::int64_t band = p.byBand.over(tile), rowsLeft = p.tilesM - band * kBand;
   const auto inBand = static_cast<unsigned>(tile - band * p.byBand.d);
@@ -152,15 +166,16 @@ constexpr int kStagePad = 8;  // rows of the stage are 8 banks apart, as a warp'
 // Rows [row, row + Rows) of a tile's sums, from shared memory through the epilogue to C; those of the slices, one
 // behind the other, are added in their order. All columns of a thread's numbers are the same in each row, so what
 // belongs to columns is loaded once.
-template <class T, int Rows, int Cols, int Threads, int Slices = 1>
-__device__ __forceinline__ void storeRows(const Product<T>& p, const Epilogue<T>& epilogue, const T* stage, T* out,
-                                          std::int64_t row, std::int64_t firstCol) {
+template <class T, int Rows, int Cols, int Threads, bool Counted, int Slices = 1>
+__device__ __forceinline__ void storeRows(const Product<T>& p, const Extents& e, const Epilogue<T>& epilogue,
+                                          const T* stage, T* out, std::int64_t row, std::int64_t firstCol) {
   constexpr int vector = kVector<T>, perRow = Cols / vector, step = Threads / perRow;
   static_assert(Threads % perRow == 0 && (Rows % step == 0 || step % Rows == 0));
   const int c = static_cast<int>(threadIdx.x) % perRow * vector;
   const std::int64_t col = firstCol + c;
   if (col >= p.N) return;
   const bool whole = p.c.fours && col + vector <= p.N;
+  const auto idle = [&](int r, int j) { return Counted && (row + r >= e.M || col + j >= e.N); };
   typename Epilogue<T>::Column of[vector];
 #pragma unroll
   for (int j = 0; j < vector; ++j) of[j] = epilogue.column(col + j < p.N ? col + j : col);
@@ -178,13 +193,17 @@ __device__ __forceinline__ void storeRows(const Product<T>& p, const Epilogue<T>
     if (whole) {
       if (residual) added = *reinterpret_cast<const Pack<T>*>(residual);
 #pragma unroll
-      for (int j = 0; j < vector; ++j) sum.v[j] = epilogue.apply(sum.v[j], of[j], added.v[j]);
+      for (int j = 0; j < vector; ++j) {
+        sum.v[j] = epilogue.apply(sum.v[j], of[j], added.v[j]);
+        if (idle(r, j)) sum.v[j] = T(0);
+      }
       *reinterpret_cast<Pack<T>*>(to + col) = sum;
     } else {
 #pragma unroll
       for (int j = 0; j < vector; ++j)
         if (col + j < p.N)
-          to[p.c.cols ? p.c.cols[col + j] : col + j] = epilogue.apply(sum.v[j], of[j], residual ? residual[j] : T(0));
+          to[p.c.cols ? p.c.cols[col + j] : col + j] =
+              idle(r, j) ? T(0) : epilogue.apply(sum.v[j], of[j], residual ? residual[j] : T(0));
     }
   }
 }

@@ -106,7 +106,7 @@ struct alignas(16) Shared {
   };
 };
 
-template <Precision P, class Tile, bool AlongA, bool AlongB>
+template <Precision P, class Tile, bool AlongA, bool AlongB, bool Counted>
 __global__ void __launch_bounds__(Tile::threads, 2) tensorProduct(Product<float> p, Epilogue<float> epilogue) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   using Memory = Shared<Tile, AlongA, AlongB>;
@@ -119,7 +119,11 @@ __global__ void __launch_bounds__(Tile::threads, 2) tensorProduct(Product<float>
   const int warpRow = warp / Tile::wn * Tile::warpRows, warpCol = warp % Tile::wn * Tile::warpCols;
 
   if (blockNumber() >= p.blocks()) return;
-  const Place place = placeOf(p);
+  const Extents active = extentsOf<Counted>(p);
+  Place place = placeOf(p, active.K);
+  if (Counted &&
+      (std::int64_t{place.tileRow} * Tile::rows >= active.M || std::int64_t{place.tileCol} * Tile::cols >= active.N))
+    place.steps = 0;
   std::int64_t offset[2];
   batchOffsets(p, offset);
   const float *const a = p.a.data + offset[0], *const b = p.b.data + offset[1];
@@ -127,10 +131,10 @@ __global__ void __launch_bounds__(Tile::threads, 2) tensorProduct(Product<float>
     if (step < place.steps) {
       const std::int64_t k = place.k + step * kDepth;
       auto& to = memory.tiles;
-      copyTile<float, Tile::rows, threads, AlongA, LayoutA>(to.a[step % kStages], p.a, a,
-                                                            std::int64_t{place.tileRow} * Tile::rows, p.M, k, p.K);
-      copyTile<float, Tile::cols, threads, AlongB, LayoutB>(to.b[step % kStages], p.b, b,
-                                                            std::int64_t{place.tileCol} * Tile::cols, p.N, k, p.K);
+      copyTile<float, Tile::rows, threads, AlongA, LayoutA>(
+          to.a[step % kStages], p.a, a, std::int64_t{place.tileRow} * Tile::rows, active.M, k, active.K);
+      copyTile<float, Tile::cols, threads, AlongB, LayoutB>(
+          to.b[step % kStages], p.b, b, std::int64_t{place.tileCol} * Tile::cols, active.N, k, active.K);
     }
     commitCopies();
   };
@@ -183,7 +187,7 @@ __global__ void __launch_bounds__(Tile::threads, 2) tensorProduct(Product<float>
                 make_float2(sum[i][j][2 * half], sum[i][j][2 * half + 1]);
     }
     __syncthreads();
-    storeRows<float, 64, Tile::cols, threads>(p, epilogue, memory.stage, out, row + part * 64, col);
+    storeRows<float, 64, Tile::cols, threads, Counted>(p, active, epilogue, memory.stage, out, row + part * 64, col);
     __syncthreads();
   }
 #endif
@@ -193,7 +197,10 @@ template <Precision P, class Tile>
 void launch(Product<float> p, const Epilogue<float>& epilogue) {
   p.cut(Tile::rows, Tile::cols);
   const auto go = [&]<bool AlongA, bool AlongB>() {
-    GYRUS_LAUNCH(gridOf(p.blocks()), Tile::threads, 0, (tensorProduct<P, Tile, AlongA, AlongB>), p, epilogue);
+    if (p.counted())
+      GYRUS_LAUNCH(gridOf(p.blocks()), Tile::threads, 0, (tensorProduct<P, Tile, AlongA, AlongB, true>), p, epilogue);
+    else
+      GYRUS_LAUNCH(gridOf(p.blocks()), Tile::threads, 0, (tensorProduct<P, Tile, AlongA, AlongB, false>), p, epilogue);
   };
   if (p.a.along)
     p.b.along ? go.template operator()<true, true>() : go.template operator()<true, false>();
