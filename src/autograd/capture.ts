@@ -2,7 +2,7 @@
  * capture: records the calls a function enqueues and replays them with one native call. A training step is captured once; a new
  * input shape, a width that changed or a switch between train and eval makes the next call record again, by itself.
  */
-import { ConfigError, DisposedError, type Graph, shown } from '../device/index.js';
+import { ConfigError, DisposedError, expectKeys, type Graph, shown } from '../device/index.js';
 import { expectTensor } from '../ops/index.js';
 import {
   type DType,
@@ -62,6 +62,15 @@ function leaveGrads(grads: readonly LeafGrad[]): void {
     leaf.grad = left && keep(left.detach());
     grad?.dispose();
   }
+}
+
+/** Options of {@link capture}. */
+export interface CaptureOptions {
+  /**
+   * Record with layers at the capacity of their widths: kernels then read on the device how many neurons are active and leave the others
+   * out, and the recording goes on to be replayed when a width grows or shrinks within its capacity. Default false.
+   */
+  atCapacity?: boolean;
 }
 
 /** What {@link capture} returns: call it like the function. */
@@ -138,11 +147,25 @@ function fits(layouts: readonly Layout[], grad: boolean, inputs: readonly Tensor
  * recorded again where it meets other gradients than before, which happens at each call when it adds to gradients from outside:
  * a training step is quickest with zeroGrad, backward and the optimiser's step inside. `fn` must be synchronous and must not read
  * values back.
+ *
+ * With `atCapacity` a recording survives growing, pruning, resetting and reordering of widths within their capacity. While `fn` is recorded, `Width.size` and
+ * activations are at capacity: what Linear, Conv2d and BatchNorm produce is 0 for neurons that are not active, so sums over neurons are
+ * right and means over them are not. Gradients of parameters stay with the recording, `Parameter.grad` outside of `fn` doesn't show them.
+ * Dropout draws other numbers than at the active size, and what is no layer of these three, elementwise work and pooling, costs what it does at capacity.
+ * A width with silenced or observed neurons, layer or group norm, an embedding, heads, a cosine classifier or arrays of its own that are not
+ * `counted` is taken at its size, as without the option: a change of it makes the next call record again.
  * @throws ConfigError for nested captures, and for two inputs on one buffer at a recording; whatever `fn` throws while it is
  * recorded
  */
-export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R): Captured<A, R> {
+export function capture<A extends readonly Tensor[], R>(
+  fn: (...inputs: A) => R,
+  options: CaptureOptions = {},
+): Captured<A, R> {
   if (typeof fn !== 'function') throw new ConfigError(`capture: expected a function, got ${shown(fn)}`);
+  expectKeys('capture', options, ['atCapacity']);
+  const { atCapacity = false } = options;
+  if (typeof atCapacity !== 'boolean')
+    throw new ConfigError(`capture: expected atCapacity to be a boolean, got ${shown(atCapacity)}`);
   const recordings = new Map<string, Recording<R>>();
   let latest: Recording<R> | undefined;
   const handles: number[] = [];
@@ -170,14 +193,17 @@ export function capture<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     let grads: LeafGrad[] = [];
     try {
       const result = tidy(() => {
-        const made = tracking(tracked, () =>
-          tidy(() => {
-            const value = fn(...inputs);
-            if (!(value instanceof Promise)) return value;
-            // What it rejects with is not the caller's to catch any more.
-            value.catch(() => undefined);
-            throw new ConfigError('capture: expected a synchronous function, got one that returns a promise');
-          }),
+        const made = tracking(
+          tracked,
+          () =>
+            tidy(() => {
+              const value = fn(...inputs);
+              if (!(value instanceof Promise)) return value;
+              // What it rejects with is not the caller's to catch any more.
+              value.catch(() => undefined);
+              throw new ConfigError('capture: expected a synchronous function, got one that returns a promise');
+            }),
+          atCapacity,
         );
         graph = device.endCapture();
         // What keep() finds in this scope was made by fn; an input or a parameter among the results was not.

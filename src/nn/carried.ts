@@ -5,8 +5,18 @@
  * step counters and running scores alike.
  */
 import { ConfigError, type Device, ShapeError } from '../device/index.js';
-import { assign, concat, fill, indexSelect, mul } from '../ops/index.js';
-import { describe, type DType, empty, keep, sameShape, stridesOf, Tensor, tensor } from '../tensor/index.js';
+import { assign, concat, fill, indexSelect, mul, narrow } from '../ops/index.js';
+import {
+  atCapacity,
+  describe,
+  type DType,
+  empty,
+  keep,
+  sameShape,
+  stridesOf,
+  Tensor,
+  tensor,
+} from '../tensor/index.js';
 import { type Newborn, spread } from './growth.js';
 import { Width } from './width.js';
 
@@ -35,6 +45,11 @@ export interface CarriedArrayOptions {
    * owns 32 columns of the layer that reads it. Default 1.
    */
   span?: number | readonly number[];
+  /**
+   * Whether whoever uses it can do with the array at capacity and a count of active neurons that kernels read (see Width.counted); it
+   * then holds its fill beyond the active block. Only with spans of 1. Default false.
+   */
+  counted?: boolean;
 }
 
 /** A rearranged array that is ready to be put in place: nothing can fail any more. */
@@ -48,10 +63,14 @@ export class CarriedArray {
   readonly fill: number;
   /** Elements per unit, per axis. */
   readonly spans: readonly number[];
+  /** Whether it may be used at the capacity of its widths. */
+  readonly counted: boolean;
   /** Called after the active view was replaced. */
   readonly onMove: (() => void)[] = [];
   #full: Tensor;
   #active: Tensor;
+  /** What `active` is at the capacity of counted widths. */
+  #wide: Tensor | undefined;
   #disposed = false;
 
   /** @throws ShapeError when `initial` has another shape than the active block; ConfigError for a bad axis */
@@ -74,6 +93,7 @@ export class CarriedArray {
         `CarriedArray: expected spans that are whole numbers >= 1, one per axis, got [${this.spans.map(String).join(',')}]`,
       );
     }
+    this.counted = options.counted === true && this.spans.every((n) => n === 1);
     const { initial } = options;
     if (initial && !sameShape(initial.shape, this.shape)) {
       throw new ShapeError(
@@ -93,9 +113,19 @@ export class CarriedArray {
   get full(): Tensor {
     return this.#full;
   }
-  /** The leading block of active neurons; replaced when a width changes. Outside the graph, not to be disposed of. */
+  /**
+   * The leading block of active neurons; replaced when a width changes. Outside the graph, not to be disposed of. While a function is
+   * recorded at capacity it is as large as the capacity of those widths that are counted.
+   */
   get active(): Tensor {
-    return this.#active;
+    if (!atCapacity() || !this.counted) return this.#active;
+    const { shape } = this;
+    if (sameShape(shape, this.#active.shape)) return this.#active;
+    if (!this.#wide || !sameShape(shape, this.#wide.shape)) {
+      this.#wide?.dispose();
+      this.#wide = this.#view();
+    }
+    return this.#wide;
   }
   /** Active extents. */
   get shape(): number[] {
@@ -111,14 +141,15 @@ export class CarriedArray {
 
   /** A further array of the same axes, filled; for optimiser slots. */
   like(value = 0): CarriedArray {
-    const { spans: span, dtype } = this;
-    return new CarriedArray(this.axes, { fill: value, role: 'slot', dtype, device: this.#full.device, span });
+    const { spans: span, dtype, counted } = this;
+    return new CarriedArray(this.axes, { fill: value, role: 'slot', dtype, device: this.#full.device, span, counted });
   }
 
   /** A 1-D f32 array along one axis, filled; for step counters and scores. */
   along(axis: number, value = 0, role: Role = 'slot'): CarriedArray {
+    const { counted } = this;
     const span = this.spans[axis];
-    return new CarriedArray([this.axes[axis]], { fill: value, role, device: this.#full.device, span });
+    return new CarriedArray([this.axes[axis]], { fill: value, role, device: this.#full.device, span, counted });
   }
 
   /** Stops being carried and frees the memory. */
@@ -126,6 +157,7 @@ export class CarriedArray {
     if (this.#disposed) return;
     this.#disposed = true;
     for (const width of this.widths) width.drop(this);
+    this.#wide?.dispose();
     this.#active.dispose();
     this.#full.dispose();
   }
@@ -160,14 +192,24 @@ export class CarriedArray {
           fill(full, this.fill);
           this.#full.dispose();
           this.#full = keep(full);
+          this.#wide?.dispose();
+          this.#wide = undefined;
         }
         const old = this.#active;
         this.#active = this.#view();
+        if (this.counted && !full) this.#clear(old.shape);
         if (current !== old && current.size > 0) assign(this.#active, current);
         old.dispose();
         for (const listener of this.onMove) listener();
       },
     };
+  }
+
+  /** Fills what was active in an array of this shape and is no more. */
+  #clear(before: readonly number[]): void {
+    this.shape.forEach((extent, axis) => {
+      if (extent < before[axis]) fill(narrow(this.#full, axis, extent, before[axis] - extent), this.fill);
+    });
   }
 
   #view(): Tensor {

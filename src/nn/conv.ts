@@ -9,7 +9,7 @@ import { type Axis, CarriedArray } from './carried.js';
 import { initializer, type Initializer, type InitName } from './init.js';
 import { Module } from './module.js';
 import { Parameter } from './parameter.js';
-import { type Consumer, extentOf, heardOf, type Producer, Width } from './width.js';
+import { type Consumer, extentOf, neuronsOf, type Producer, Width } from './width.js';
 
 export interface Conv2dOptions {
   /** Steps of the window. Default 1. */
@@ -100,14 +100,14 @@ export class Conv2d extends Module implements Producer, Consumer {
       tidy(() => {
         const initial = init([outs, kh, kw, ins / groups], { generator, dtype, device });
         const role = ['incoming', 'incoming', 'outgoing', 'outgoing'] as const;
-        return new CarriedArray([output, kh, kw, reads], { role, dtype, initial });
+        return new CarriedArray([output, kh, kw, reads], { role, dtype, initial, counted: true });
       }),
     );
     this.weight = new Parameter(array, { name: 'weight' });
     this.bias =
       options.bias === false
         ? undefined
-        : new Parameter(new CarriedArray([output], { role: 'bias', dtype, device: array.full.device }), {
+        : new Parameter(new CarriedArray([output], { role: 'bias', dtype, device: array.full.device, counted: true }), {
             name: 'bias',
           });
     if (output instanceof Width) output.producers.push(this);
@@ -127,8 +127,9 @@ export class Conv2d extends Module implements Producer, Consumer {
 
   override forward(x: Tensor): Tensor {
     const input = this.#input;
-    const [outputs, inputs] = [heardOf('Conv2d', this.#output, 1), heardOf('Conv2d', input, 1)];
-    const looked = input instanceof Width && !input.gated && !inputs ? input : undefined;
+    const outputs = neuronsOf('Conv2d', this.#output, 1, x.device);
+    const inputs = neuronsOf('Conv2d', input, 1, x.device);
+    const looked = input instanceof Width && !input.gated && !input.heard ? input : undefined;
     looked?.show(x);
     const gate = looked?.gate;
     const options = { ...this.windows, activation: this.activation, gate, outputs, inputs };

@@ -9,7 +9,7 @@ import { type Axis, CarriedArray } from './carried.js';
 import { initializer, type Initializer, type InitName } from './init.js';
 import { Module } from './module.js';
 import { Parameter } from './parameter.js';
-import { type Consumer, extentOf, heardOf, type Producer, Width } from './width.js';
+import { type Consumer, extentOf, neuronsOf, type Producer, Width } from './width.js';
 
 export interface LinearOptions {
   /** Default true. */
@@ -62,11 +62,12 @@ export class Linear extends Module implements Producer, Consumer {
     const { generator, dtype = 'f32', device, inputSpan = 1, outputSpan = 1 } = options;
     const shape = [extentOf(output) * outputSpan, extentOf(input) * inputSpan];
     const init = initializer(options.init ?? 'kaiming-uniform');
+    const counted = inputSpan === 1 && outputSpan === 1;
     const array = noGrad(() =>
       tidy(() => {
         const initial = init(shape, { generator, dtype, device });
         const span = [outputSpan, inputSpan];
-        return new CarriedArray([output, input], { role: ['incoming', 'outgoing'], dtype, initial, span });
+        return new CarriedArray([output, input], { role: ['incoming', 'outgoing'], dtype, initial, span, counted });
       }),
     );
     this.weight = new Parameter(array, { name: 'weight' });
@@ -74,7 +75,7 @@ export class Linear extends Module implements Producer, Consumer {
       options.bias === false
         ? undefined
         : new Parameter(
-            new CarriedArray([output], { role: 'bias', dtype, device: array.full.device, span: outputSpan }),
+            new CarriedArray([output], { role: 'bias', dtype, device: array.full.device, span: outputSpan, counted }),
             {
               name: 'bias',
             },
@@ -98,8 +99,10 @@ export class Linear extends Module implements Producer, Consumer {
     const input = this.#input;
     // Units of several columns are looked at by whoever knows how they lie in x.
     const { spans } = this.weight.array;
-    const [outputs, inputs] = [heardOf('Linear', this.#output, spans[0]), heardOf('Linear', input, spans[1])];
-    const looked = spans[1] === 1 && input instanceof Width && !input.gated && !inputs ? input : undefined;
+    const { device } = x;
+    const outputs = neuronsOf('Linear', this.#output, spans[0], device);
+    const inputs = neuronsOf('Linear', input, spans[1], device);
+    const looked = spans[1] === 1 && input instanceof Width && !input.gated && !input.heard ? input : undefined;
     looked?.show(x);
     const gate = looked?.gate;
     return ops.linear(x, this.weight.value, this.bias?.value, { activation: this.activation, gate, outputs, inputs });

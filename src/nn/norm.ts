@@ -40,7 +40,8 @@ export class BatchNorm extends Module {
     if (activation !== 'none' && activation !== 'relu')
       throw new ConfigError(`BatchNorm: expected activation to be 'none' or 'relu', got ${shown(activation)}`);
     this.activation = activation;
-    const carried = (fill: number): CarriedArray => new CarriedArray([width], { fill, role: 'norm', dtype, device });
+    const carried = (fill: number): CarriedArray =>
+      new CarriedArray([width], { fill, role: 'norm', dtype, device, counted: true });
     this.gamma = new Parameter(carried(1), { name: 'gamma' });
     this.beta = new Parameter(carried(0), { name: 'beta' });
     this.runningMean = new Buffer(carried(0), { name: 'runningMean' });
@@ -56,13 +57,15 @@ export class BatchNorm extends Module {
 
   override forward(x: Tensor, residual?: Tensor): Tensor {
     const { training, momentum, eps, activation } = this;
-    for (const width of this.gamma.array.widths) heardOf('BatchNorm', width, null);
+    const [width] = this.gamma.array.widths as (Width | undefined)[];
+    if (width) heardOf('BatchNorm', width, null);
     return ops.batchNorm(x, this.gamma.value, this.beta.value, this.runningMean.value, this.runningVar.value, {
       training,
       momentum,
       eps,
       relu: activation === 'relu',
       residual,
+      count: width?.countOn(x.device)?.count,
     });
   }
 }

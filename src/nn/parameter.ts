@@ -2,7 +2,7 @@
  * Parameter and Buffer: what a module owns on the device. Both are carried arrays seen at their active size; a parameter is a
  * leaf of the differentiation graph, a buffer is not.
  */
-import { type DType, keep, sizeOf, type Shape, Tensor, track, type Versioned } from '../tensor/index.js';
+import { type DType, keep, sameShape, sizeOf, type Shape, Tensor, track, type Versioned } from '../tensor/index.js';
 import type { CarriedArray } from './carried.js';
 
 export interface ParameterOptions {
@@ -19,32 +19,38 @@ export class Parameter implements Versioned {
   version = 0;
   #decay: boolean;
   #value: Tensor | undefined;
+  /** The leaf of functions recorded at capacity, which goes on through changes within the capacity. */
+  #wide: Tensor | undefined;
   #requiresGrad = true;
 
   constructor(array: CarriedArray, options: ParameterOptions = {}) {
     this.array = array;
     this.name = options.name ?? 'parameter';
     this.#decay = options.decay ?? true;
-    array.onMove.push(() => this.#forget());
+    array.onMove.push(() => {
+      this.#forget();
+      this.#wide?.exchangeGrad(null)?.dispose();
+    });
   }
 
   /**
    * The active block as a leaf that collects gradients: the same object until a width changes. A change drops the gradient that
-   * was there, since it belongs to other neurons; optimiser slots are carried.
+   * was there, since it belongs to other neurons; optimiser slots are carried. Functions recorded at capacity see a leaf of their own,
+   * at the capacity of counted widths, and leave their gradients there.
    */
   get value(): Tensor {
     track(this);
-    for (const width of this.array.widths) track(width);
-    if (!this.#value) {
-      const { storage, dtype, shape, strides, offset } = this.array.active;
-      this.#value = new Tensor(storage, dtype, shape, strides, offset, false);
-      this.#value.requiresGrad = this.#requiresGrad;
-    }
-    return this.#value;
+    let counted = false;
+    for (const width of this.array.widths) counted = width.follow() || counted;
+    if (!counted) return (this.#value ??= this.#leaf());
+    const { storage, shape } = this.array.active;
+    if (this.#wide && (this.#wide.storage !== storage || !sameShape(this.#wide.shape, shape))) this.#forgetWide();
+    return (this.#wide ??= this.#leaf());
   }
 
+  /** The gradient of `value`. */
   get grad(): Tensor | null {
-    return this.#value?.grad ?? null;
+    return (this.array.widths.some(({ counted }) => counted) ? this.#wide : this.#value)?.grad ?? null;
   }
   /** Replaces the gradient and frees the one before. */
   set grad(grad: Tensor | null) {
@@ -72,6 +78,7 @@ export class Parameter implements Versioned {
     if (on === this.#requiresGrad) return;
     this.#requiresGrad = on;
     this.#forget();
+    this.#forgetWide();
     this.version++;
   }
 
@@ -90,7 +97,21 @@ export class Parameter implements Versioned {
   /** Frees the memory. */
   dispose(): void {
     this.#forget();
+    this.#forgetWide();
     this.array.dispose();
+  }
+
+  #leaf(): Tensor {
+    const { storage, dtype, shape, strides, offset } = this.array.active;
+    const leaf = new Tensor(storage, dtype, shape, strides, offset, false);
+    leaf.requiresGrad = this.#requiresGrad;
+    return leaf;
+  }
+
+  #forgetWide(): void {
+    this.#wide?.grad?.dispose();
+    this.#wide?.dispose();
+    this.#wide = undefined;
   }
 
   #forget(): void {
@@ -112,7 +133,7 @@ export class Buffer {
 
   /** The active block; written in place by the ops that keep it. */
   get value(): Tensor {
-    for (const width of this.array.widths) track(width);
+    for (const width of this.array.widths) width.follow();
     return this.array.active;
   }
   get shape(): Shape {

@@ -3,9 +3,9 @@
  * that consume them. Growing, pruning, resetting and reordering change all of these at once, optimiser state included. Every
  * neuron has an id that stays with it and a step at which it was born.
  */
-import { type ActivationKind, ConfigError, expectKeys, ShapeError, shown } from '../device/index.js';
-import type { Gate } from '../ops/index.js';
-import { keep, noGrad, tensor, type Tensor, tidy, track, type Versioned } from '../tensor/index.js';
+import { type ActivationKind, ConfigError, type Device, expectKeys, ShapeError, shown } from '../device/index.js';
+import type { Counted, Gate } from '../ops/index.js';
+import { atCapacity, keep, noGrad, tensor, type Tensor, tidy, track, type Versioned } from '../tensor/index.js';
 import type { CarriedArray } from './carried.js';
 import { newborn, NEWBORN_OPTIONS, type Newborn, type NewbornOptions } from './growth.js';
 import type { Parameter } from './parameter.js';
@@ -98,6 +98,10 @@ export class Width implements Versioned {
   #size: number;
   #capacity: number;
   #version = 0;
+  /** Changes with everything about the width but its size: what a function recorded at capacity depends on. */
+  readonly #layout = { version: 0 };
+  /** The size on each device where it is read there, i32 [1]. */
+  readonly #counts = new Map<Device, Tensor>();
   #now = 0;
   #nextId: number;
   #ids: number[];
@@ -116,10 +120,9 @@ export class Width implements Versioned {
     this.#nextId = size;
   }
 
-  /** Active neurons. */
+  /** Active neurons; while a function is recorded at capacity (see capture), and the width is `counted`, its capacity. */
   get size(): number {
-    track(this);
-    return this.#size;
+    return this.follow() ? this.#capacity : this.#size;
   }
   get capacity(): number {
     return this.#capacity;
@@ -128,6 +131,30 @@ export class Width implements Versioned {
   get version(): number {
     return this.#version;
   }
+  /**
+   * Whether layers run at the capacity of the width just now and their kernels read its size on the device: in a function recorded at
+   * capacity, unless neurons are silenced or observed, or something belongs to the width that needs its size on the host.
+   */
+  get counted(): boolean {
+    if (!atCapacity() || this.#heard || this.#observers.size > 0) return false;
+    if (this.mixers.length > 0 || this.scalers.length > 0) return false;
+    for (const array of this.#arrays) if (!array.counted) return false;
+    return true;
+  }
+
+  /** Makes a function that is being recorded depend on the width, on its size only where it is not counted. Returns whether it is. */
+  follow(): boolean {
+    const { counted } = this;
+    track(counted ? this.#layout : this);
+    return counted;
+  }
+
+  /** For layers: the size as kernels on this device read it, where it is counted. */
+  countOn(device: Device): Counted | undefined {
+    const count = this.follow() ? this.#counts.get(device) : undefined;
+    return count && { count };
+  }
+
   /** Steps counted by tick(). */
   get now(): number {
     return this.#now;
@@ -142,7 +169,7 @@ export class Width implements Versioned {
   }
   /** Receives activations and gradients of the neurons during backward, for scores. Read through `track`. */
   get gate(): Gate | undefined {
-    track(this);
+    this.follow();
     return this.#gate;
   }
   set gate(gate: Gate | undefined) {
@@ -165,7 +192,7 @@ export class Width implements Versioned {
 
   /** For layers: hands activations [..., neurons] to the observers. Read through `track`. */
   show(activations: Tensor): void {
-    track(this);
+    this.follow();
     for (const observer of this.#observers) observer(activations);
   }
 
@@ -191,7 +218,7 @@ export class Width implements Versioned {
 
   /** Slots of the neurons that are not silenced, i32, ascending; undefined when all are active. Read through `track`. */
   get heard(): Tensor | undefined {
-    track(this);
+    this.follow();
     return this.#heard;
   }
 
@@ -208,14 +235,21 @@ export class Width implements Versioned {
   /** Makes captured graphs that use this width record again. */
   touch(): void {
     this.#version++;
+    this.#layout.version++;
   }
 
   /** For CarriedArray: from now on the array follows this width. */
   carry(array: CarriedArray): void {
     this.#arrays.add(array);
+    const { device } = array.full;
+    if (!array.counted || this.#counts.has(device)) return;
+    this.#counts.set(device, keep(tensor([this.#size], { dtype: 'i32', device })));
   }
   drop(array: CarriedArray): void {
     this.#arrays.delete(array);
+    if (this.#arrays.size > 0) return;
+    for (const count of this.#counts.values()) count.dispose();
+    this.#counts.clear();
   }
 
   /** For layers that are disposed of: this width no longer belongs to them. */
@@ -352,6 +386,10 @@ export class Width implements Versioned {
 
   /** The one change there is: neuron `order[i]` comes to slot i, -1 is a newborn. All arrays are made first, then put in place. */
   #rearrange(order: Int32Array, start?: () => Newborn, bornIds: readonly number[] = [], atLeast = 0): void {
+    if (atCapacity())
+      throw new ConfigError(
+        `Width '${this.name}': expected no change of it in a function that is recorded at capacity`,
+      );
     const enough =
       order.length <= this.#capacity ? this.#capacity : Math.max(order.length, Math.ceil(this.#capacity * 1.5));
     const capacity = Math.max(enough, atLeast);
@@ -359,8 +397,10 @@ export class Width implements Versioned {
       tidy(() => {
         const born = start?.();
         const ready = [...this.#arrays].map((array) => array.rearranged(this, order, capacity, born));
+        const moved = capacity !== this.#capacity || this.#heard !== undefined;
         this.#size = order.length;
         this.#capacity = capacity;
+        for (const [device, { storage }] of this.#counts) device.write(storage.handle, 0, Int32Array.of(order.length));
         let next = 0;
         const slots = Array.from(order, (old) =>
           old < 0 ? { id: bornIds[next++], birth: this.#now } : { id: this.#ids[old], birth: this.#births[old] },
@@ -368,7 +408,8 @@ export class Width implements Versioned {
         this.#ids = slots.map(({ id }) => id);
         this.#births = slots.map(({ birth }) => birth);
         this.#speak();
-        this.touch();
+        this.#version++;
+        if (moved) this.touch();
         for (const array of ready) array.commit();
       }),
     );
@@ -401,6 +442,16 @@ export function extentOf(axis: Width | number): number {
   if (!Number.isInteger(axis) || axis < 1)
     throw new ShapeError(`layer: expected a Width or a whole number >= 1, got ${shown(axis)}`);
   return axis;
+}
+
+/** What a layer tells its kernels about the neurons of an axis: their count where they are counted, else as heardOf. */
+export function neuronsOf(
+  layer: string,
+  axis: Width | number,
+  span: number | null,
+  device: Device,
+): Tensor | Counted | undefined {
+  return (axis instanceof Width ? axis.countOn(device) : undefined) ?? heardOf(layer, axis, span);
 }
 
 /**

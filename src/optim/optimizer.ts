@@ -54,6 +54,25 @@ interface Entry {
   dispose(): void;
 }
 
+/**
+ * Adds the counts of active neurons to the inputs of a step; returns which input counts the rows and the columns of each parameter, 0
+ * for none, or nothing where no width is counted.
+ */
+function countActive(entries: readonly Entry[], device: Device, inputs: Tensor[]): number[] {
+  const places = new Map<Tensor, number>();
+  const numbers = entries.flatMap(({ parameter: { array } }) => {
+    const { axes } = array;
+    return [axes.length > 1 ? axes[0] : undefined, axes[axes.length - 1]].map((axis) => {
+      const count = axis instanceof Width && array.counted ? axis.countOn(device)?.count : undefined;
+      if (!count) return 0;
+      const place = places.get(count) ?? inputs.push(count) - 1;
+      places.set(count, place);
+      return place;
+    });
+  });
+  return places.size > 0 ? numbers : [];
+}
+
 export interface OptimizerOptions {
   /** Learning rate, >= 0. */
   lr: number;
@@ -203,7 +222,8 @@ export abstract class Optimizer {
       ]);
       const inputs = [this.#hypers.get(device) as Tensor, ...entries.map(({ parameter }) => parameter.grad as Tensor)];
       const decays = entries.map(({ parameter }) => (parameter.decay ? this.weightDecay : 0));
-      noGrad(() => enqueue(this.#op, device, [], inputs, [...this.record(entries.length), ...decays], outputs));
+      const record = [...this.record(entries.length), ...decays, ...countActive(entries, device, inputs)];
+      noGrad(() => enqueue(this.#op, device, [], inputs, record, outputs));
     }
     finish?.();
   }

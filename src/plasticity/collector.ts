@@ -50,7 +50,7 @@ export class GateCollector implements Gate {
     this.width = width;
     this.classes = classes;
     const { device } = (width.consumers[0] ?? width.producers[0]).weight.array.full;
-    this.#sums = new CarriedArray([classes + 4, width], { role: 'stat', device });
+    this.#sums = new CarriedArray([classes + 4, width], { role: 'stat', device, counted: true });
     this.#counts = new CarriedArray([classes], { role: 'stat', dtype: 'i32', device });
     width.gate = this;
   }

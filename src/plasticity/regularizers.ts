@@ -187,6 +187,8 @@ export class Regularizers {
 
 /** The incoming weights of all layers that compute the neurons, in the graph: [units, fan-in]. */
 function incomingWeights(width: Width): Tensor {
+  if (width.counted)
+    throw new ConfigError(`regularizer 'similarity': width '${width.name}': expected a step not recorded at capacity`);
   const parts = width.producers.map(({ weight }) => reshape(weight.value, [width.size, -1]));
   return parts.length === 1 ? parts[0] : concat(parts, 1);
 }

@@ -18,6 +18,7 @@ export interface Tracked {
 }
 
 let recording: Map<Versioned, number> | undefined;
+let wide = false;
 let writes: Set<{ version: number }> | undefined;
 let leaves: Map<Tensor, Tensor | null | undefined> | undefined;
 
@@ -36,16 +37,25 @@ export function touchedGrad(leaf: Tensor, found: Tensor | null | undefined): voi
   if (leaves !== undefined && !leaves.has(leaf)) leaves.set(leaf, found);
 }
 
-/** Collects what `fn` tracks, which storages it writes into and which gradients it meets. */
-export function tracking<T>(into: Tracked, fn: () => T): T {
-  const saved = { recording, writes, leaves };
+/** Whether a function is being recorded with its layers at the capacity of their widths (see capture). */
+export function atCapacity(): boolean {
+  return wide;
+}
+
+/**
+ * Collects what `fn` tracks, which storages it writes into and which gradients it meets.
+ * @param capacity record with layers at the capacity of their widths
+ */
+export function tracking<T>(into: Tracked, fn: () => T, capacity = false): T {
+  const saved = { recording, writes, leaves, wide };
+  wide = capacity;
   recording = into.dependencies;
   writes = into.written;
   leaves = into.leaves;
   try {
     return fn();
   } finally {
-    ({ recording, writes, leaves } = saved);
+    ({ recording, writes, leaves, wide } = saved);
   }
 }
 
