@@ -9,6 +9,7 @@ export const SUITES = {
   gemm: { text: 'matrix products', modules: ['./gemm.mjs'] },
   conv: { text: 'convolutions', modules: ['./conv.mjs'] },
   mask: { text: 'layers of which a share of the neurons is active', modules: ['./mask.mjs'] },
+  capacity: { text: 'steps captured at the capacity of widths that are partly active', modules: ['./capacity.mjs'] },
   ops: { text: 'kernels that memory bounds, 1e3 to 1e8 elements', modules: ['./ops.mjs'] },
   score: { text: 'importance scores, and what they add to a step', modules: ['./score.mjs'] },
   overhead: { text: 'what a call costs', modules: ['./overhead.mjs'] },
