@@ -84,6 +84,8 @@ const core: ExperimentInput = {
     'mlp-32': { model: { hidden: [32, 32] }, epochs: 40 },
     'mlp-128': { model: { hidden: [128, 128] }, epochs: 40 },
     convnet: { model: { kind: 'convnet', channels: [4, 'pool', 8, 'pool', 16] } },
+    'resnet-8': { model: { kind: 'resnet', depth: 8, width: 4 } },
+    'vgg-11': { model: { kind: 'vgg11', width: 2 } },
     vit: { ...small, model: { kind: 'vit', patch: 7, dim: 16, depth: 2, heads: 2, mlp: 4 } },
     mixer: { ...small, model: { kind: 'mixer', patch: 7, dim: 32, depth: 2, tokens: 8, channels: 16 } },
   },
@@ -96,7 +98,7 @@ const core: ExperimentInput = {
   methods: methodsFor({}),
   parts: techniques,
   seeds: '5-9',
-  exclude: [{ dataset: 'letter', model: ['convnet', 'vit', 'mixer'] }],
+  exclude: [{ dataset: 'letter', model: ['convnet', 'resnet-8', 'vgg-11', 'vit', 'mixer'] }],
   overrides: [
     { dataset: 'cifar-10', model: ['vit', 'mixer'], config: { model: { patch: 8 } } },
     { dataset: ['fashion-mnist', 'mnist'], model: 'mlp-*', config: { dataset: { normalize: false } } },
