@@ -295,6 +295,7 @@ inline std::vector<Tensor> expectAgreement(Op op, const std::vector<Tensor>& out
   const std::vector<Tensor> expected = cloneAll(out);
   runKernel(naiveTable(), op, expected, in, record);
   for (const KernelTable* table : allTables()) {
+    if (onDevice(*table) && !deviceCompares(op)) continue;
     const std::string call = std::string(nameOf(op)) + " on " + table->isa;
     const std::vector<std::vector<Tensor>> runs = runInEveryWay(*table, op, out, in, record);
     const std::vector<Tensor>& first = runs.front();
