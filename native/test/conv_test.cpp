@@ -88,6 +88,21 @@ TEST_CASE("conv: sizes that several pieces of work share") {
   expectConv({5, 64, 65, 3, 67, 1, 1, 1, 0}, DType::F32);
 }
 
+TEST_CASE("conv: every tile of the products") {
+  expectConv({2, 12, 12, 16, 32, 3, 3}, DType::F32);
+  expectConv({2, 12, 12, 32, 64, 3, 3}, DType::F32);
+  expectConv({2, 9, 9, 32, 32, 3, 3, 2}, DType::F32);
+  expectConv({2, 8, 8, 128, 132, 3, 3}, DType::F32);
+  expectConv({10, 64, 64, 4, 40, 1, 1, 1, 1}, DType::F32);
+  expectConv({5, 64, 64, 20, 72, 2, 1, 1, 1}, DType::F32);
+  expectConv({5, 64, 64, 3, 67, 1, 1, 1, 1}, DType::F32);
+}
+
+TEST_CASE("conv: more taps along an axis than a mark has bits") {
+  expectConv({2, 17, 5, 4, 8, 16, 1, 1, 3}, DType::F32);
+  expectConv({2, 17, 5, 4, 8, 15, 1, 1, 3}, DType::F32);
+}
+
 TEST_CASE("conv: kernels larger than the image") {
   for (const DType d : kFloats) {
     expectConv({1, 9, 70, 2, 3, 3, 65, 1, 32}, d);

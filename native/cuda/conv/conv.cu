@@ -59,8 +59,8 @@ struct Same {
 // What the convolution and the gradient of its input have in common: the product of all pixels, as many samples at a
 // time as can be counted.
 template <class T>
-void multiplyPixels(const char* op, const Windows& windows, bool backward, const View& source, const T* weight,
-                    const View& out, Implicit<T> p) {
+void multiplyPixels(const char* op, const Windows& windows, bool backward, const View& source,
+                    const DepthRows<T>& weight, const View& out, Implicit<T> p) {
   const int sourceChannels = backward ? windows.F : windows.C;
   p.h = windows.h;
   p.w = windows.w;
@@ -71,7 +71,6 @@ void multiplyPixels(const char* op, const Windows& windows, bool backward, const
   p.out = out.as<T>();
   p.channels = backward ? windows.C : windows.F;
   p.columns = p.channels / windows.groups;
-  p.padded = paddedColumns(p.columns);
   p.storeQuads = p.columns % 4 == 0 && aligned(p.out, 16);
   p.residualQuads = p.epilogue.residual && p.storeQuads && p.residual.quads();
   const bool quads = p.depth % 4 == 0 && p.source.quads();
@@ -116,7 +115,7 @@ void conv2d(const Args& args) {
     return denseProduct<T>(args, results, pixels, asMatrix(w), lists, epilogue);
   const Weights<T> weights(w, windows, lists);
   if (windows.depthwise()) return launchDepthwise<T>(args, "conv2d", windows, false, x, weights, y, epilogue, residual);
-  const T* const weight = weightsByOutput(args, weights, windows);
+  const DepthRows<T> weight = weightsByOutput(args, weights, windows);
   multiplyPixels<T>("conv2d", windows, false, x, weight, y, product);
 }
 
@@ -135,7 +134,7 @@ void conv2dGradInput(const Args& args) {
   } else if (windows.pointwise() && asRows(g, pixels) && asRows(dx, results)) {
     denseGradInput<T>(args, results, pixels, asMatrix(w), lists);
   } else if (dx.size() > 0) {
-    const T* const weight = weightsByChannel(args, weights, windows);
+    const DepthRows<T> weight = weightsByChannel(args, weights, windows);
     Implicit<T> product{};
     product.depthCount = lists.outputCount;
     product.columnCount = lists.inputCount;

@@ -89,6 +89,7 @@ __global__ void __launch_bounds__(kBlock, 4) depthwiseKernel(const Depthwise<T> 
 }
 
 constexpr int kLanes = 32, kWarps = 8, kTaps = 9;  // of a block of the gradient of the weights
+constexpr std::int64_t kWantedBlocks = 264;        // two for every multiprocessor of a large GPU
 
 template <class T>
 struct DepthwiseGrad {
@@ -194,7 +195,7 @@ void launchDepthwiseGradWeight(const Args& args, const View& dw, const Windows& 
   const std::int64_t picture = std::int64_t{windows.h.y} * windows.w.y, size = windows.taps() * p.F;
   const int atOnce = samplesAtOnce("conv2dGradWeight", windows.samples, static_cast<double>(picture));
   const GradWeightSplits splits =
-      splitPixels(windows.samples, atOnce, picture,
+      splitPixels(windows.samples, atOnce, picture, kWantedBlocks,
                   std::int64_t{blocksFor(p.F, kLanes)} * blocksFor(windows.taps(), kTaps), size, kWarps);
   WeightSums<T> sums{nullptr, splits.total, size, 1, p.F};
   if (size > 0 && splits.total > 0) {

@@ -2,6 +2,8 @@
 // (taps, channels)), both sides gathered straight from the NHWC tensors. The pixels are split among blocks, whose sums
 // go to scratch and are added up in the order of the splits.
 #pragma once
+#include <limits>
+
 #include "cuda/conv/tile.cuh"
 #include "cuda/conv/window.cuh"
 #include "cuda/lists.cuh"
@@ -22,14 +24,15 @@ template <class T>
 void finishGradWeight(const Args& args, const View& dw, const WeightSums<T>& sums, const Lists& lists, int outputs,
                       int channels);
 
-// How the pixels of some samples, `picture` each and `atOnce` samples in a launch, are split.
+// How the pixels of some samples, `picture` each and `atOnce` samples in a launch, are split into about `wanted`
+// blocks.
 struct GradWeightSplits {
   int total;   // 0: there are no pixels
   int pixels;  // of a split, a multiple of `depth`
 };
 // blocks: of one split; sums: elements that one leaves.
-GradWeightSplits splitPixels(std::int64_t samples, std::int64_t atOnce, std::int64_t picture, std::int64_t blocks,
-                             std::int64_t sums, std::int64_t depth);
+GradWeightSplits splitPixels(std::int64_t samples, std::int64_t atOnce, std::int64_t picture, std::int64_t wanted,
+                             std::int64_t blocks, std::int64_t sums, std::int64_t depth);
 
 template <class T>
 struct GradWeight {
@@ -46,11 +49,28 @@ struct GradWeight {
   int tilesAcross, firstGroup;
 };
 
+// The pixels of two steps: found by one thread each and read by all, for it takes two divisions. Offsets are from the
+// first sample of the split.
+template <class Tile, class Offset>
+struct GradWeightShared : Tile::Buffers {
+  struct alignas(16) Pixel {
+    Offset x;  // where its window's first tap would lie without padding
+    int i, j;  // and in which row and column; kNowhere beyond the last
+    Offset g;  // none() beyond the last
+  };
+  Pixel pixels[2][Tile::kDepth];
+  int firstRow, firstCol, outputs, channels, width;
+  __device__ static constexpr Offset none() { return std::numeric_limits<Offset>::min(); }
+};
+constexpr int kNowhere = -(1 << 30);  // outside with whatever tap, kOutside too
+
 // Block (tile, split, group).
 template <class T, class Tile, bool quads>
 __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) gradWeightKernel(const GradWeight<T> p) {
   constexpr int BM = Tile::kRows, BN = Tile::kCols, BK = Tile::kDepth;
-  GYRUS_SHARED(typename Tile::Buffers, shared);
+  using Offset = std::conditional_t<quads, int, std::int64_t>;
+  using Shared = GradWeightShared<Tile, Offset>;
+  GYRUS_SHARED(Shared, shared);
   const int thread = static_cast<int>(threadIdx.x), group = static_cast<int>(blockIdx.z) + p.firstGroup;
   const int firstRow = static_cast<int>(blockIdx.x) / p.tilesAcross * BM;
   const int firstCol = static_cast<int>(blockIdx.x) % p.tilesAcross * BN;
@@ -64,77 +84,86 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) gra
   }
   const int from = static_cast<int>(blockIdx.y) * p.perSplit;
   const int to = p.pixels - from < p.perSplit ? p.pixels : from + p.perSplit;
+  const auto firstSample = static_cast<int>(p.byH.over(p.byW.over(static_cast<unsigned>(from))));
+  const auto place = [&](int first, int step) {
+    if (thread >= BK) return;
+    const int pixel = first + thread;
+    typename Shared::Pixel at{0, kNowhere, kNowhere, Shared::none()};
+    if (pixel < to) {
+      const auto m = static_cast<unsigned>(pixel), line = p.byW.over(m), sample = p.byH.over(line);
+      const auto j = static_cast<int>(m - line * p.byW.d), i = static_cast<int>(line - sample * p.byH.d);
+      const int n = static_cast<int>(sample) - firstSample;
+      at.g = n * static_cast<Offset>(p.g.n) + i * static_cast<Offset>(p.g.h) + j * static_cast<Offset>(p.g.w);
+      at.i = i * p.h.stride;
+      at.j = j * p.w.stride;
+      at.x = n * static_cast<Offset>(p.x.n) + at.i * static_cast<Offset>(p.x.h) + at.j * static_cast<Offset>(p.x.w);
+    }
+    shared.pixels[step % 2][thread] = at;
+  };
 
-  constexpr int RA = Tile::kQuadsA, wideA = BM / 4, apartA = Tile::kThreads / wideA;
-  constexpr int RB = Tile::kQuadsB, wideB = BN / 4, apartB = Tile::kThreads / wideB;
+  constexpr int wideA = BM / 4, apartA = Tile::kThreads / wideA, RA = (BK + apartA - 1) / apartA;
+  constexpr int wideB = BN / 4, apartB = Tile::kThreads / wideB, RB = BK / apartB;
+  static_assert(apartA * wideA == Tile::kThreads && (RA == 1 || RA * apartA == BK));
+  static_assert(apartB * wideB == Tile::kThreads && RB * apartB == BK && BK <= Tile::kThreads);
   const int rowA = thread / wideA, colA = thread % wideA * 4, rowB = thread / wideB, colB = thread % wideB * 4;
-  const std::int64_t output = (std::int64_t{group} * p.outputs + firstRow + colA) * p.g.c;
-  const int outputsLeft = outputs - firstRow - colA;
+  const bool storesA = RA * apartA == BK || rowA < BK;
+  const int outputsLeft = storesA ? outputs - firstRow - colA : 0;
+  const T* const g = p.g.data + (firstSample * p.g.n + (std::int64_t{group} * p.outputs + firstRow + colA) * p.g.c);
 
   // Where the thread's columns lie seen from a pixel. A column beyond the last is outside of every picture.
   constexpr int each = quads ? 1 : 4;
   int down[each], right[each];
-  std::int64_t tap[each];
+  const T* x[each];
 #pragma unroll
   for (int e = 0; e < each; ++e) {
     const int col = firstCol + colB + e;
     down[e] = right[e] = kOutside;
-    tap[e] = 0;
+    x[e] = p.x.data + firstSample * p.x.n;
     if (col < width) {
       const int number = col / channels, channel = col - number * channels, row = number / p.w.kernel;
       down[e] = row * p.h.dilation - p.h.pad;
       right[e] = (number - row * p.w.kernel) * p.w.dilation - p.w.pad;
-      tap[e] = down[e] * p.x.h + right[e] * p.x.w + (std::int64_t{group} * p.channels + channel) * p.x.c;
+      x[e] += down[e] * p.x.h + right[e] * p.x.w + (std::int64_t{group} * p.channels + channel) * p.x.c;
     }
   }
-  const auto place = [&](int pixel, int& n, int& i, int& j) {
-    const auto m = static_cast<unsigned>(pixel), line = p.byW.over(m), sample = p.byH.over(line);
-    j = static_cast<int>(m - line * p.byW.d);
-    i = static_cast<int>(line - sample * p.byH.d);
-    n = static_cast<int>(sample);
-  };
 
   Quad<T> nextA[RA], nextB[RB];
-  const auto load = [&](int first) {
+  const auto load = [&](int step) {
 #pragma unroll
     for (int r = 0; r < RA; ++r) {
       nextA[r] = zeroQuad<T>();
-      const int pixel = first + rowA + r * apartA;
-      if (pixel >= to || outputsLeft <= 0) continue;
-      int n, i, j;
-      place(pixel, n, i, j);
-      const T* const g = p.g.data + (n * p.g.n + i * p.g.h + j * p.g.w + output);
+      if (outputsLeft <= 0) continue;
+      const Offset at = shared.pixels[step % 2][rowA + r * apartA].g;
+      if (at == Shared::none()) continue;
+      const T* const pixel = g + at;
       if constexpr (quads) {
-        nextA[r] = loadQuad(g);
+        nextA[r] = loadQuad(pixel);
       } else {
 #pragma unroll
         for (int e = 0; e < 4; ++e)
-          if (e < outputsLeft) nextA[r].v[e] = g[e * p.g.c];
+          if (e < outputsLeft) nextA[r].v[e] = pixel[e * p.g.c];
       }
     }
 #pragma unroll
     for (int r = 0; r < RB; ++r) {
       nextB[r] = zeroQuad<T>();
-      const int pixel = first + rowB + r * apartB;
-      if (pixel >= to) continue;
-      int n, i, j;
-      place(pixel, n, i, j);
-      i *= p.h.stride;
-      j *= p.w.stride;
-      const T* const x = p.x.data + (n * p.x.n + i * p.x.h + j * p.x.w);
+      const typename Shared::Pixel pixel = shared.pixels[step % 2][rowB + r * apartB];
 #pragma unroll
       for (int e = 0; e < each; ++e)
-        if (inside(down[e], i, p.h.x) && inside(right[e], j, p.w.x)) {
+        if (inside(down[e], pixel.i, p.h.x) && inside(right[e], pixel.j, p.w.x)) {
           if constexpr (quads)
-            nextB[r] = loadQuad(x + tap[e]);
+            nextB[r] = loadQuad(x[e] + pixel.x);
           else
-            nextB[r].v[e] = x[tap[e]];
+            nextB[r].v[e] = x[e][pixel.x];
         }
     }
   };
   const auto store = [&](int buffer) {
 #pragma unroll
-    for (int r = 0; r < RA; ++r) storeQuad(&shared.a[buffer][rowA + r * apartA][colA], nextA[r]);
+    for (int r = 0; r < RA; ++r) {
+      const int row = rowA + r * apartA;
+      if (storesA) storeQuad(&shared.a[buffer][row][Tile::swizzled(row, colA)], nextA[r]);
+    }
 #pragma unroll
     for (int r = 0; r < RB; ++r) storeQuad(&shared.b[buffer][rowB + r * apartB][colB], nextB[r]);
   };
@@ -142,37 +171,47 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) gra
   const typename Tile::Place at = Tile::place();
   typename Tile::Sums sums;
   sums.clear();
-  load(from);
+  if (thread == 0) {
+    shared.firstRow = firstRow;
+    shared.firstCol = firstCol;
+    shared.outputs = outputs;
+    shared.channels = channels;
+    shared.width = width;
+  }
+  place(from, 0);
+  place(from + BK, 1);
+  __syncthreads();
+  load(0);
   store(0);
   __syncthreads();
-  int buffer = 0;
-  for (int first = from; first < to; first += BK) {
+  for (int first = from, step = 0; first < to; first += BK, ++step) {
     const bool more = first + BK < to;
-    if (more) load(first + BK);
-    sums.add(shared.a[buffer], shared.b[buffer], at);
-    buffer ^= 1;
-    if (more) store(buffer);
+    if (more) load(step + 1);
+    sums.add(shared.a[step % 2], shared.b[step % 2], at);
+    if (more) {
+      store((step + 1) % 2);
+      place(first + 2 * BK, step);
+    }
     __syncthreads();
   }
 
+  const typename Tile::Part part = sums.collected(shared, at);
+  constexpr int rows = 4 * Tile::kRowRuns;
   T* const out = p.out + blockIdx.y * p.split + std::int64_t{group} * p.outputs * p.width;
 #pragma unroll
-  for (int i = 0; i < 4 * Tile::kRowRuns; ++i) {
-    const int row = firstRow + Tile::row(at, i);
-    if (row >= outputs) continue;
+  for (int q = 0; q < Tile::kPart; ++q) {
+    const int row = shared.firstRow + Tile::row(at, (part.first + q) % rows);
+    const int col = shared.firstCol + Tile::col(at, (part.first + q) / rows);
+    if (row >= shared.outputs) continue;
+    // The places of inactive channels stay in between.
+    const auto target = [&](int c) { return counted ? c + c / shared.channels * (p.channels - shared.channels) : c; };
+    T* const sum = out + std::int64_t{row} * p.width;
+    if (p.storeQuads && (quads || !counted)) {
+      if (col < shared.width) storeQuad(sum + target(col), part.of[q]);
+    } else {
 #pragma unroll
-    for (int j = 0; j < Tile::kColRuns; ++j) {
-      const int col = firstCol + at.col + j * (BN / Tile::kColRuns);
-      // The places of inactive channels stay in between.
-      const auto target = [&](int c) { return counted ? c + c / channels * (p.channels - channels) : c; };
-      T* const sum = out + std::int64_t{row} * p.width;
-      if (p.storeQuads && (quads || !counted)) {
-        if (col < width) storeQuad(sum + target(col), sums.of[i][j]);
-      } else {
-#pragma unroll
-        for (int e = 0; e < 4; ++e)
-          if (col + e < width) sum[target(col + e)] = sums.of[i][j].v[e];
-      }
+      for (int e = 0; e < 4; ++e)
+        if (col + e < shared.width) sum[target(col + e)] = part.of[q].v[e];
     }
   }
 }

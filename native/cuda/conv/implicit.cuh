@@ -1,10 +1,12 @@
 // Convolution and the gradient of its input as products whose left side is never stored: pixels x (taps, channels)
 // times (taps, channels) x channels. A block gathers its rows of pixels straight from the NHWC tensor.
 #pragma once
+#include "cuda/conv/prepare.cuh"
 #include "cuda/conv/tile.cuh"
 #include "cuda/conv/window.cuh"
 #include "cuda/gemm/epilogue.cuh"
 #include "cuda/lists.cuh"
+#include "cuda/strided.cuh"
 
 namespace gyrus::cuda {
 
@@ -15,12 +17,13 @@ struct Implicit {
   int samples;
   Pixels<const T> source;
   int depth;                            // channels of the source per group
-  const T* weight;                      // [group][tap, channel of the source][padded]
-  T* out;                               // [samples, H, W, channels], contiguous
-  int columns, padded;                  // channels of the output per group; rounded up to four
-  int channels;                         // of the output
   const int *depthCount, *columnCount;  // count the active of both, null for all; then there is one group
+  DepthRows<T> weight;
+  T* out;        // [samples, H, W, channels], contiguous
+  int columns;   // channels of the output per group
+  int channels;  // of the output
   bool storeQuads;
+  Divisor32 byH[2], byW[2];  // of the classes' extents: that of the first, and one less
   int tilesAcross;
   int firstClass, firstGroup;
   Epilogue<T> epilogue;
@@ -34,18 +37,58 @@ struct Implicit {
 template <class Tile>
 struct ImplicitShared : Tile::Buffers {
   Axis h, w;
+  std::uint32_t factorH, shiftH, factorW, shiftW;  // that divide by h.out and w.out
+
+  __device__ void divideBy(const Divisor32& byH, const Divisor32& byW) {
+    factorH = byH.factor;
+    shiftH = byH.shift;
+    factorW = byW.factor;
+    shiftW = byW.shift;
+  }
+  // Sample, row and column of pixel m of the class.
+  __device__ __forceinline__ void place(unsigned m, int& n, int& i, int& j) const {
+    const unsigned line = (__umulhi(m, factorW) + m) >> shiftW, number = (__umulhi(line, factorH) + line) >> shiftH;
+    j = static_cast<int>(m - line * static_cast<unsigned>(w.out));
+    i = static_cast<int>(line - number * static_cast<unsigned>(h.out));
+    n = static_cast<int>(number);
+  }
 };
+
+// Taps per axis that a thread's 16 bits of each can tell.
+constexpr int kQuadTaps = 15;
+
+// The pixels a thread gathers: where tap (0, 0) of one would lie in the source, and which taps lie inside. Quads count
+// in 32 bits and mark the taps, rows below, columns above.
+template <bool quads>
+struct Gathered {
+  int base;
+  unsigned seen;
+};
+template <>
+struct Gathered<false> {
+  std::int64_t base;
+  int top, left;
+};
+// Bit t: tap t of a pixel whose first tap meets `first` lies inside.
+__device__ __forceinline__ unsigned tapsInside(const Axis& a, int first) {
+  unsigned seen = 0;
+  for (int t = 0; t < a.taps; ++t) seen |= static_cast<unsigned>(inside(first, t * a.step, a.in)) << t;
+  return seen;
+}
 
 // Block (tile, class, group); the tiles of the same pixels follow each other, so that L2 holds what they gather.
 template <class T, class Tile, bool quads, bool Counted>
 __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) implicitKernel(const Implicit<T> p) {
   constexpr int BM = Tile::kRows, BN = Tile::kCols, BK = Tile::kDepth;
+  using Offset = std::conditional_t<quads, int, std::int64_t>;
   GYRUS_SHARED(ImplicitShared<Tile>, shared);
   const int cls = static_cast<int>(blockIdx.y) + p.firstClass, group = static_cast<int>(blockIdx.z) + p.firstGroup;
   const int classesW = p.backward ? p.w.classes() : 1;
   if (threadIdx.x == 0) {
     shared.h = p.backward ? backwardAxis(p.h, cls / classesW) : forwardAxis(p.h);
     shared.w = p.backward ? backwardAxis(p.w, cls % classesW) : forwardAxis(p.w);
+    shared.divideBy(p.byH[static_cast<int>(p.byH[0].d) == shared.h.out ? 0 : 1],
+                    p.byW[static_cast<int>(p.byW[0].d) == shared.w.out ? 0 : 1]);
   }
   __syncthreads();
   const Axis &h = shared.h, &w = shared.w;
@@ -59,39 +102,46 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
   const int columns = Counted ? static_cast<int>(activeOf(p.columnCount, p.columns)) : p.columns;
   const auto rest = static_cast<int>(pixels - firstPixel < BM ? pixels - firstPixel : BM);
   const auto sample = [&](int row, int& n, int& i, int& j) {
-    const auto m = static_cast<unsigned>(firstPixel + row), lines = m / static_cast<unsigned>(w.out);
-    j = static_cast<int>(m - lines * static_cast<unsigned>(w.out));
-    n = static_cast<int>(lines / static_cast<unsigned>(h.out));
-    i = static_cast<int>(lines - static_cast<unsigned>(n) * static_cast<unsigned>(h.out));
+    shared.place(static_cast<unsigned>(firstPixel) + static_cast<unsigned>(row), n, i, j);
   };
 
-  // A: a quad of channels of a few pixels. Pixels beyond the last lie outside of every picture.
-  constexpr int RA = Tile::kQuadsA, quadsDeep = BK / 4, rowsApart = Tile::kThreads / quadsDeep;
+  // A: a quad of channels of a few pixels. Pixels beyond the last have no taps.
+  constexpr int RA = BM * BK / 4 / Tile::kThreads, quadsDeep = BK / 4, rowsApart = Tile::kThreads / quadsDeep;
+  static_assert(RA * rowsApart == BM);
   const int quad = thread % quadsDeep, rowA = thread / quadsDeep;
-  std::int64_t base[RA];
-  int top[RA], left[RA];
+  const auto sourceH = static_cast<Offset>(p.source.h), sourceW = static_cast<Offset>(p.source.w);
+  int firstSample, unusedI, unusedJ;
+  sample(0, firstSample, unusedI, unusedJ);
+  const T* const source = p.source.data + (firstSample * p.source.n + std::int64_t{group} * p.depth * p.source.c);
+  Gathered<quads> from[RA];
 #pragma unroll
   for (int r = 0; r < RA; ++r) {
     const int row = rowA + r * rowsApart;
-    base[r] = 0;
-    top[r] = left[r] = kOutside;
+    from[r] = {};
+    if constexpr (!quads) from[r].top = from[r].left = kOutside;
     if (row < rest) {
       int n, i, j;
       sample(row, n, i, j);
-      top[r] = i * h.move + h.start;
-      left[r] = j * w.move + w.start;
-      base[r] =
-          n * p.source.n + top[r] * p.source.h + left[r] * p.source.w + std::int64_t{group} * p.depth * p.source.c;
+      const int top = i * h.move + h.start, left = j * w.move + w.start;
+      from[r].base = static_cast<Offset>(p.source.n) * (n - firstSample) + top * sourceH + left * sourceW;
+      if constexpr (quads) {
+        from[r].seen = tapsInside(h, top) | tapsInside(w, left) << 16;
+      } else {
+        from[r].top = top;
+        from[r].left = left;
+      }
     }
   }
   const int steps =
       !Counted || firstCol < columns ? static_cast<int>((std::int64_t{h.taps} * w.taps * depth + BK - 1) / BK) : 0;
-  Walk walkA{0, 0, 0}, walkB{0, 0, 0};
-  constexpr int RB = Tile::kQuadsB, quadsWide = BN / 4, depthApart = Tile::kThreads / quadsWide;
+  // B: quads of columns of a few numbers of the depth.
+  constexpr int quadsWide = BN / 4, depthApart = Tile::kThreads / quadsWide, RB = (BK + depthApart - 1) / depthApart;
+  static_assert(depthApart * quadsWide == Tile::kThreads && (RB == 1 || RB * depthApart == BK));
   const int rowB = thread / quadsWide, colB = thread % quadsWide * 4;
-  const bool insideB = firstCol + colB < p.padded;
-  const T* const weight =
-      p.weight + std::int64_t{group} * p.h.kernel * p.w.kernel * p.depth * p.padded + firstCol + colB;
+  const bool insideB = firstCol + colB < p.weight.columns && rowB < BK;
+  const T* const weight = p.weight.data + (group * p.weight.group + firstCol + colB);
+  const auto weightTap = static_cast<Offset>(p.weight.tap), weightChannel = static_cast<Offset>(p.weight.channel);
+  Walk walkA{0, 0, 0}, walkB{0, 0, 0};
   if (steps > 0) {
     walkA.advance(quad * 4, depth, w.taps);
     walkB.advance(rowB, depth, w.taps);
@@ -99,38 +149,45 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
 
   Quad<T> nextA[RA], nextB[RB];
   const auto load = [&] {
+    if constexpr (quads) {
+      // A bit that no pixel has where the depth ends.
+      const unsigned bits = walkA.h < h.taps ? 1u << walkA.h | 0x10000u << walkA.w : 0x8000u;
+      const int tap = walkA.h * h.step * sourceH + walkA.w * w.step * sourceW + walkA.c;
 #pragma unroll
-    for (int r = 0; r < RA; ++r) nextA[r] = zeroQuad<T>();
-    Walk at = walkA;
+      for (int r = 0; r < RA; ++r) {
+        nextA[r] = zeroQuad<T>();
+        if ((from[r].seen & bits) == bits) nextA[r] = loadQuad(source + (from[r].base + tap));
+        if constexpr (Counted) {
 #pragma unroll
-    for (int e = 0; e < (quads ? 1 : 4); ++e) {
-      if (at.h < h.taps) {
-        const int down = at.h * h.step, right = at.w * w.step;
-        const std::int64_t tap = down * p.source.h + right * p.source.w + at.c * p.source.c;
-#pragma unroll
-        for (int r = 0; r < RA; ++r)
-          if (inside(top[r], down, h.in) && inside(left[r], right, w.in)) {
-            if constexpr (quads) {
-              nextA[r] = loadQuad(p.source.data + base[r] + tap);
-              if (Counted && at.c + 4 > active) {
-#pragma unroll
-                for (int i = 0; i < 4; ++i)
-                  if (at.c + i >= active) nextA[r].v[i] = T(0);
-              }
-            } else
-              nextA[r].v[e] = p.source.data[base[r] + tap];
-          }
+          for (int e = 0; e < 4; ++e)
+            if (walkA.c + e >= active) nextA[r].v[e] = T(0);
+        }
       }
-      if constexpr (!quads) at.advance(1, depth, w.taps);
+    } else {
+#pragma unroll
+      for (int r = 0; r < RA; ++r) nextA[r] = zeroQuad<T>();
+      Walk at = walkA;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        if (at.h < h.taps) {
+          const int down = at.h * h.step, right = at.w * w.step;
+          const Offset tap = down * sourceH + right * sourceW + at.c * p.source.c;
+#pragma unroll
+          for (int r = 0; r < RA; ++r)
+            if (inside(from[r].top, down, h.in) && inside(from[r].left, right, w.in))
+              nextA[r].v[e] = source[from[r].base + tap];
+        }
+        at.advance(1, depth, w.taps);
+      }
     }
     walkA.advance(BK, depth, w.taps);
-    at = walkB;
+    Walk at = walkB;
 #pragma unroll
     for (int r = 0; r < RB; ++r) {
       nextB[r] = zeroQuad<T>();
       if (insideB && at.h < h.taps) {
         const int tap = (h.firstTap + at.h * h.tapStep) * p.w.kernel + w.firstTap + at.w * w.tapStep;
-        nextB[r] = loadQuad(weight + (std::int64_t{tap} * p.depth + at.c) * p.padded);
+        nextB[r] = loadQuad(weight + (tap * weightTap + at.c * weightChannel));
       }
       if (r + 1 < RB) at.advance(depthApart, depth, w.taps);
     }
@@ -140,9 +197,11 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
 #pragma unroll
     for (int r = 0; r < RA; ++r)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) shared.a[buffer][quad * 4 + e][rowA + r * rowsApart] = nextA[r].v[e];
+      for (int e = 0; e < 4; ++e)
+        shared.a[buffer][quad * 4 + e][Tile::swizzled(quad * 4, rowA + r * rowsApart)] = nextA[r].v[e];
 #pragma unroll
-    for (int r = 0; r < RB; ++r) storeQuad(&shared.b[buffer][rowB + r * depthApart][colB], nextB[r]);
+    for (int r = 0; r < RB; ++r)
+      if (RB * depthApart == BK || rowB < BK) storeQuad(&shared.b[buffer][rowB + r * depthApart][colB], nextB[r]);
   };
 
   const typename Tile::Place at = Tile::place();
@@ -160,39 +219,48 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
     __syncthreads();
   }
 
+  // All of a thread's columns, or the one run that its slice's part lies in.
+  const typename Tile::Part part = sums.collected(shared, at);
+  constexpr int rows = 4 * Tile::kRowRuns, some = Tile::kPart < rows ? Tile::kPart : rows;
+  static_assert(rows % some == 0 && Tile::kPart % some == 0);
   const int H = p.backward ? p.h.x : p.h.y, W = p.backward ? p.w.x : p.w.y;
+  const bool inOrder = h.outStep == 1 && w.outStep == 1;
 #pragma unroll
-  for (int j = 0; j < Tile::kColRuns; ++j) {
-    const int col = firstCol + at.col + j * (BN / Tile::kColRuns);
+  for (int q = 0; q < Tile::kPart; q += some) {
+    const int col = firstCol + Tile::col(at, (part.first + q) / rows), firstRow = (part.first + q) % rows;
     if (col >= p.columns) continue;
     const int f = group * p.columns + col;
     typename Epilogue<T>::Column of[4];
 #pragma unroll
     for (int e = 0; e < 4; ++e) of[e] = p.epilogue.column(col + e < p.columns ? f + e : f);
 #pragma unroll
-    for (int i = 0; i < 4 * Tile::kRowRuns; ++i) {
-      const int row = Tile::row(at, i);
+    for (int i = 0; i < some; ++i) {
+      const int row = Tile::row(at, firstRow + i);
       if (row >= rest) continue;
-      int n, y, x;
-      sample(row, n, y, x);
-      y = h.outStart + y * h.outStep;
-      x = w.outStart + x * w.outStep;
-      T* const out = p.out + ((std::int64_t{n} * H + y) * W + x) * p.channels + f;
-      const T* const beside =
-          p.residual.data + (n * p.residual.n + y * p.residual.h + x * p.residual.w + f * p.residual.c);
-      Quad<T> v = sums.of[i][j], add = zeroQuad<T>();
-      if (p.epilogue.residual) {
-        if (p.residualQuads) {
-          add = loadQuad(beside);
-        } else {
+      std::int64_t pixel = firstPixel + row;
+      Quad<T> v = part.of[q + i], add = zeroQuad<T>();
+      if (!inOrder || p.epilogue.residual) {
+        int n, y, x;
+        sample(row, n, y, x);
+        y = h.outStart + y * h.outStep;
+        x = w.outStart + x * w.outStep;
+        pixel = (std::int64_t{n} * H + y) * W + x;
+        if (p.epilogue.residual) {
+          const T* const beside =
+              p.residual.data + (n * p.residual.n + y * p.residual.h + x * p.residual.w + f * p.residual.c);
+          if (p.residualQuads) {
+            add = loadQuad(beside);
+          } else {
 #pragma unroll
-          for (int e = 0; e < 4; ++e)
-            if (col + e < p.columns) add.v[e] = beside[e * p.residual.c];
+            for (int e = 0; e < 4; ++e)
+              if (col + e < p.columns) add.v[e] = beside[e * p.residual.c];
+          }
         }
       }
 #pragma unroll
       for (int e = 0; e < 4; ++e)
         v.v[e] = !Counted || col + e < columns ? p.epilogue.apply(v.v[e], of[e], add.v[e]) : T(0);
+      T* const out = p.out + (pixel * p.channels + f);
       if (p.storeQuads) {
         storeQuad(out, v);
       } else {
@@ -206,6 +274,6 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
 
 // Multiplies all pixels of all classes and groups. quads: the source can be read four channels at a time.
 template <class T>
-void launchImplicit(const Implicit<T>& p, bool quads, int groups);
+void launchImplicit(Implicit<T> p, bool quads, int groups);
 
 }  // namespace gyrus::cuda

@@ -1,4 +1,5 @@
 #include "cuda/conv/prepare.cuh"
+#include "cuda/strided.cuh"
 
 namespace gyrus::cuda {
 namespace {
@@ -36,10 +37,18 @@ __global__ void __launch_bounds__(256)
   }
 }
 
+constexpr int paddedColumns(int columns) { return (columns + 3) / 4 * 4; }
+
+// [group][tap, channel of the source][padded columns], in scratch.
+template <class T>
+DepthRows<T> packed(T* data, std::int64_t taps, std::int64_t depth, int padded) {
+  return {data, taps * depth * padded, depth * padded, padded, padded};
+}
+
 }  // namespace
 
 template <class T>
-const T* weightsByOutput(const Args& args, const Weights<T>& w, const Windows& windows) {
+DepthRows<T> weightsByOutput(const Args& args, const Weights<T>& w, const Windows& windows) {
   const int outputs = w.F / windows.groups, padded = paddedColumns(outputs);
   const auto depth = static_cast<int>(windows.taps() * w.C);
   const std::int64_t n = std::int64_t{windows.groups} * depth * padded;
@@ -48,23 +57,26 @@ const T* weightsByOutput(const Args& args, const Weights<T>& w, const Windows& w
   for (int first = 0; n > 0 && first < windows.groups; first += most)
     GYRUS_LAUNCH(dim3(blocksFor(depth, kSide), blocksFor(padded, kSide), std::min(windows.groups - first, most)),
                  dim3(kSide, kDown), 0, byOutputKernel<T>, to, w, first, outputs, padded, depth);
-  return to;
+  return packed(to, windows.taps(), w.C, padded);
 }
 
 template <class T>
-const T* weightsByChannel(const Args& args, const Weights<T>& w, const Windows& windows) {
+DepthRows<T> weightsByChannel(const Args& args, const Weights<T>& w, const Windows& windows) {
   const int outputs = w.F / windows.groups, padded = paddedColumns(w.C);
+  if (!w.outputs && !w.inputs && !w.outputCount && !w.inputCount && w.c == 1 && w.C == padded && w.f % 4 == 0 &&
+      w.w % 4 == 0 && (w.h == w.w * w.kernelW || windows.h.kernel == 1) && aligned(w.data, 16))
+    return {w.data, outputs * w.f, w.w, w.f, padded};
   const std::int64_t n = windows.taps() * w.F * padded;
   T* to = args.scratch->array<T>(n);
   if (n > 0)
     GYRUS_LAUNCH(blocksFor(n, 256), 256, 0, byChannelKernel<T>, to, w, n, static_cast<int>(windows.taps()), outputs,
                  padded);
-  return to;
+  return packed(to, windows.taps(), outputs, padded);
 }
 
-#define GYRUS_INSTANTIATE(T)                                                            \
-  template const T* weightsByOutput<T>(const Args&, const Weights<T>&, const Windows&); \
-  template const T* weightsByChannel<T>(const Args&, const Weights<T>&, const Windows&);
+#define GYRUS_INSTANTIATE(T)                                                                \
+  template DepthRows<T> weightsByOutput<T>(const Args&, const Weights<T>&, const Windows&); \
+  template DepthRows<T> weightsByChannel<T>(const Args&, const Weights<T>&, const Windows&);
 GYRUS_INSTANTIATE(float)
 GYRUS_INSTANTIATE(double)
 #undef GYRUS_INSTANTIATE

@@ -1,5 +1,5 @@
 // The weights of a convolution as its kernels read them, from any layout and by lists: the columns of a product are
-// neighbours in memory, padded with zeros to a multiple of four.
+// neighbours in memory, padded with zeros to a multiple of four where there isn't one.
 #pragma once
 #include "cuda/conv/window.cuh"
 #include "cuda/lists.cuh"
@@ -37,13 +37,20 @@ struct Weights {
   }
 };
 
-constexpr int paddedColumns(int columns) { return (columns + 3) / 4 * 4; }
+// The weights as the right side of a product: the numbers of its row (tap, c), c a channel of the source, lie side by
+// side at data + group*group + tap*tap + c*channel.
+template <class T>
+struct DepthRows {
+  const T* data;
+  std::int64_t group, tap, channel;  // strides
+  int columns;                       // that may be read: a multiple of four
+};
 
-// [group][tap, channel][padded outputs]: for the convolution.
+// Columns are outputs: for the convolution.
 template <class T>
-const T* weightsByOutput(const Args& args, const Weights<T>& w, const Windows& windows);
-// [group][tap, output][padded channels]: for the gradient of its input.
+DepthRows<T> weightsByOutput(const Args& args, const Weights<T>& w, const Windows& windows);
+// Columns are channels: for the gradient of its input. As they are where they can be read four at a time.
 template <class T>
-const T* weightsByChannel(const Args& args, const Weights<T>& w, const Windows& windows);
+DepthRows<T> weightsByChannel(const Args& args, const Weights<T>& w, const Windows& windows);
 
 }  // namespace gyrus::cuda

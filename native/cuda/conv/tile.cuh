@@ -1,35 +1,57 @@
 // The tile a block multiplies: BM x BN of the product, BK of the depth at a time through two buffers in shared memory,
-// 4*RM x 4*RN of it per thread. A thread's rows and columns lie in runs of four, BM/RM and BN/RN apart, and a warp
-// covers 4 x 8 of such runs, so that its reads of shared memory are broadcasts and runs of 128 bytes at most.
+// 4*RM x 4*RN of it per thread. G slices of threads share the depth: each holds sums of the whole tile over its own
+// part of every step, so that small tiles have large pieces per thread and many threads; the slices' sums are added in
+// the end, each slice a part of the tile. A thread's rows and columns lie in runs of four, BM/RM and BN/RN apart.
 #pragma once
 #include "cuda/quad.cuh"
 
 namespace gyrus::cuda {
 
-template <class Number, int BM, int BN, int BK, int RM, int RN>
+// B: blocks together on a multiprocessor, which bounds the registers of a thread.
+template <class Number, int BM, int BN, int BK, int RM, int RN, int G, int B>
 struct Tile {
   using T = Number;
-  static constexpr int kRows = BM, kCols = BN, kDepth = BK, kRowRuns = RM, kColRuns = RN;
-  static constexpr int kAcross = BN / (4 * RN), kDown = BM / (4 * RM), kThreads = kAcross * kDown;
-  static constexpr int kQuadsA = BM * BK / 4 / kThreads, kQuadsB = BK * BN / 4 / kThreads;  // loaded by a thread
-  // Together on a multiprocessor, which bounds the registers of a thread.
-  static constexpr int kBlocks = sizeof(T) == 8 ? 1 : 512 / kThreads;
-  static_assert(kAcross % 8 == 0 && kDown % 4 == 0 && kQuadsA >= 1 && kQuadsB >= 1);
+  static constexpr int kRows = BM, kCols = BN, kDepth = BK, kRowRuns = RM, kColRuns = RN, kSlices = G, kBlocks = B;
+  static constexpr int kAcross = BN / (4 * RN), kDown = BM / (4 * RM), kSlice = kAcross * kDown, kThreads = kSlice * G;
+  static constexpr int kLane = kAcross % 8 == 0 ? 8 : kAcross, kDeep = BK / G;
+  // A slice ends with kPart of a thread's quads, numbered column run by column run.
+  static constexpr int kQuads = 4 * RM * RN, kPart = kQuads / G;
+  static_assert(kAcross * 4 * RN == BN && kDown * 4 * RM == BM && kDeep * G == BK && kPart * G == kQuads);
+  static_assert(kAcross % 4 == 0 && kDown % 4 == 0 && kThreads % 32 == 0);
 
-  // Rows are padded by four, which keeps them on 16 bytes and halves the conflicts of transposing stores.
+  // Rows are padded by four, which keeps them on 16 bytes.
   struct alignas(16) Buffers {
     T a[2][BK][BM + 4];
     T b[2][BK][BN + 4];
   };
+  // Where row m of depth k lies in a[..][k]: so that a warp that stores quads of the depth of neighbouring rows, a
+  // transposition, meets every bank once. Keeps quads of rows together.
+  static constexpr int kTurns = BK == 16 ? 2 : BK == 32 ? 4 : 1;
+  static_assert(kTurns == 1 || (kDeep % 8 == 0 && BM % 16 == 0));
+  __device__ static int turn(int eighth) { return eighth % kTurns * (16 / kTurns); }
+  __device__ static int swizzled(int k, int m) { return m ^ turn(k / 8); }
+
   struct Place {
-    int row, col;  // of the thread's first run
+    int slice, row, col;  // of the thread's first run
   };
+  // Lanes side by side share a column, those two apart a row: so the hardware serves a warp's quads in two passes
+  // rather than four.
   __device__ static Place place() {
-    const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-    constexpr int warps = kAcross / 8;
-    return {(warp / warps * 4 + lane / 8) * 4, (warp % warps * 8 + lane % 8) * 4};
+    const int t = static_cast<int>(threadIdx.x) % kSlice;
+    constexpr int bands = kAcross / kLane;
+    const int col = t / 2 % kLane + t / (4 * kLane) % bands * kLane;
+    const int row = t % 2 + t / (2 * kLane) % 2 * 2 + t / (4 * kLane * bands) * 4;
+    return {static_cast<int>(threadIdx.x) / kSlice, row * 4, col * 4};
   }
   __device__ static int row(const Place& at, int i) { return at.row + i / 4 * (BM / RM) + i % 4; }
+  __device__ static int col(const Place& at, int j) { return at.col + j * (BN / RN); }
+
+  // A thread's quads after the slices are added: of[q] is quad first + q, in row run (first + q) % (4*RM) and column
+  // run (first + q) / (4*RM).
+  struct Part {
+    Quad<T> of[kPart];
+    int first;
+  };
 
   struct Sums {
     Quad<T> of[4 * RM][RN];
@@ -40,21 +62,64 @@ struct Tile {
 #pragma unroll
         for (int j = 0; j < RN; ++j) of[i][j] = zeroQuad<T>();
     }
-    __device__ void add(const T (&a)[BK][BM + 4], const T (&b)[BK][BN + 4], const Place& at) {
+    // The slice's part of a step. What depth k + 1 multiplies is read before the products of k.
+    __device__ __forceinline__ void add(const T (&a)[BK][BM + 4], const T (&b)[BK][BN + 4], const Place& at) {
+      const int first = G == 1 ? 0 : at.slice * kDeep;
+      Quad<T> left[2][RM], right[2][RN];
+      const auto read = [&](int k) {
+        const int turned = kTurns == 1 ? 0 : turn((G == 1 ? 0 : at.slice * (kDeep / 8)) + k / 8);
 #pragma unroll
-      for (int k = 0; k < BK; ++k) {
-        Quad<T> left[RM], right[RN];
+        for (int i = 0; i < RM; ++i) left[k % 2][i] = loadQuad(&a[first + k][(at.row + i * (BM / RM)) ^ turned]);
 #pragma unroll
-        for (int i = 0; i < RM; ++i) left[i] = loadQuad(&a[k][at.row + i * (BM / RM)]);
+        for (int j = 0; j < RN; ++j) right[k % 2][j] = loadQuad(&b[first + k][col(at, j)]);
+      };
+      read(0);
 #pragma unroll
-        for (int j = 0; j < RN; ++j) right[j] = loadQuad(&b[k][at.col + j * (BN / RN)]);
+      for (int k = 0; k < kDeep; ++k) {
+        if (k + 1 < kDeep) read(k + 1);
 #pragma unroll
         for (int i = 0; i < 4 * RM; ++i)
 #pragma unroll
           for (int j = 0; j < RN; ++j)
 #pragma unroll
-            for (int e = 0; e < 4; ++e) of[i][j].v[e] = multiplyAdd(left[i / 4].v[i % 4], right[j].v[e], of[i][j].v[e]);
+            for (int e = 0; e < 4; ++e)
+              of[i][j].v[e] = multiplyAdd(left[k % 2][i / 4].v[i % 4], right[k % 2][j].v[e], of[i][j].v[e]);
       }
+    }
+    // Adds the sums of the slices: the thread's own, then the others' in their order. All threads of the block; the
+    // buffers are overwritten.
+    __device__ __forceinline__ Part collected(Buffers& buffers, const Place& at) const {
+      Part part;
+      part.first = at.slice * kPart;
+      if constexpr (G == 1) {
+#pragma unroll
+        for (int q = 0; q < kPart; ++q) part.of[q] = of[q % (4 * RM)][q / (4 * RM)];
+      } else {
+        static_assert(sizeof(Buffers) >= sizeof(Quad<T>) * (G - 1) * kPart * kSlice);
+        auto* const room = reinterpret_cast<Quad<T>*>(&buffers) + threadIdx.x % kSlice;
+#pragma unroll
+        for (int s = 0; s < G; ++s) {
+          __syncthreads();
+          if (at.slice != s) {
+            const int other = at.slice < s ? at.slice : at.slice - 1;
+#pragma unroll
+            for (int q = 0; q < kPart; ++q)
+              room[(other * kPart + q) * kSlice] = of[(s * kPart + q) % (4 * RM)][(s * kPart + q) / (4 * RM)];
+          }
+          __syncthreads();
+          if (at.slice == s) {
+#pragma unroll
+            for (int q = 0; q < kPart; ++q) {
+              part.of[q] = of[(s * kPart + q) % (4 * RM)][(s * kPart + q) / (4 * RM)];
+#pragma unroll
+              for (int other = 0; other < G - 1; ++other)
+#pragma unroll
+                for (int e = 0; e < 4; ++e) part.of[q].v[e] += room[(other * kPart + q) * kSlice].v[e];
+            }
+          }
+        }
+      }
+      return part;
     }
   };
 };
