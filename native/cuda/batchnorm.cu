@@ -35,9 +35,11 @@ __global__ void __launch_bounds__(32 * kFinishLines, 1)
     const std::int64_t c = first + threadIdx.x;
     const std::int64_t pieces = c < part.cols ? part.pieces : 0;
     double mean = 0, m2 = 0;
+#pragma unroll 4
     for (std::int64_t i = threadIdx.y; i < pieces; i += kFinishLines)
       mean = fma(rowsOf(i), static_cast<double>(part.at(0, i, 0)[c]), mean);
     mean = sumOverLines(mean) / static_cast<double>(rows);
+#pragma unroll 4
     for (std::int64_t i = threadIdx.y; i < pieces; i += kFinishLines) {
       const double off = static_cast<double>(part.at(0, i, 0)[c]) - mean;
       m2 += fma(rowsOf(i), off * off, static_cast<double>(part.at(0, i, 1)[c]));

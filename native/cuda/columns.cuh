@@ -216,8 +216,8 @@ __device__ __forceinline__ void storeSums(const Partials<T>& part, const Place& 
     for (int i = 0; i < V; ++i) part.at(p.sample, p.piece, k)[p.col + i] = sums.v[k][i];
 }
 
-// Blocks of 32 columns by 16 lines, of which the line is the first piece this thread sees.
-constexpr int kFinishLines = 16;
+// Blocks of 32 columns by 32 lines, of which the line is the first piece this thread sees.
+constexpr int kFinishLines = 32;
 
 // The sum over all lines of a block of the second stage; everyone gets it.
 __device__ __forceinline__ double sumOverLines(double x) {

@@ -198,11 +198,12 @@ __global__ void __launch_bounds__(32 * kFinishLines, 1)
     const std::int64_t c = first + threadIdx.x;
     const bool active = c < part.cols;
     double sum = 0, dot = 0;
-    if (active)
-      for (std::int64_t i = threadIdx.y; i < count; i += kFinishLines) {
-        sum += part.at(0, i, 0)[c];
-        dot += part.at(0, i, 1)[c];
-      }
+    const std::int64_t pieces = active ? count : 0;
+#pragma unroll 4
+    for (std::int64_t i = threadIdx.y; i < pieces; i += kFinishLines) {
+      sum += part.at(0, i, 0)[c];
+      dot += part.at(0, i, 1)[c];
+    }
     sum = sumOverLines(sum);
     dot = sumOverLines(dot);
     if (!active || threadIdx.y != 0) continue;
