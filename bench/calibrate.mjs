@@ -109,13 +109,14 @@ const variance = (values) => values.reduce((sum, v) => sum + (v - mean(values)) 
 const T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
 
 function report(runs) {
-  for (const loss of new Set(runs.map((run) => run.loss))) {
+  const titleOf = ({ depth, epochs, device, loss }) => `ResNet-${depth}, ${epochs} epochs, ${device}, ${loss}`;
+  for (const title of new Set(runs.map(titleOf))) {
     const [us, them] = ['gyrus', 'torch'].map((engine) =>
-      runs.filter((run) => run.loss === loss && run.engine === engine).map(({ recall }) => 100 * mean(recall)),
+      runs.filter((run) => titleOf(run) === title && run.engine === engine).map(({ recall }) => 100 * mean(recall)),
     );
     if (us.length < 2 || them.length < 2) {
       const [ours, theirs] = [us, them].map((values) => `${values.map((v) => v.toFixed(2)).join(', ')}`);
-      console.log(`${loss}: gyrus ${ours}; torch ${theirs}: no interval from fewer than two runs of each`);
+      console.log(`${title}: gyrus ${ours}; torch ${theirs}: no interval from fewer than two runs of each`);
       continue;
     }
     // Welch's interval.
@@ -124,7 +125,7 @@ function report(runs) {
     const half = T[Math.min(T.length, Math.max(1, Math.floor(freedom))) - 1] * Math.sqrt(a + b);
     const difference = mean(us) - mean(them);
     console.log(
-      `${loss}: gyrus ${mean(us).toFixed(2)} (n ${us.length}), torch ${mean(them).toFixed(2)} (n ${them.length}), ` +
+      `${title}: gyrus ${mean(us).toFixed(2)} (n ${us.length}), torch ${mean(them).toFixed(2)} (n ${them.length}), ` +
         `difference ${difference.toFixed(2)} +- ${half.toFixed(2)} points of mean class recall`,
     );
   }
