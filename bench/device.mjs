@@ -3,6 +3,3 @@
  */
 export const DEVICE = process.env.GYRUS_DEVICE || 'cpu';
 export const onGpu = DEVICE.startsWith('cuda');
-
-/** The engine for `compare` of a peer that runs on the CPU, where a GPU is measured. */
-export const onCpuOnly = { absent: 'runs on the CPU' };

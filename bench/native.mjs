@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Child } from './child.mjs';
-import { onCpuOnly, onGpu } from './device.mjs';
+import { onGpu } from './device.mjs';
 
 const source = fileURLToPath(new URL('native', import.meta.url));
 const build = fileURLToPath(new URL('../build/bench-native', import.meta.url));
@@ -73,7 +73,7 @@ export async function nativeAbsent(library) {
  */
 export async function nativeEngine(library, threads, request, seconds) {
   if (onGpu && library === 'limits') return nativeEngine('gpu', threads, request, seconds);
-  if (onGpu && !ON_GPU.includes(library)) return onCpuOnly;
+  if (onGpu && !ON_GPU.includes(library)) return { absent: 'runs on the CPU' };
   const absent = await nativeAbsent(library);
   if (absent) return { absent };
   return async () => (await childOf(library, threads).ask(`${request} ${seconds}`)).rate;

@@ -3,7 +3,6 @@
  * sequence of fields, each a key (number * 8 + kind) and a varint or a length with as many bytes.
  */
 import { createRequire } from 'node:module';
-import { onCpuOnly, onGpu } from './device.mjs';
 import { peersAbsent } from './peers.mjs';
 
 const varint = (value) => (value < 128 ? [value] : [(value & 127) | 128, ...varint(Math.floor(value / 128))]);
@@ -73,7 +72,6 @@ async function callsPerSecond(session, feeds, fetches, seconds) {
  * session, whose threads spin while it has work, lives only as long as it is measured.
  */
 export async function onnxEngine({ m, n, k, ta, tb }, threads, seconds) {
-  if (onGpu) return onCpuOnly;
   const ort = runtime();
   if (ort.absent) return { absent: ort.absent };
   const inputs = { a: ta ? [k, m] : [m, k], b: tb ? [n, k] : [k, n] };
