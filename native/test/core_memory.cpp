@@ -128,15 +128,18 @@ TEST_CASE("scratch: aligned pieces, merged after a call that needed several bloc
   CHECK_THROWS_AS(s.take(std::numeric_limits<std::size_t>::max()), Error);
 }
 
+// On a thread of its own: the main thread's scratch has been through the tests before, in whatever blocks they left.
 TEST_CASE("scratch: a thread's own, aligned, kept from call to call") {
-  void* const first = threadScratch(300000);
-  CHECK(reinterpret_cast<std::uintptr_t>(first) % 64 == 0);
-  std::memset(first, 1, 300000);
-  CHECK(threadScratch(1000) == first);
-  CHECK(threadScratch(300000) == first);
-  void* other = nullptr;
-  std::thread([&] { std::memset(other = threadScratch(300000), 2, 300000); }).join();
-  CHECK(other != first);
-  CHECK(static_cast<char*>(first)[299999] == 1);
-  CHECK(codeOf([] { threadScratch(std::size_t(-1)); }) == Code::OutOfMemory);
+  std::thread([] {
+    void* const first = threadScratch(300000);
+    CHECK(reinterpret_cast<std::uintptr_t>(first) % 64 == 0);
+    std::memset(first, 1, 300000);
+    CHECK(threadScratch(1000) == first);
+    CHECK(threadScratch(300000) == first);
+    void* other = nullptr;
+    std::thread([&] { std::memset(other = threadScratch(300000), 2, 300000); }).join();
+    CHECK(other != first);
+    CHECK(static_cast<char*>(first)[299999] == 1);
+    CHECK(codeOf([] { threadScratch(std::size_t(-1)); }) == Code::OutOfMemory);
+  }).join();
 }
