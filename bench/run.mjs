@@ -81,6 +81,17 @@ async function load(path) {
   return import(path);
 }
 
+/** Refuses a device that is not there, before each suite would. */
+async function checkDevice() {
+  const { device } = await load('../dist/index.js');
+  const { DEVICE } = await load('./device.mjs');
+  try {
+    device(DEVICE);
+  } catch (error) {
+    refuse(error.message);
+  }
+}
+
 async function runSuite(name, options, toTable) {
   const { printBars, printTable } = await load('./format.mjs');
   const { onGpu } = await load('./device.mjs');
@@ -113,6 +124,7 @@ async function main() {
   if (unknown.length > 0) {
     refuse(`expected suites among ${Object.keys(SUITES).join(', ')}, got '${unknown.join("', '")}'`);
   }
+  await checkDevice();
   const { writeEntries } = await load('./format.mjs');
   const { closeChildren } = await load('./child.mjs');
   const entries = [];

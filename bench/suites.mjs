@@ -17,6 +17,7 @@ export const SUITES = {
     text: 'training steps of MLPs, ResNets and a ViT',
     modules: ['./step.mjs', './step-resnet.mjs', './step-vit.mjs'],
   },
+  train: { text: 'whole trainings beside their bare step', modules: ['./train.mjs'] },
   scale: { text: 'the time of a step against its FLOP', modules: ['./scale.mjs'] },
   eventloop: { text: 'lateness of a timer during a training', modules: ['./eventloop.mjs'] },
 };

@@ -71,6 +71,14 @@ describe('npm run bench', () => {
     );
   });
 
+  it('trains by configuration and beside that the bare step', () => {
+    const { code, stdout, stderr } = run(['train', ...QUICK, '--threads', '1', '--json', '-']);
+    expect(code, stderr).toBe(0);
+    const entries = JSON.parse(stdout);
+    checkEntries(entries, 'train');
+    expect(entries.map(({ engine }: { engine: string }) => engine)).toEqual(['gyrus', 'step']);
+  });
+
   it('refuses what it does not know, with exit code 2 and no stack', () => {
     for (const [args, message] of [
       [['nosuch'], "expected suites among .*, got 'nosuch'"],
@@ -79,6 +87,7 @@ describe('npm run bench', () => {
       [['--threads', '1,x'], "expected numbers of threads, as in 1,2, got 'x'"],
       [['overhead', '--filter', 'nosuch'], "no case contains 'nosuch'"],
       [['--nosuch'], '--nosuch'],
+      [['gemm', '--device', 'cuda:99'], "'cuda:99'"],
     ] as [string[], string][]) {
       const { code, stderr } = run(args);
       expect(code).toBe(2);
