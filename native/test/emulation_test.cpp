@@ -118,7 +118,13 @@ TEST_CASE("emulation: an error sticks to the device until it is reset") {
   emulation::reset();
   CHECK(cudaGetLastError() == cudaSuccess);
   CHECK(cudaMalloc(&p, 4) == cudaSuccess);
-  CHECK(cudaFree(p) == cudaSuccess);
+  const emulation::Allocated held = emulation::allocated();
+  GYRUS_LAUNCH(1, 64, 0, barrierOfSome, 40);
+  CHECK(cudaFree(p) == cudaErrorLaunchFailure);
+  CHECK(emulation::allocated().count == held.count);
+  emulation::reset();
+  CHECK(emulation::allocated().count == held.count - 1);
+  CHECK(emulation::allocated().bytes == held.bytes - 4);
 }
 
 namespace {

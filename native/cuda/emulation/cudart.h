@@ -227,7 +227,8 @@ struct Allocated {
   std::size_t bytes, count;
 };
 Allocated allocated();
-// Forgets queued work, injected failures and the error that a failed kernel left. Memory and streams stay.
+// Forgets queued work, injected failures and the error that a failed kernel left, and frees what a call to free it was
+// refused. Other memory and streams stay.
 void reset();
 
 }  // namespace gyrus::cuda::emulation

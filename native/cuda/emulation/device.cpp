@@ -78,6 +78,14 @@ cudaError_t allocateHost(void** pointer, std::size_t bytes) {
   return cudaSuccess;
 }
 
+// A free that is refused, as by a device that was lost, leaves the memory to reset().
+cudaError_t abandon(std::map<char*, Memory>& all, void* pointer, cudaError_t error) {
+  const std::lock_guard lock(state().mutex);
+  const auto found = all.find(static_cast<char*>(pointer));
+  if (found != all.end()) found->second.dying = true;
+  return error;
+}
+
 }  // namespace
 
 State::State() {
@@ -163,6 +171,16 @@ void reset() {
   };
   forget(*s.legacy);
   for (auto& [handle, stream] : s.streams) forget(*stream);
+  for (auto* all : {&s.device, &s.pinned})
+    for (auto at = all->begin(); at != all->end();) {
+      if (!at->second.dying) {
+        ++at;
+        continue;
+      }
+      if (all == &s.device) s.used -= at->second.bytes;
+      ::operator delete(at->first, kAlign);
+      at = all->erase(at);
+    }
 }
 
 bool within(const std::map<char*, Memory>& all, const void* p, std::size_t bytes) {
@@ -338,10 +356,10 @@ cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
 }
 
 cudaError_t cudaFree(void* pointer) {
-  GYRUS_ENTER("cudaFree");
+  if (const cudaError_t error = enter("cudaFree"); error != cudaSuccess) return abandon(state().device, pointer, error);
   if (!pointer) return cudaSuccess;
   if (const cudaError_t error = refusedByCapture(); error != cudaSuccess) return noted(error);
-  if (const cudaError_t error = drainAll(); error != cudaSuccess) return noted(error);
+  if (const cudaError_t error = drainAll(); error != cudaSuccess) return abandon(state().device, pointer, noted(error));
   {
     const std::lock_guard lock(state().mutex);
     const auto found = state().device.find(static_cast<char*>(pointer));
@@ -388,9 +406,10 @@ cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) {
 }
 
 cudaError_t cudaFreeHost(void* pointer) {
-  GYRUS_ENTER("cudaFreeHost");
+  if (const cudaError_t error = enter("cudaFreeHost"); error != cudaSuccess)
+    return abandon(state().pinned, pointer, error);
   if (!pointer) return cudaSuccess;
-  if (const cudaError_t error = drainAll(); error != cudaSuccess) return noted(error);
+  if (const cudaError_t error = drainAll(); error != cudaSuccess) return abandon(state().pinned, pointer, noted(error));
   State& s = state();
   const std::lock_guard lock(s.mutex);
   if (s.pinned.erase(static_cast<char*>(pointer)) == 0) return noted(cudaErrorInvalidValue);
