@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 /**
  * What nvcc makes of every CUDA kernel, without a GPU: registers, shared memory, spills and theoretical occupancy on each
- * architecture, and what its PTX holds of what was meant: 128-bit accesses, asynchronous copies, tensor-core products.
+ * architecture, and what its PTX holds of what was meant: 128-bit accesses, asynchronous copies, matrices read from shared
+ * memory for tensor cores, and their products.
  *
  *   node bench/cuda/resources.mjs           compiles all kernels and writes bench/results/cuda-resources.csv
  *   node bench/cuda/resources.mjs --check   compiles them and compares: exit status 1 where a kernel spills that did not, is
- *                                           resident with fewer warps than before, or is not in the table
+ *                                           resident with fewer warps than before, has lost all instructions of a kind, or is
+ *                                           not in the table
  *   --archs 75,90                           of these architectures only (default: all; with --check those of the table)
  *   --files gate.cu,conv/implicit.cu        of these sources only; the rows of the others stay as they are
  */
@@ -116,6 +118,7 @@ function readPtx(text) {
       threads: threads ? threads.slice(1).reduce((product, n) => product * Number(n ?? 1), 1) : 1024,
       wide: count(/\b(?:ld|st)\.(?:global|shared)\S*\.v4\.[fbu]32|\bld\.global\S*\.v2\.[fbu]64/g),
       async: count(/\bcp\.async\.c[ag]\./g),
+      ldmatrix: count(/\bldmatrix\.sync\./g),
       mma: count(/\bmma\.sync\./g),
     });
   }
@@ -153,6 +156,7 @@ async function measure(sources, archs) {
           spills: of('spills', Math.max),
           wide: of('wide', Math.max),
           async: of('async', Math.max),
+          ldmatrix: of('ldmatrix', Math.max),
           mma: of('mma', Math.max),
           ...Object.fromEntries(archs.map((arch) => [`registers${arch}`, by[arch]?.registers ?? 0])),
           ...Object.fromEntries(
@@ -183,6 +187,8 @@ function compare(rows, committed, archs) {
       continue;
     }
     if (row.spills > Number(known.spills)) say(`spills ${row.spills} bytes, ${known.spills} before`);
+    for (const kind of ['wide', 'async', 'ldmatrix', 'mma'])
+      if (row[kind] === 0 && Number(known[kind]) > 0) say(`no ${kind} instructions, ${known[kind]} before`);
     for (const arch of archs) {
       const [now, then] = [row[`occupancy${arch}`], Number(known[`occupancy${arch}`])];
       if (now < then) say(`occupancy ${now} on sm_${arch}, ${then} before`);

@@ -1,5 +1,5 @@
-// Products of small matrices on tensor cores (mma.sync, sm_80 and later), and the rounding of what goes in. All lanes
-// of a warp take part. With g = lane / 4 and t = lane % 4, as PTX has it:
+// Products of small matrices on tensor cores (mma.sync, sm_80 and later), the rounding of what goes in, and how it
+// comes from shared memory. All lanes of a warp take part. With g = lane / 4 and t = lane % 4, as PTX has it:
 //   sums  d[4]: rows g (d0, d1) and g + 8 (d2, d3), columns 2t and 2t + 1
 //   TF32, depth 8:   a[4] = A(g, t), A(g + 8, t), A(g, t + 4), A(g + 8, t + 4);  b[2] = B(t, g), B(t + 4, g)
 //   BF16, depth 16:  pairs, the lower depth in the lower half: a[4] = A(g, 2t..), A(g + 8, 2t..), A(g, 2t + 8..),
@@ -29,6 +29,22 @@ __device__ __forceinline__ unsigned toTf32(float x) {
 __device__ __forceinline__ unsigned toBf16(float low, float high) {
   return static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16_rn(low))) |
          static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
+}
+
+// Four matrices of 8 rows of 16 bytes in shared memory: lane l names row l % 8 of matrix l / 8, and gets word t of row
+// g of each. Pairs of bfloat16 are words. So a[4] above are rows g of matrices that begin at (0, 0), (8, 0), (0, 4) and
+// (8, 4) of A in words, and b[2] of those at (0, 0) and (0, 4) of the transpose of B.
+__device__ __forceinline__ void loadMatrices(unsigned (&out)[4], const void* row) {
+#if defined(GYRUS_CUDA_EMULATED)
+  emulation::loadMatrices(out, row);
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 750
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
+               : "memory");
+#else
+  __trap();
+#endif
 }
 
 // d += a b

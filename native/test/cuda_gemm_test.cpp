@@ -67,7 +67,8 @@ void expectMatmul(cuda::Precision p, std::int64_t batch, std::int64_t M, std::in
   };
   // b is of rank 3 with a batch of its own, so that the batch doesn't flatten.
   Tensor right = randomTensor(DType::F32, {batch, K, N}, 2, -1, 1, b);
-  expectPrecision(p, Op::Matmul, {make(DType::F32, {batch, M, N})}, {matrix(M, K, 1, a), right}, {}, batch >= 32);
+  expectPrecision(p, Op::Matmul, {make(DType::F32, {batch, M, N})}, {matrix(M, K, 1, a), right}, {},
+                  batch * M * N > 1 << 17);
 }
 
 }  // namespace
@@ -79,6 +80,7 @@ TEST_CASE("cuda linear: counts of active neurons in every size of tile, split su
     bool once;
   };
   const Case cases[] = {{1408, 1536, 20, 700, 17, true},
+                        {2817, 1536, 150, 100, 147, true},
                         {40, 72, 900, 33, 300, false},
                         {40, 72, 900, 72, 0, false},
                         {130, 200, 300, 129, 255, false}};
@@ -102,6 +104,34 @@ TEST_CASE("cuda matmul: tiles of 128, every pair of layouts and ragged edges, on
       for (const Layout b : {plain, turned}) expectMatmul(p, 32, 132, 136, 20, a, b);
     expectMatmul(p, 32, 129, 131, 19, Layout::Padded, Layout::Spread);
   }
+}
+
+TEST_CASE("cuda matmul: tiles of 256 x 128 and 128 x 64, every pair of layouts, on tensor cores") {
+  const Layout plain = Layout::Contiguous, turned = Layout::Transposed;
+  for (const cuda::Precision p : {cuda::Precision::TF32, cuda::Precision::BF16}) {
+    for (const Layout a : {plain, turned})
+      for (const Layout b : {plain, turned}) {
+        if (p == cuda::Precision::TF32) expectMatmul(p, 32, 260, 132, 20, a, b);
+        expectMatmul(p, 24, 132, 68, 20, a, b);
+      }
+    expectMatmul(p, 24, 130, 67, 99, Layout::Padded, Layout::Spread);
+  }
+}
+
+TEST_CASE("cuda matmul, linear: operands that are packed before, in every layout and with lists") {
+  const cuda::Precision p = cuda::Precision::BF16;
+  const Layout plain = Layout::Contiguous, turned = Layout::Transposed;
+  for (const Layout a : {plain, turned})
+    for (const Layout b : {plain, turned}) expectMatmul(p, 1, 1412, 1541, 21, a, b);
+  expectMatmul(p, 1, 2816, 1536, 72, plain, turned);
+  const std::int64_t M = 1410, N = 1600, K = 90, n = 1503, k = 75;
+  Tensor outputs = make(DType::I32, {n}), inputs = make(DType::I32, {k});
+  for (std::int64_t i = 0; i < n; ++i) outputs.set(i, static_cast<double>(i * N / n));
+  for (std::int64_t i = 0; i < k; ++i) inputs.set(i, static_cast<double>(i * K / k));
+  const Tensor w = randomTensor(DType::F32, {N, K}, 1, -1, 1), x = randomTensor(DType::F32, {M, k}, 2, -1, 1),
+               bias = randomTensor(DType::F32, {N}, 3, -1, 1), residual = randomTensor(DType::F32, {M, n}, 4, -1, 1);
+  expectPrecision(p, Op::Linear, {make(DType::F32, {M, n})}, {x, w, bias, residual, outputs, inputs}, {1, 1, 1, 1, 1},
+                  true);
 }
 
 TEST_CASE("cuda matmul: tensor cores round their inputs and nothing else") {

@@ -2,6 +2,8 @@
 #include <string>
 #include <vector>
 
+#include "cuda/async_copy.cuh"
+#include "cuda/mma.cuh"
 #include "cuda/runtime.h"
 #include "kernel_support.h"
 
@@ -240,6 +242,60 @@ TEST_CASE("emulation: launches beyond the device's limits are refused") {
   CHECK(cudaFuncSetAttribute(nothing, cudaFuncAttributeMaxDynamicSharedMemorySize, (99 << 10) + 1) ==
         cudaErrorInvalidValue);
   cudaGetLastError();
+}
+
+namespace {
+
+// Each lane's words of four matrices, of which row r of matrix m holds 100 m + 4 r to 100 m + 4 r + 3. They lie in
+// shared memory with a gap of 16 bytes behind each row.
+__global__ void readMatrices(unsigned* y) {
+  using Rows = uint4[32 * 2];
+  GYRUS_SHARED(Rows, rows);
+  const unsigned lane = threadIdx.x, first = lane / 8 * 100 + lane % 8 * 4;
+  rows[lane * 2] = make_uint4(first, first + 1, first + 2, first + 3);
+  __syncthreads();
+  unsigned words[4];
+  for (int turn = 0; turn < 3; ++turn) {  // they may follow each other
+    loadMatrices(words, &rows[(lane + static_cast<unsigned>(turn)) % 32 * 2]);
+    if (turn > 0) continue;
+    for (unsigned m = 0; m < 4; ++m) y[lane * 4 + m] = words[m];
+  }
+}
+// Reads what copies bring, before or after waiting for them, at an offset of some bytes from where they are.
+__global__ void readCopies(unsigned* y, const uint4* x, bool wait, int offset, bool fromGlobal) {
+  using Rows = uint4[32];
+  GYRUS_SHARED(Rows, rows);
+  copyAsync<16>(&rows[threadIdx.x], x + threadIdx.x, 16);
+  commitCopies();
+  if (wait) waitCopies<0>();
+  __syncthreads();
+  unsigned words[4];
+  const void* const row = fromGlobal ? static_cast<const void*>(x + threadIdx.x) : &rows[threadIdx.x];
+  loadMatrices(words, static_cast<const char*>(row) + offset);
+  y[threadIdx.x] = words[0];
+  waitCopies<0>();
+}
+
+}  // namespace
+
+TEST_CASE("emulation: matrices are read from shared memory, as a lane of a warp has them") {
+  std::vector<unsigned> y(128);
+  GYRUS_LAUNCH(1, 32, 0, readMatrices, y.data());
+  checked(cudaDeviceSynchronize(), "readMatrices");
+  for (unsigned lane = 0; lane < 32; ++lane)
+    for (unsigned m = 0; m < 4; ++m) CHECK(y[lane * 4 + m] == m * 100 + lane / 4 * 4 + lane % 4);
+
+  std::vector<uint4> x(32, make_uint4(7, 7, 7, 7));
+  const auto error = [&](bool wait, int offset, bool fromGlobal) {
+    return errorOf([&] { GYRUS_LAUNCH(1, 32, 0, readCopies, y.data(), x.data(), wait, offset, fromGlobal); });
+  };
+  CHECK(error(true, 0, false) == "");
+  for (unsigned lane = 0; lane < 32; ++lane) CHECK(y[lane] == 7);
+  CHECK(error(false, 0, false) == "");  // only what was waited for is there
+  for (unsigned lane = 0; lane < 32; ++lane) CHECK(y[lane] == emulation::kPoison);
+  CHECK(contains(error(true, 8, false), "a row of a matrix at a misaligned address"));
+  CHECK(contains(error(true, 16, false), "a row of a matrix outside of shared memory"));  // the last lane's
+  CHECK(contains(error(true, 0, true), "a row of a matrix outside of shared memory"));
 }
 
 TEST_CASE("emulation: 16-bit floats round to nearest even") {

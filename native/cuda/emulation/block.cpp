@@ -1,5 +1,6 @@
 #include "cuda/emulation/block.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -192,6 +193,14 @@ class Grid {
   void* dynamic() {
     if (!dynamic_.data) fail("uses dynamic shared memory, but was launched without");
     return fresh(dynamic_);
+  }
+
+  bool isShared(const void* data, std::size_t bytes) const {
+    const auto within = [&](const Shared& s) {
+      const auto at = reinterpret_cast<std::uintptr_t>(data), begin = reinterpret_cast<std::uintptr_t>(s.data);
+      return s.block == blocks_ && at >= begin && at + bytes <= begin + s.bytes;
+    };
+    return within(dynamic_) || std::any_of(shared_.begin(), shared_.end(), within);
   }
 
   static thread_local Grid* current;
@@ -436,5 +445,6 @@ void* sharedObject(const void* site, std::size_t bytes, std::size_t alignment) {
   return running("shared memory").shared(site, bytes, alignment);
 }
 void* dynamicShared() { return running("shared memory").dynamic(); }
+bool isShared(const void* data, std::size_t bytes) { return running("shared memory").isShared(data, bytes); }
 
 }  // namespace gyrus::cuda::emulation

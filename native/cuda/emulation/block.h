@@ -60,5 +60,7 @@ unsigned liveLanes();
 // The block's object of a call site: memory of exactly that size.
 void* sharedObject(const void* site, std::size_t bytes, std::size_t alignment);
 void* dynamicShared();
+// Whether all these bytes are of one object of the block's.
+bool isShared(const void* data, std::size_t bytes);
 
 }  // namespace gyrus::cuda::emulation

@@ -1,8 +1,11 @@
 // The emulated tensor cores: fragments lie in the lanes of a warp as PTX has it (mma.cuh), inputs are what their bits
-// say, and the sum of the products is rounded to f32 once.
+// say, and the sum of the products is rounded to f32 once. Rows of matrices are read from the block's shared memory
+// only, at multiples of 16 bytes, and hold what ordinary reads would find: an asynchronous copy is there after its
+// wait.
 #pragma once
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "cuda/emulation/intrinsics.h"
@@ -19,15 +22,30 @@ struct Fragments {
   unsigned a[4], b[2];
 };
 
-// Lanes leave their fragments here and meet. There are two for each warp, taken in turn: when a lane is here again,
+// Lanes leave something of theirs here and meet. There are two for each warp, taken in turn: when a lane is here again,
 // the others have read what it left the time before the last.
-struct Exchange {
-  Fragments lanes[2][32];
-  unsigned turn[32] = {};
-};
-inline Exchange& exchange() {
+template <class T>
+const T (&exchange(const T& mine))[32] {
+  struct Exchange {
+    T lanes[2][32];
+    unsigned turn[32] = {};
+  };
   static thread_local std::vector<Exchange> ofWarp(kMostThreads / 32);
-  return ofWarp[(threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) / 32];
+  Exchange& all = ofWarp[(threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) / 32];
+  const unsigned me = lane();
+  T(&lanes)[32] = all.lanes[all.turn[me]++ % 2];
+  lanes[me] = mine;
+  __syncwarp();
+  return lanes;
+}
+
+inline void loadMatrices(unsigned (&out)[4], const void* row) {
+  if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0) fail("a row of a matrix at a misaligned address");
+  if (!isShared(row, 16)) fail("a row of a matrix outside of shared memory");
+  const auto& rows = exchange(row);
+  for (unsigned m = 0; m < 4; ++m)
+    std::memcpy(&out[m], static_cast<const unsigned*>(rows[m * 8 + lane() / 4]) + lane() % 4, sizeof(unsigned));
+  __syncwarp();  // no lane goes on, and writes, before all have read
 }
 
 // Number `depth` of a row of A, or of a column of B: which lane of the four has it, in which register and half.
@@ -40,12 +58,9 @@ float numberOf(const unsigned (*words)[6], int first, int step, int depth) {
 
 template <int Depth>
 void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  Exchange& all = exchange();
-  const int me = static_cast<int>(lane());
-  Fragments(&lanes)[32] = all.lanes[all.turn[me]++ % 2];
   static_assert(sizeof(Fragments) == 6 * sizeof(unsigned));
-  lanes[me] = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
-  __syncwarp();
+  const auto& lanes = exchange(Fragments{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
+  const int me = static_cast<int>(lane());
   const auto quad = [&](int row) { return reinterpret_cast<const unsigned(*)[6]>(&lanes[row * 4]); };
   const int g = me / 4, t = me % 4;
   for (int i = 0; i < 4; ++i) {

@@ -179,8 +179,10 @@ void launch(Product<T> p, const Epilogue<T>& epilogue) {
 template <>
 void launchFma<float>(TileSize size, const Product<float>& p, const Epilogue<float>& epilogue) {
   switch (size) {
+    case TileSize::Huge:
     case TileSize::Large:
       return launch<float, Large>(p, epilogue);
+    case TileSize::Tall:
     case TileSize::Medium:
       return launch<float, Medium>(p, epilogue);
     case TileSize::Small:

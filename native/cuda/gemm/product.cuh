@@ -92,13 +92,13 @@ inline dim3 gridOf(std::int64_t blocks) {
   return blocks <= most ? dim3(static_cast<unsigned>(blocks))
                         : dim3(static_cast<unsigned>(most), static_cast<unsigned>((blocks + most - 1) / most));
 }
-template <class T>
+template <int Depth = kDepth, class T>
 __device__ __forceinline__ Place placeOf(const Product<T>& p, std::int64_t K) {
   const std::int64_t block = blockNumber(), item = p.byTiles.over(block), tile = block - item * p.byTiles.d;
   Place at;
   at.k = (item - p.bySplits.over(item) * p.splits) * p.kPerSplit;
   const std::int64_t left = K - at.k < p.kPerSplit ? K - at.k : p.kPerSplit;
-  at.steps = static_cast<int>((left + kDepth - 1) / kDepth);  // a split that begins behind K has none, or fewer
+  at.steps = static_cast<int>((left + Depth - 1) / Depth);  // a split that begins behind K has none, or fewer
   // Bands of rows of tiles, down each column first: blocks that run together share what they read in L2.
   const std::int64_t band = p.byBand.over(tile), rowsLeft = p.tilesM - band * kBand;
   const auto inBand = static_cast<unsigned>(tile - band * p.byBand.d);
@@ -119,54 +119,15 @@ __device__ __forceinline__ void batchOffsets(const Product<T>& p, std::int64_t (
   if (p.batch > 1) p.batches.offsets(p.bySplits.over(p.byTiles.over(blockNumber())), offset);
 }
 
-// Starts the copy of `Extent` lines from `line` on, of `lineEnd`, kDepth numbers each from k on, of `depthEnd`; zeros
-// outside of the operand. A split of K ends between tiles, or at K.
-template <class T, int Extent, int Threads, bool Along, class Layout>
-__device__ __forceinline__ void copyTile(T* tile, const Operand<T>& o, const T* data, std::int64_t line,
-                                         std::int64_t lineEnd, std::int64_t k, std::int64_t depthEnd) {
-  constexpr int vector = kVector<T>, size = static_cast<int>(sizeof(T));
-  const int me = static_cast<int>(threadIdx.x);
-  const int lines = lineEnd - line < Extent ? static_cast<int>(lineEnd - line) : Extent;
-  const int depths = depthEnd - k < kDepth ? static_cast<int>(depthEnd - k) : kDepth;
-  if (o.fours) {
-    constexpr int count = Extent * kDepth / vector, inner = (Along ? kDepth : Extent) / vector;
-    static_assert(count % Threads == 0);
-#pragma unroll
-    for (int i = 0; i < count / Threads; ++i) {
-      const int c = me + i * Threads, outer = c / inner, first = c % inner * vector;
-      const int l = Along ? outer : first, d = Along ? first : outer;
-      const int rest = Along ? depths - d : lines - l;
-      const bool inside = l < lines && d < depths;
-      const T* from = data;
-      if (inside) {
-        const std::int64_t at = Along ? (o.lines ? o.lines[line + l] : line + l) : (o.depths ? o.depths[k + d] : k + d);
-        from += at * (Along ? o.lineStride : o.depthStride) + (Along ? k + d : line + l);
-      }
-      copyAsync<16>(tile + Layout::at(l, d), from, !inside ? 0 : rest < vector ? rest * size : 16);
-    }
-  } else {
-    constexpr int count = Extent * kDepth;
-    static_assert(count % Threads == 0);
-#pragma unroll 2
-    for (int i = 0; i < count / Threads; ++i) {
-      const int c = me + i * Threads;
-      const int l = Along ? c / kDepth : c % Extent, d = Along ? c % kDepth : c / Extent;
-      const bool inside = l < lines && d < depths;
-      const T* from = data;
-      if (inside)
-        from += (o.lines ? o.lines[line + l] : line + l) * o.lineStride +
-                (o.depths ? o.depths[k + d] : k + d) * o.depthStride;
-      copyAsync<size>(tile + Layout::at(l, d), from, inside ? size : 0);
-    }
-  }
-}
-
 constexpr int kStagePad = 8;  // rows of the stage are 8 banks apart, as a warp's four rows of sums want it
 
 // Rows [row, row + Rows) of a tile's sums, from shared memory through the epilogue to C; those of the slices, one
 // behind the other, are added in their order. All columns of a thread's numbers are the same in each row, so what
-// belongs to columns is loaded once.
-template <class T, int Rows, int Cols, int Threads, bool Counted, int Slices = 1>
+// belongs to columns is loaded once. RowAt: where in shared memory a row is.
+struct InOrder {
+  __device__ static int of(int row) { return row; }
+};
+template <class T, int Rows, int Cols, int Threads, bool Counted, int Slices = 1, class RowAt = InOrder>
 __device__ __forceinline__ void storeRows(const Product<T>& p, const Extents& e, const Epilogue<T>& epilogue,
                                           const T* stage, T* out, std::int64_t row, std::int64_t firstCol) {
   constexpr int vector = kVector<T>, perRow = Cols / vector, step = Threads / perRow;
@@ -181,7 +142,7 @@ __device__ __forceinline__ void storeRows(const Product<T>& p, const Extents& e,
   for (int j = 0; j < vector; ++j) of[j] = epilogue.column(col + j < p.N ? col + j : col);
 #pragma unroll 1
   for (int r = static_cast<int>(threadIdx.x) / perRow; r < Rows && row + r < p.M; r += step) {
-    Pack<T> sum = *reinterpret_cast<const Pack<T>*>(stage + r * (Cols + kStagePad) + c), added = {};
+    Pack<T> sum = *reinterpret_cast<const Pack<T>*>(stage + RowAt::of(r) * (Cols + kStagePad) + c), added = {};
 #pragma unroll
     for (int s = 1; s < Slices; ++s) {
       const Pack<T> more = *reinterpret_cast<const Pack<T>*>(stage + (s * Rows + r) * (Cols + kStagePad) + c);
@@ -208,12 +169,25 @@ __device__ __forceinline__ void storeRows(const Product<T>& p, const Extents& e,
   }
 }
 
-// Two ways to launch a product, each in a file of its own: FMAs for float and double; tensor cores for float, which
-// have no small tiles.
-enum class TileSize { Large, Medium, Small, Thin };  // 128, 64, 32 rows and columns; Thin: 32, for many or small K
+// Two ways to launch a product: FMAs for float and double, with Large, Medium, Small and Thin tiles; tensor cores for
+// float, with Huge, Large, Tall and Medium ones (bfloat16 that isn't packed has Large ones for Huge).
+enum class TileSize {
+  Huge,    // 256 x 128
+  Large,   // 128 x 128
+  Tall,    // 128 x 64
+  Medium,  // 64 x 64
+  Small,   // 32 x 32
+  Thin,    // 32 x 32, for many or small K
+};
 template <class T>
 void launchFma(TileSize size, const Product<T>& p, const Epilogue<T>& epilogue);
-void launchTensorCores(Precision precision, TileSize size, const Product<float>& p, const Epilogue<float>& epilogue);
+void launchTf32(TileSize size, const Product<float>& p, const Epilogue<float>& epilogue);
+void launchBf16(TileSize size, const Product<float>& p, const Epilogue<float>& epilogue);
+
+// The operands of a product, of one item, as pairs of bfloat16: along K, a number that is not there is 0, lists are
+// followed. M, N and the active counts are as they were; K and the operands are in words, of a pair each.
+Product<float> packBf16(const Args& args, const Product<float>& p);
+void launchPackedBf16(TileSize size, const Product<float>& p, const Epilogue<float>& epilogue);
 
 // The ops' door: any shape, empty ones too. M, N, K, a, b (data, strides, lists), c (data, ld, lists), batch are set.
 template <class T>
