@@ -37,7 +37,7 @@ function inputsOf(first: number, extras: Extras): number {
   return first + Object.values(extras).filter(Boolean).length;
 }
 /** Extents [n, k] of the activations: those listed, or all of w [N, K]. */
-function activeOf(w: readonly number[], lists: readonly Tensor[], { outputs, inputs }: Extras): [number, number] {
+function extentsOf(w: readonly number[], lists: readonly Tensor[], { outputs, inputs }: Extras): [number, number] {
   return [
     outputs === NEURONS.listed ? lists[0].shape[0] : w[0],
     inputs === NEURONS.listed ? lists[lists.length - 1].shape[0] : w[1],
@@ -58,7 +58,7 @@ const linearOp: Run<LinearParams> = defineOp<LinearParams>({
   name: 'linear',
   forward: (inputs, { activation, extras }) => {
     const [x, w] = inputs;
-    const [n] = activeOf(w.shape, listsOf(inputs, extras), extras);
+    const [n] = extentsOf(w.shape, listsOf(inputs, extras), extras);
     const { bias, residual, ...lists } = extras;
     const record = [Number(bias), KIND_CODE.activation[activation], Number(residual), lists.outputs, lists.inputs];
     return enqueue('linear', x.device, [{ shape: [x.shape[0], n], dtype: x.dtype }], inputs, record);
@@ -91,11 +91,11 @@ const linearOp: Run<LinearParams> = defineOp<LinearParams>({
   },
   products: (inputs, { extras }) => {
     const [x, w] = inputs;
-    return x.size * activeOf(w.shape, listsOf(inputs, extras), extras)[0];
+    return x.size * extentsOf(w.shape, listsOf(inputs, extras), extras)[0];
   },
   flops: (inputs, { extras }) => {
     const [x, w] = inputs;
-    const [n] = activeOf(w.shape, listsOf(inputs, extras), extras);
+    const [n] = extentsOf(w.shape, listsOf(inputs, extras), extras);
     return 2 * x.size * n + (extras.bias ? x.shape[0] * n : 0);
   },
 });
@@ -115,7 +115,7 @@ const linearGradInputOp: Run<GradInputParams> = defineOp<GradInputParams>({
   forward: (inputs, { score, extras }) => {
     const [g, w] = inputs;
     const lists = listsOf(inputs, extras);
-    const [, k] = activeOf(w.shape, lists, extras);
+    const [, k] = extentsOf(w.shape, lists, extras);
     const fresh = [{ shape: [g.shape[0], k], dtype: g.dtype }];
     const flags = [extras.outputs, extras.inputs];
     const gate = score && working('linearGradInput', score.gate, g.shape[0], score.samples, k);
@@ -142,7 +142,7 @@ const linearGradInputOp: Run<GradInputParams> = defineOp<GradInputParams>({
       ...listIndices(inputsOf(2, extras), extras),
     ],
   },
-  flops: ([g, w, ...lists], { extras }) => 2 * g.size * activeOf(w.shape, lists, extras)[1],
+  flops: ([g, w, ...lists], { extras }) => 2 * g.size * extentsOf(w.shape, lists, extras)[1],
 });
 
 /** dx [M, k] = g [M, n] w [N, K], with the score epilogue when a gate is at work. */

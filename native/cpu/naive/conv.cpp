@@ -50,7 +50,9 @@ struct Lists {
 };
 
 // The active channels of a view [N, H, W, C] that has all of them.
-View activeOf(const View& v, const List& channels) { return channels.counted ? leadingBlock(v, 3, channels.count) : v; }
+View activeChannels(const View& v, const List& channels) {
+  return channels.counted ? leadingBlock(v, 3, channels.count) : v;
+}
 
 template <class T>
 void zero(const View& v) {
@@ -66,7 +68,7 @@ struct Conv2d {
     const auto& p = args.as<Conv2dParams>();
     const View& w = args.in[1];
     const Lists lists("conv2d", args, p.shape, w);
-    const View y = activeOf(args.out[0], lists.outputs), x = activeOf(args.in[0], lists.inputs);
+    const View y = activeChannels(args.out[0], lists.outputs), x = activeChannels(args.in[0], lists.inputs);
     zero<T>(args.out[0]);
     std::vector<double> sum(static_cast<std::size_t>(y.size()), 0.0);
     eachProduct(p.shape, x, y, w, lists.outputs, lists.inputs,
@@ -78,7 +80,7 @@ struct Conv2d {
     const View* bias = p.bias != 0 ? &args.in[next++] : nullptr;
     const View* scale = p.affine != 0 ? &args.in[next++] : nullptr;
     const View* shift = p.affine != 0 ? &args.in[next++] : nullptr;
-    const Rows<T> out(y), residual(p.residual != 0 ? activeOf(args.in[next], lists.outputs) : x);
+    const Rows<T> out(y), residual(p.residual != 0 ? activeChannels(args.in[next], lists.outputs) : x);
     for (std::int64_t r = 0; r < out.rows; ++r)
       for (std::int64_t o = 0; o < out.cols; ++o) {
         double v = sum[static_cast<std::size_t>(r * out.cols + o)];
@@ -97,7 +99,7 @@ struct Conv2dGradInput {
     const auto& p = args.as<Conv2dGradInputParams>();
     const View& w = args.in[1];
     const Lists lists("conv2dGradInput", args, p.shape, w);
-    const View dx = activeOf(args.out[0], lists.inputs), g = activeOf(args.in[0], lists.outputs);
+    const View dx = activeChannels(args.out[0], lists.inputs), g = activeChannels(args.in[0], lists.outputs);
     zero<T>(args.out[0]);
     std::vector<double> sum(static_cast<std::size_t>(dx.size()), 0.0);
     eachProduct(p.shape, dx, g, w, lists.outputs, lists.inputs,
@@ -111,7 +113,7 @@ struct Conv2dGradInput {
     if (p.score == 0) return;
     const View& stats = args.out[1];
     accumulateGate<T>("conv2dGradInput", lists.inputs.counted ? leadingBlock(stats, 1, lists.inputs.count) : stats,
-                      activeOf(args.in[lists.next], lists.inputs), dx, args.in[lists.next + 1], p.scale,
+                      activeChannels(args.in[lists.next], lists.inputs), dx, args.in[lists.next + 1], p.scale,
                       dx.shape[1] * dx.shape[2]);
   }
 };
@@ -123,7 +125,7 @@ struct Conv2dGradWeight {
     const auto& p = args.as<Conv2dGradWeightParams>();
     const View& dw = args.out[0];
     const Lists lists("conv2dGradWeight", args, p.shape, dw);
-    const View g = activeOf(args.in[0], lists.outputs), x = activeOf(args.in[1], lists.inputs);
+    const View g = activeChannels(args.in[0], lists.outputs), x = activeChannels(args.in[1], lists.inputs);
     const std::int64_t C = x.shape[3] / static_cast<std::int64_t>(p.shape.groups);
     const List all;
     View compact = dw;
