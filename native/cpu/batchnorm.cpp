@@ -20,20 +20,36 @@ constexpr int64_t kFoldBelow = 256, kFoldTo = 64;
 
 // [R, C] as `rows` folded rows of `width` = fold * C columns, then `tail` plain rows that are left over. Without a fold
 // the cut depends on R alone: a channel's statistics keep their bits when others are born beside it.
+//
+// Counted channels lie in rows that have others behind them. They are folded as if they didn't, so that a channel's
+// statistics have the bits that they have without the others; the rows of a folded one are then `apart`.
 struct Fold {
   int64_t R, C, fold = 1, rows, width, tail, step, blocks;
+  bool apart = false;
 
-  Fold(int64_t R, int64_t C, int lanes, bool contiguous) : R(R), C(C) {
-    if (contiguous && R * C > kSerial && C < kFoldBelow) {
+  // `contiguous`: whether the rows are, or were it for the channels that aren't active; `packed`: whether they are.
+  Fold(int64_t R, int64_t C, int lanes, bool contiguous, bool packed) : R(R), C(C) {
+    if (contiguous && C > 0 && R * C > kSerial && C < kFoldBelow) {
       int64_t f = 1;
       while (f * C % lanes != 0 || f * C < kFoldTo) f *= 2;
       if (f <= R) fold = f;
     }
+    apart = fold > 1 && !packed;
     rows = R / fold;
     width = fold * C;
     tail = R % fold;
     step = fold > 1 ? kFoldedBlock / width : kRows;
     blocks = ceilDiv(rows, step);
+  }
+
+  // For what has no sums: the same rows, folded only where that costs nothing.
+  Fold inPlace() const { return apart ? Fold(R, C, 1, false, false) : *this; }
+
+  // f(first column, first row, columns) of each stretch of neighbouring columns in a row of `width`.
+  template <class F>
+  void eachStretch(int64_t of, F&& f) const {
+    if (!apart || of == C) return f(0, 0, of);
+    for (int64_t i = 0; i < fold; ++i) f(i * C, i, C);
   }
 
   int64_t pieces() const { return blocks + (tail > 0); }
@@ -62,7 +78,7 @@ struct Operand {
   T* data = nullptr;
   int64_t ld = 0, step = 0;
   Operand() = default;
-  Operand(const Rows<T>& r, const Fold& f) : data(r.data), ld(r.ld), step(f.fold > 1 ? f.width : r.ld) {}
+  Operand(const Rows<T>& r, const Fold& f) : data(r.data), ld(r.ld), step(f.fold * r.ld) {}
   GYRUS_INLINE T* row(int64_t r) const { return data + r * ld; }
 };
 
@@ -145,13 +161,17 @@ void moments(const Args& args, const Fold& f, const Operand<T>& x, double* mean,
   T* part = take<T>(args, f.pieces() * 3 * W);
   f.each([&](int64_t b, int64_t r0, int64_t rows, int64_t width) {
     T *point = part + b * 3 * W, *rest = point + W, *squares = rest + W;
-    const T* from = x.row(r0);
     const int64_t ld = width == f.C ? x.ld : x.step;
-    meanOfRows(from, ld, rows, width, point);
-    // The deviations' own sum says how far the block's mean is off by rounding.
-    addRows<T>(rows, width, rest, squares, [&](int64_t r, int64_t c, int lanes, Vec<T>& a, Vec<T>& b2) {
-      a = load(from + r * ld + c, lanes) - load(point + c, lanes);
-      b2 = a * a;
+    f.eachStretch(width, [&](int64_t column, int64_t row, int64_t cols) {
+      const T* from = x.row(r0 + row);
+      T* near = point + column;
+      meanOfRows(from, ld, rows, cols, near);
+      // The deviations' own sum says how far the block's mean is off by rounding.
+      addRows<T>(rows, cols, rest + column, squares + column,
+                 [&](int64_t r, int64_t c, int lanes, Vec<T>& a, Vec<T>& b2) {
+                   a = load(from + r * ld + c, lanes) - load(near + c, lanes);
+                   b2 = a * a;
+                 });
     });
   });
   merge(f, 3, 1, part, mean, [&](int64_t c, double n, const T* p) { mean[c] += n * p[0] + p[W]; });
@@ -192,9 +212,11 @@ void applyRows(const Fold& f, Operand<T> y, Operand<T> x, Operand<T> residual, c
       reversed);
 }
 template <class T>
-void apply(const Fold& f, Operand<T> y, Operand<T> x, Operand<T> residual, const T* mean, const T* scale, const T* beta,
-           bool relu, bool reversed) {
-  const bool add = residual.data != nullptr;
+void apply(const Fold& folded, const Rows<T>& y_rows, const Rows<T>& x_rows, const Rows<T>* side, const T* mean,
+           const T* scale, const T* beta, bool relu, bool reversed) {
+  const Fold f = folded.inPlace();
+  const Operand<T> y(y_rows, f), x(x_rows, f), residual = side ? Operand<T>(*side, f) : Operand<T>();
+  const bool add = side != nullptr;
   (relu  ? add ? applyRows<T, true, true> : applyRows<T, true, false>
     : add ? applyRows<T, false, true>
          : applyRows<T, false, false>)(f, y, x, residual, mean, scale, beta, reversed);
@@ -209,6 +231,20 @@ Args cutDown(const Args& args, bool counted, int outputs) {
   return cut;
 }
 
+// Whether all rows by channels among the arguments lie packed.
+inline bool packedRows(const View* v, int n) {
+  for (int i = 0; i < n; ++i)
+    if (v[i].rank == 2 && (leading(v[i]) != v[i].shape[1] || v[i].stride[1] != 1)) return false;
+  return true;
+}
+
+// For the active channels x of a call; `packed`: whether they lie so themselves.
+template <class T>
+Fold foldOf(const Args& whole, bool counted, bool packed, const Rows<T>& x) {
+  const bool contiguous = counted ? packedRows(whole.out, whole.outputs) && packedRows(whole.in, whole.inputs) : packed;
+  return Fold(x.rows, x.cols, Vec<T>::N, contiguous, packed);
+}
+
 GYRUS_INLINE double rootOf(double x) { return ::sqrt(x); }
 
 // y [R, C], mean, rstd [C], inout runningMean, runningVar [C] <- x [R, C], gamma, beta [C] (+ residual [R, C])
@@ -221,7 +257,7 @@ void batchNorm(const Args& whole) {
   const Rows<T> running_mean = readRows<T>(args, args.out[3]), running_var = readRows<T>(args, args.out[4]);
   const T *gamma = readLine<T>(args, args.in[1]), *beta = readLine<T>(args, args.in[2]);
   const Rows<T> side = readRows<T>(args, args.in[p.residual != 0 ? 3 : 0]);
-  const Fold f(x.rows, x.cols, Vec<T>::N, packed(x) && packed(y) && packed(side));
+  const Fold f = foldOf<T>(whole, p.counted != 0, packed(x) && packed(y) && packed(side), x);
   double *mean = take<double>(args, f.C), *m2 = take<double>(args, f.C);
   moments(args, f, Operand<T>(x, f), mean, m2);
   const double R = static_cast<double>(f.R);
@@ -234,8 +270,7 @@ void batchNorm(const Args& whole) {
   const T* middle = repeated<T>(args, f, [&](int64_t c) { return means.data[c]; });
   const T* scale = repeated<T>(args, f, [&](int64_t c) { return gamma[c] * rstds.data[c]; });
   const T* shift = repeated<T>(args, f, [&](int64_t c) { return beta[c]; });
-  apply(f, Operand<T>(y, f), Operand<T>(x, f), p.residual != 0 ? Operand<T>(side, f) : Operand<T>(), middle, scale,
-        shift, p.relu != 0, true);
+  apply(f, y, x, p.residual != 0 ? &side : nullptr, middle, scale, shift, p.relu != 0, true);
   y.flush();
   means.flush();
   rstds.flush();
@@ -252,18 +287,18 @@ void batchNormEval(const Args& whole) {
   const T *gamma = readLine<T>(args, args.in[1]), *beta = readLine<T>(args, args.in[2]);
   const T *mean = readLine<T>(args, args.in[3]), *var = readLine<T>(args, args.in[4]);
   const Rows<T> side = readRows<T>(args, args.in[p.residual != 0 ? 5 : 0]);
-  const Fold f(x.rows, x.cols, Vec<T>::N, packed(x) && packed(y) && packed(side));
+  const bool contiguous = packed(x) && packed(y) && packed(side);
+  const Fold f(x.rows, x.cols, Vec<T>::N, contiguous, contiguous);
   const T* middle = repeated<T>(args, f, [&](int64_t c) { return mean[c]; });
   const T* scale = repeated<T>(args, f, [&](int64_t c) { return static_cast<T>(gamma[c] / rootOf(var[c] + p.eps)); });
   const T* shift = repeated<T>(args, f, [&](int64_t c) { return beta[c]; });
-  apply(f, Operand<T>(y, f), Operand<T>(x, f), p.residual != 0 ? Operand<T>(side, f) : Operand<T>(), middle, scale,
-        shift, p.relu != 0, false);
+  apply(f, y, x, p.residual != 0 ? &side : nullptr, middle, scale, shift, p.relu != 0, false);
   y.flush();
 }
 
 // dx = scale v - (x - mean) slope - shift, v = g where y > 0; v itself goes to `masked` when that is wanted
 template <class T, bool relu>
-void gradient(const Args& args, bool residual) {
+void gradient(const Args& whole, const Args& args, bool counted, bool residual) {
   using V = Vec<T>;
   const Rows<T> dx_rows = writeRows<T>(args, args.out[0]);
   const Rows<T> dgamma = writeRows<T>(args, args.out[1]), dbeta = writeRows<T>(args, args.out[2]);
@@ -272,22 +307,26 @@ void gradient(const Args& args, bool residual) {
   const T *mean = readLine<T>(args, args.in[2]), *rstd = readLine<T>(args, args.in[3]);
   const T* gamma = readLine<T>(args, args.in[4]);
   const Rows<T> y_rows = readRows<T>(args, args.in[relu ? 5 : 0]);
-  const Fold f(x_rows.rows, x_rows.cols, Vec<T>::N,
-               packed(dx_rows) && packed(dres_rows) && packed(g_rows) && packed(x_rows) && packed(y_rows));
-  const Operand<T> dx(dx_rows, f), dres(dres_rows, f), g(g_rows, f), x(x_rows, f), y(y_rows, f);
+  const Fold f =
+      foldOf<T>(whole, counted,
+                packed(dx_rows) && packed(dres_rows) && packed(g_rows) && packed(x_rows) && packed(y_rows), x_rows);
+  const Operand<T> gs(g_rows, f), xs(x_rows, f), ys(y_rows, f);
   const int64_t W = f.width;
   const T* middle = repeated<T>(args, f, [&](int64_t c) { return mean[c]; });
   T* part = take<T>(args, f.pieces() * 2 * W);
   f.each([&](int64_t b, int64_t r0, int64_t rows, int64_t width) {
     const bool folded = width != f.C;
-    const T *gp = g.row(r0), *xp = x.row(r0), *yp = y.row(r0);
-    const int64_t gs = folded ? g.step : g.ld, xs = folded ? x.step : x.ld, ys = folded ? y.step : y.ld;
-    addRows<T>(rows, width, part + b * 2 * W, part + b * 2 * W + W,
-               [&](int64_t r, int64_t c, int lanes, V& sum, V& dot) {
-                 sum = load(gp + r * gs + c, lanes);
-                 if constexpr (relu) sum = select(load(yp + r * ys + c, lanes) > V::zero(), sum, V::zero());
-                 dot = sum * (load(xp + r * xs + c, lanes) - load(middle + c, lanes));
-               });
+    const auto step = [&](const Operand<T>& o) { return folded ? o.step : o.ld; };
+    f.eachStretch(width, [&](int64_t column, int64_t row, int64_t cols) {
+      const T *gp = gs.row(r0 + row), *xp = xs.row(r0 + row), *yp = ys.row(r0 + row);
+      const int64_t gd = step(gs), xd = step(xs), yd = step(ys);
+      addRows<T>(rows, cols, part + b * 2 * W + column, part + b * 2 * W + W + column,
+                 [&](int64_t r, int64_t c, int lanes, V& sum, V& dot) {
+                   sum = load(gp + r * gd + c, lanes);
+                   if constexpr (relu) sum = select(load(yp + r * yd + c, lanes) > V::zero(), sum, V::zero());
+                   dot = sum * (load(xp + r * xd + c, lanes) - load(middle + c, lanes));
+                 });
+    });
   });
   double *sum = take<double>(args, 2 * f.C), *dot = sum + f.C;
   merge(f, 2, 2, part, sum, [&](int64_t c, double, const T* p) {
@@ -304,9 +343,11 @@ void gradient(const Args& args, bool residual) {
   const T* scale = repeated<T>(args, f, [&](int64_t c) { return static_cast<T>(scaleOf(c)); });
   const T* slope = repeated<T>(args, f, [&](int64_t c) { return static_cast<T>(scaleOf(c) * rstd[c] * dot[c] / R); });
   const T* shift = repeated<T>(args, f, [&](int64_t c) { return static_cast<T>(scaleOf(c) * sum[c] / R); });
-  f.each(
+  const Fold plain = f.inPlace();
+  const Operand<T> dx(dx_rows, plain), dres(dres_rows, plain), g(g_rows, plain), x(x_rows, plain), y(y_rows, plain);
+  plain.each(
       [&](int64_t, int64_t r0, int64_t rows, int64_t width) {
-        const bool folded = width != f.C;
+        const bool folded = width != plain.C;
         for (int64_t r = 0; r < rows; ++r) {
           const auto at = [&](const Operand<T>& o) { return o.row(r0) + r * (folded ? o.step : o.ld); };
           const T *gp = at(g), *xp = at(x), *yp = at(y);
@@ -332,8 +373,9 @@ void gradient(const Args& args, bool residual) {
 template <class T>
 void batchNormGrad(const Args& args) {
   const auto& p = args.as<BatchNormGradParams>();
-  const Args active = cutDown<T>(args, p.counted != 0, args.outputs);
-  (p.relu != 0 ? gradient<T, true> : gradient<T, false>)(active, p.residual != 0);
+  const bool counted = p.counted != 0;
+  const Args active = cutDown<T>(args, counted, args.outputs);
+  (p.relu != 0 ? gradient<T, true> : gradient<T, false>)(args, active, counted, p.residual != 0);
 }
 
 }  // namespace

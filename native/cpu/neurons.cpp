@@ -2,6 +2,7 @@
 #include "cpu/families.h"
 #include "cpu/gate.h"
 #include "cpu/rows.h"
+#include "kernels/counts.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 namespace {
@@ -135,7 +136,8 @@ void unitUtility(const Args& args) {
 template <class T>
 void gateStatsOf(const Args& args) {
   const auto& p = args.as<GateStatsParams>();
-  const View &stats = args.out[0], &a = args.in[0], &g = args.in[1], &labels = args.in[2];
+  const auto [stats, a, g] = ActiveUnits(args);
+  const View& labels = args.in[2];
   if (p.positions == 1) return accumulateGate<T>("gateStats", args, stats, a, g, labels, p.scale);
   const SampleGate<T> gate("gateStats", args, stats, a, g, labels, p.scale, static_cast<int64_t>(p.positions));
   gate.allSamples();

@@ -2,7 +2,9 @@
 #include <type_traits>
 
 #include "cpu/families.h"
+#include "cpu/lists.h"
 #include "cpu/row_tile.h"
+#include "kernels/counts.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 namespace {
@@ -40,12 +42,16 @@ template <class T>
 void layerNorm(const Args& args) {
   using V = Vec<T>;
   const auto& p = args.as<LayerNormParams>();
-  const Rows<T> y = writeRows<T>(args, args.out[0]), x = readRows<T>(args, args.in[0]);
+  const ActiveChannels active(args, p.affine != 0 ? 3 : 1);
+  clearColumns<T>(args.out[0], active.count);
+  const Rows<T> y = writeRows<T>(args, active.of(args.out[0])), x = readRows<T>(args, active.of(args.in[0]));
   const Rows<T> means = writeRows<T>(args, args.out[1]), rstds = writeRows<T>(args, args.out[2]);
   const T* gamma = p.affine != 0 ? readLine<T>(args, args.in[1]) : nullptr;
   const T* beta = p.affine != 0 ? readLine<T>(args, args.in[2]) : nullptr;
   const int64_t C = x.cols;
-  parallelRange(x.rows, C * 3, [&](int64_t from, int64_t to) {
+  if (C == 0)
+    for (int64_t r = 0; r < x.rows; ++r) means.data[r] = rstds.data[r] = T(0);
+  parallelRange(C > 0 ? x.rows : 0, C * 3, [&](int64_t from, int64_t to) {
     eachTile(from, to, C, [&](int64_t r0, int64_t rows) {
       T *mean = means.data + r0, *rstd = rstds.data + r0;
       for (int64_t r = 0; r < rows; ++r) {
@@ -89,8 +95,10 @@ void layerNormGrad(const Args& args) {
   using V = Vec<T>;
   constexpr int64_t kRows = 128;
   const bool affine = args.as<LayerNormGradParams>().affine != 0;
-  const Rows<T> dx = writeRows<T>(args, args.out[0]);
-  const Rows<T> g = readRows<T>(args, args.in[0]), x = readRows<T>(args, args.in[1]);
+  const ActiveChannels active(args, affine ? 5 : 4);
+  for (int i = 0; i < args.outputs; ++i) clearColumns<T>(args.out[i], active.count);
+  const Rows<T> dx = writeRows<T>(args, active.of(args.out[0]));
+  const Rows<T> g = readRows<T>(args, active.of(args.in[0])), x = readRows<T>(args, active.of(args.in[1]));
   const T *mean = readLine<T>(args, args.in[2]), *rstd = readLine<T>(args, args.in[3]);
   const T* gamma = affine ? readLine<T>(args, args.in[4]) : nullptr;
   const int64_t R = x.rows, C = x.cols, blocks = ceilDiv(R, kRows);

@@ -4,7 +4,7 @@
 #include "core/pool.h"
 #include "cpu/families.h"
 #include "cpu/rows.h"
-#include "kernels/active.h"
+#include "kernels/counts.h"
 
 namespace gyrus::cpu::GYRUS_ISA {
 namespace {
@@ -372,9 +372,36 @@ GYRUS_INLINE double squares(const Line<float>& l, int64_t from, int64_t to) {
   return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
-// norm [1] <- g_0..g_{n-1}
+// v with its elements one after the other.
 template <class T>
-void gradNorm(const Args& args) {
+View packed(const Args& args, const View& v) {
+  const Rows<T> rows = readRows<T>(args, v);
+  T* const line = take<T>(args, rows.rows * rows.cols);
+  for (int64_t r = 0; r < rows.rows; ++r)
+    for (int64_t c = 0; c < rows.cols; ++c) line[r * rows.cols + c] = rows.row(r)[c];
+  View copy = v;
+  copy.data = line;
+  std::int64_t step = 1;
+  for (int d = v.rank - 1; d >= 0; --d) {
+    copy.stride[d] = step;
+    step *= v.shape[d];
+  }
+  return copy;
+}
+
+// norm [1] <- g_0..g_{n-1}. Where neurons are counted the active blocks are laid together: the sums are then cut as
+// they are for gradients of that size.
+template <class T>
+void gradNorm(const Args& whole) {
+  Args args = activeGradients(whole);
+  if (whole.numbers > 0) {
+    View* const in = args.scratch->template array<View>(args.inputs);
+    for (int j = 0; j < args.inputs; ++j) {
+      const bool counted = whole.record[2 * j] != 0 || whole.record[2 * j + 1] != 0;
+      in[j] = counted ? packed<T>(args, args.in[j]) : args.in[j];
+    }
+    args.in = in;
+  }
   int64_t total = 0;
   for (int j = 0; j < args.inputs; ++j) total += elements(args.in[j]);
   const int64_t chunks = ceilDiv(total, kChunk);

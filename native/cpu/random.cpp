@@ -12,20 +12,21 @@ namespace {
 constexpr int64_t kCost = 8;
 static_assert(kGrain / kCost % 4 == 0, "ranges begin at whole blocks of four words");
 
-// y T contiguous, inout state
-void random(const Args& args) {
+// y T contiguous, inout state (<- count)
+template <class T>
+void randomOf(const Args& args) {
   const auto& p = args.as<RandomParams>();
-  const View& y = args.out[0];
-  const int64_t n = countOf(y);
+  T* const y = args.out[0].as<T>();
+  const naive::ActiveDraw draw(args);
+  const int64_t n = draw.rows * draw.active;
+  const bool all = draw.active == draw.cols;
+  T* const line = all ? y : args.scratch->template array<T>(maxOf(1, n));
   naive::Stream stream(args.out[1]);
-  parallelRange(n, kCost, [&](int64_t from, int64_t to) {
-    if (y.dtype == DType::F64)
-      naive::randomRange(p, stream, y.as<double>(), from, to);
-    else
-      naive::randomRange(p, stream, y.as<float>(), from, to);
-  });
+  parallelRange(n, kCost, [&](int64_t from, int64_t to) { naive::randomRange(p, stream, line, from, to); });
+  if (!all) parallelRange(draw.rows, draw.cols, [&](int64_t from, int64_t to) { draw.spread(line, y, from, to); });
   stream.advance(static_cast<uint64_t>(n));
 }
+void random(const Args& args) { args.out[0].dtype == DType::F64 ? randomOf<double>(args) : randomOf<float>(args); }
 
 // Running sums of one row of weights; false where they make no distribution.
 template <class T>

@@ -5,6 +5,7 @@
 #include "cuda/gate.cuh"
 #include "cuda/lists.cuh"
 #include "cuda/strided.cuh"
+#include "kernels/counts.h"
 
 namespace gyrus::cuda {
 namespace {
@@ -262,8 +263,9 @@ void accumulateGate(Op op, const Args& args, const View& stats, const View& a, c
 void registerGate(KernelTable& t) {
   t.set(Op::GateStats, [](const Args& args) {
     const auto& p = args.as<GateStatsParams>();
+    const View* const count = countBehind(args, 3);
     accumulateGate(Op::GateStats, args, args.out[0], args.in[0], args.in[1], args.in[2], p.scale,
-                   static_cast<std::int64_t>(p.positions));
+                   static_cast<std::int64_t>(p.positions), count ? count->as<int>() : nullptr);
   });
 }
 

@@ -2,6 +2,7 @@
 // columns in two stages.
 #include "cuda/families.h"
 #include "cuda/normalise.cuh"
+#include "kernels/counts.h"
 
 namespace gyrus::cuda {
 namespace {
@@ -13,12 +14,26 @@ struct LayerNorm {
   Line<T> mean, rstd;
   Line<const T> gamma, beta;
   T eps;
+  const int* count;  // of the active channels, null for all
 };
+
+// The count behind the first n inputs, or null.
+const int* channelCount(const Args& args, int n) {
+  const View* const count = countBehind(args, n);
+  return count ? count->as<int>() : nullptr;
+}
 
 template <class T, class Team, int V, int N>
 __global__ void __launch_bounds__(kRowBlock, 2) layerNormKernel(LayerNorm<T> q, RowSet<2> set) {
-  const T n = static_cast<T>(set.cols);
-  eachRow<Team>(set.rows, set.cols, [&](std::int64_t row, std::int64_t cols) {
+  const std::int64_t channels = activeOf(q.count, set.cols);
+  if (channels == 0) {
+    for (std::int64_t r = std::int64_t{blockIdx.x} * kRowBlock + threadIdx.x; r < set.rows;
+         r += std::int64_t{gridDim.x} * kRowBlock)
+      q.mean[r] = q.rstd[r] = T(0);
+    return;
+  }
+  const T n = static_cast<T>(channels);
+  eachRow<Team>(set.rows, channels, [&](std::int64_t row, std::int64_t cols) {
     std::int64_t at[2];
     set.start.offsets(row, at);
     const Share<T, Team, V, N> xs(q.x + at[1], set.stride[1], cols);
@@ -67,8 +82,11 @@ void layerNorm(const Args& args) {
   const View &y = args.out[0], &x = args.in[0];
   RowSet<2> set({&y, &x});
   if (set.empty()) return;
+  const int* const count = channelCount(args, p.affine != 0 ? 3 : 1);
   byFloat(y.dtype, [&]<class T>() {
-    LayerNorm<T> q{y.as<T>(), x.as<T>(), Line<T>(args.out[1]), Line<T>(args.out[2]), {}, {}, static_cast<T>(p.eps)};
+    LayerNorm<T> q{y.as<T>(), x.as<T>(), Line<T>(args.out[1]),  Line<T>(args.out[2]),
+                   {},        {},        static_cast<T>(p.eps), count};
+    if (count) set.single();
     if (p.affine != 0) {
       q.gamma = Line<const T>(args.in[1]);
       q.beta = Line<const T>(args.in[2]);
@@ -78,6 +96,7 @@ void layerNorm(const Args& args) {
     set.template byTeam<T>([&]<class Team, int V, int N>() {
       GYRUS_LAUNCH(set.template blocks<Team>(), kRowBlock, 0, (layerNormKernel<T, Team, V, N>), q, set);
     });
+    clearBeyond<T>(args, count, 1);
   });
 }
 
@@ -86,13 +105,15 @@ struct LayerNormGrad {
   T* dx;           // operand 0
   const T *g, *x;  // operands 1 and 2
   Line<const T> mean, rstd, gamma;
+  const int* count;
 };
 
 // v = g gamma;  dx = rstd (v - mean of v - xhat (mean of v xhat))
 template <class T, class Team, int V, int N>
 __global__ void __launch_bounds__(kRowBlock, 2) layerNormGradKernel(LayerNormGrad<T> q, RowSet<3> set) {
-  const T n = static_cast<T>(set.cols);
-  eachRow<Team>(set.rows, set.cols, [&](std::int64_t row, std::int64_t cols) {
+  const std::int64_t channels = activeOf(q.count, set.cols);
+  const T n = static_cast<T>(channels);
+  eachRow<Team>(set.rows, channels, [&](std::int64_t row, std::int64_t cols) {
     std::int64_t at[3];
     set.start.offsets(row, at);
     Share<T, Team, V, N> gs(q.g + at[1], set.stride[1], cols);
@@ -130,13 +151,14 @@ __global__ void __launch_bounds__(kRowBlock, 2) layerNormGradKernel(LayerNormGra
 }
 
 template <class T>
-void affineGradient(const Args& args) {
+void affineGradient(const Args& args, const int* count) {
   Gradient<T> q{};
   q.g = Cube<const T>(args.in[0]);
   q.x = Cube<const T>(args.in[1]);
   q.mean = Stat<const T>(Line<const T>(args.in[2]));
   q.rstd = Stat<const T>(Line<const T>(args.in[3]));
-  const Tiling t(1, args.in[1].shape[0], args.in[1].shape[1], foursOf<T>(q.fours()), across(q.x));
+  Tiling t(1, args.in[1].shape[0], args.in[1].shape[1], foursOf<T>(q.fours()), across(q.x));
+  t.count = count;
   const Partials<T> part = takePartials<T>(args, t, 2);
   byPack<T>(t, [&]<int V>() { GYRUS_LAUNCH(t.grid(), kColumnBlock, 0, (gradientSumsKernel<T, V, true>), q, t, part); });
   finishSums(t, part, ChannelSums<T>{Line<T>(args.out[1]), Line<T>(args.out[2]), {}, nullptr, nullptr, t.rows});
@@ -147,11 +169,14 @@ void layerNormGrad(const Args& args) {
   const View &dx = args.out[0], &g = args.in[0], &x = args.in[1];
   RowSet<3> set({&dx, &g, &x});
   if (set.cols == 0) return;
+  const int* const count = channelCount(args, affine ? 5 : 4);
   byFloat(dx.dtype, [&]<class T>() {
     // First, for dx may lie in g's memory.
-    if (affine) affineGradient<T>(args);
-    if (set.empty()) return;
-    LayerNormGrad<T> q{dx.as<T>(), g.as<T>(), x.as<T>(), Line<const T>(args.in[2]), Line<const T>(args.in[3]), {}};
+    if (affine) affineGradient<T>(args, count);
+    if (set.empty()) return clearBeyond<T>(args, count, args.outputs);
+    LayerNormGrad<T> q{dx.as<T>(), g.as<T>(), x.as<T>(), Line<const T>(args.in[2]), Line<const T>(args.in[3]),
+                       {},         count};
+    if (count) set.single();
     if (affine) {
       q.gamma = Line<const T>(args.in[4]);
       set.also(q.gamma);
@@ -159,6 +184,7 @@ void layerNormGrad(const Args& args) {
     set.template byTeam<T>([&]<class Team, int V, int N>() {
       GYRUS_LAUNCH(set.template blocks<Team>(), kRowBlock, 0, (layerNormGradKernel<T, Team, V, N>), q, set);
     });
+    clearBeyond<T>(args, count, args.outputs);
   });
 }
 

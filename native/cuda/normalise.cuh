@@ -282,4 +282,43 @@ bool across(const Cube<T>& x) {
   return x.col != 1 && x.row == 1;
 }
 
+// ---- what isn't active -----------------------------------------------------------------------------------------
+
+// Matrices of as many columns, of which those that don't count become 0.
+template <class T>
+struct Beyond {
+  static constexpr int kMost = 4;
+  struct {
+    T* data;
+    std::int64_t rows, row, col;
+  } of[kMost];
+};
+
+template <class T>
+__global__ void __launch_bounds__(256)
+    clearBeyondKernel(const __grid_constant__ Beyond<T> all, const int* count, std::int64_t cols) {
+  const auto& m = all.of[blockIdx.y];
+  const std::int64_t first = activeOf(count, cols), width = cols - first, total = m.rows * width;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * 256 + threadIdx.x; i < total; i += std::int64_t{gridDim.x} * 256) {
+    const std::int64_t row = i / width;
+    m.data[row * m.row + (first + i - row * width) * m.col] = T(0);
+  }
+}
+
+// Zeros the inactive channels of the first `outputs` outputs.
+template <class T>
+void clearBeyond(const Args& args, const int* count, int outputs) {
+  if (!count) return;
+  Beyond<T> all{};
+  const View& y = args.out[0];
+  for (int i = 0; i < outputs; ++i) {
+    const View& v = args.out[i];
+    const int last = v.rank - 1;
+    all.of[i] = {v.as<T>(), last > 0 ? v.shape[0] : 1, last > 0 ? v.stride[0] : 0, v.stride[last]};
+  }
+  if (y.shape[1] > 0)
+    GYRUS_LAUNCH(dim3(blocksFor(y.shape[0] * y.shape[1] + 1, 256 * 8), static_cast<unsigned>(outputs)), 256, 0,
+                 clearBeyondKernel<T>, all, count, y.shape[1]);
+}
+
 }  // namespace gyrus::cuda

@@ -7,6 +7,7 @@
 #include "cuda/lists.cuh"
 #include "cuda/reduce.cuh"
 #include "cuda/tensors.cuh"
+#include "kernels/counts.h"
 
 namespace gyrus::cuda {
 namespace {
@@ -303,8 +304,10 @@ __global__ void __launch_bounds__(kTensorBlock) normKernel(T* norm, const double
 // norm [1] <- g_0..g_{n-1}
 template <class T>
 void gradNorm(const Args& args) {
+  // What counts leave out is 0.
+  const int gradients = gradientsOf(args);
   std::int64_t most = 1;
-  for (int j = 0; j < args.inputs; ++j) most += args.in[j].size() / (kNormPiece * kTensorBlock) + 1;
+  for (int j = 0; j < gradients; ++j) most += args.in[j].size() / (kNormPiece * kTensorBlock) + 1;
   double* const parts = args.scratch->array<double>(most);
   std::int64_t n = 0;
   const auto launch = [&]<class Table>(const Table& table, std::int64_t first, unsigned blocks) {
@@ -312,7 +315,7 @@ void gradNorm(const Args& args) {
     n = first + blocks;
   };
   Tensors<1, Nothing, 40, kNormPiece> tensors;
-  for (int j = 0; j < args.inputs; ++j) {
+  for (int j = 0; j < gradients; ++j) {
     const View* const v[1] = {&args.in[j]};
     Nest<1> nest(v);
     const int width = packFours(v, nest, 1);

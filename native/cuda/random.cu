@@ -4,8 +4,10 @@
 
 #include "cuda/families.h"
 #include "cuda/fault.cuh"
+#include "cuda/lists.cuh"
 #include "cuda/philox.cuh"
 #include "cuda/strided.cuh"
+#include "kernels/counts.h"
 
 namespace gyrus::cuda {
 namespace {
@@ -93,30 +95,69 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
+// The same where the columns of y [rows, cols] beyond a count become 0 and the others are drawn as if they were all.
 template <class T, class Draw>
-void draw(const View& y, const RandomState& state, const Draw& d) {
+__global__ void __launch_bounds__(kBlock)
+    countedRandomKernel(T* y, std::int64_t rows, std::int64_t cols, const int* count, RandomState state, Draw draw) {
+  const RandomWords words(state);
+  const std::int64_t active = activeOf(count, cols), n = rows * active, step = std::int64_t{gridDim.x} * kBlock;
+  const std::int64_t first = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
+  for (std::int64_t i = first; i < (n + 3) / 4; i += step) {
+    std::uint32_t w[4];
+    words.block(static_cast<std::uint64_t>(i), w);
+    T v[4];
+    draw(w, v);
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (4 * i + k < n) {
+        const std::int64_t row = (4 * i + k) / active;
+        y[row * cols + 4 * i + k - row * active] = v[k];
+      }
+  }
+  for (std::int64_t i = first; i < rows * (cols - active); i += step) {
+    const std::int64_t row = i / (cols - active);
+    y[row * cols + active + i - row * (cols - active)] = T(0);
+  }
+}
+
+__global__ void countedAdvanceKernel(RandomState state, std::int64_t rows, std::int64_t cols, const int* count) {
+  const auto n = static_cast<std::uint64_t>(rows * activeOf(count, cols));
+  state.setCounter(RandomWords(state).counter + (n + 3) / 4);
+}
+
+template <class T, class Draw>
+void draw(const View& y, const View* count, const RandomState& state, const Draw& d) {
   const std::int64_t n = y.size();
+  if (count) {
+    const std::int64_t cols = y.shape[y.rank - 1];
+    const int* const active = count->as<int>();
+    GYRUS_LAUNCH(blocksFor(n, kBlock, kMostBlocks), kBlock, 0, (countedRandomKernel<T, Draw>), y.as<T>(), n / cols,
+                 cols, active, state, d);
+    GYRUS_LAUNCH(1, 1, 0, countedAdvanceKernel, state, n / cols, cols, active);
+    return;
+  }
   const unsigned blocks = blocksFor(n, 4 * kBlock, kMostBlocks);
   GYRUS_LAUNCH(blocks, kBlock, 0, (randomKernel<T, Draw>), y.as<T>(), n, state, d, aligned(y.data, 16), blocks == 1);
   if (blocks > 1) advance(state, static_cast<std::uint64_t>(n));
 }
 
-// y T contiguous, inout state
+// y T contiguous, inout state (<- count)
 void random(const Args& args) {
   const auto& p = args.as<RandomParams>();
   const View& y = args.out[0];
   if (y.size() == 0) return;
   const RandomState state(args.out[1]);
+  const View* const count = countBehind(args, 0);
   byFloat(y.dtype, [&]<class T>() {
     const T a = static_cast<T>(p.a), b = static_cast<T>(p.b);
     switch (static_cast<RandomKind>(static_cast<int>(p.kind))) {
       case RandomKind::Uniform:
-        return draw<T>(y, state, Uniform<T>{p.a, p.b - p.a, a, b, std::nextafter(b, a)});
+        return draw<T>(y, count, state, Uniform<T>{p.a, p.b - p.a, a, b, std::nextafter(b, a)});
       case RandomKind::Bernoulli:
         // k / 2^24 < p for a whole k where k < ceil(2^24 p)
-        return draw<T>(y, state, Bernoulli<T>{static_cast<std::uint32_t>(std::ceil(p.a * 0x1p24)), b});
+        return draw<T>(y, count, state, Bernoulli<T>{static_cast<std::uint32_t>(std::ceil(p.a * 0x1p24)), b});
       default:
-        return draw<T>(y, state, Normal<T>{p.a, p.b});
+        return draw<T>(y, count, state, Normal<T>{p.a, p.b});
     }
   });
 }

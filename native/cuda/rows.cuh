@@ -148,6 +148,8 @@ struct RowSet {
   void also(const Line<T>& line) {
     if (line.data) fours_ = fours_ && line.stride == 1 && aligned(line.data, 16);
   }
+  // Packs of one element: for rows of which only the first ones count.
+  void single() { fours_ = false; }
   bool empty() const { return rows == 0 || cols == 0; }
 
   // f.template operator()<Team, V, N>() with the team for these rows. f32 keeps what fits in 16 registers a thread (32

@@ -171,12 +171,19 @@ void rowsByChannels(const Checker& c, const View& x) {
   c.rank(x, "x", 2);
 }
 
+// The count of active channels, a norm's last input.
+void countOf(const Checker& c, bool counted) {
+  if (counted) c.tensor(c.in(c.args.inputs - 1), "count", DType::I32, {1});
+}
+
 void layerNorm(Checker& c) {
   c.numbers(2);
   const bool affine = c.flag(0, "affine");
   c.range(1, "eps", 0, kHuge);
   c.outputs(3);
-  c.inputs(affine ? 3 : 1);
+  const bool counted = c.args.inputs == (affine ? 4 : 2);
+  c.inputs((affine ? 3 : 1) + counted);
+  countOf(c, counted);
   const View& x = c.in(0);
   rowsByChannels(c, x);
   const std::int64_t r = x.shape[0], n = x.shape[1];
@@ -193,7 +200,9 @@ void layerNormGrad(Checker& c) {
   c.numbers(1);
   const bool affine = c.flag(0, "affine");
   c.outputs(affine ? 3 : 1);
-  c.inputs(affine ? 5 : 4);
+  const bool counted = c.args.inputs == (affine ? 6 : 5);
+  c.inputs((affine ? 5 : 4) + counted);
+  countOf(c, counted);
   const View& x = c.in(1);
   rowsByChannels(c, x);
   const std::int64_t r = x.shape[0], n = x.shape[1];
@@ -205,11 +214,6 @@ void layerNormGrad(Checker& c) {
   c.tensor(c.in(4), "gamma", x.dtype, {n});
   c.tensor(c.out(1), "dgamma", x.dtype, {n});
   c.tensor(c.out(2), "dbeta", x.dtype, {n});
-}
-
-// The count of active channels, a norm's last input.
-void countOf(const Checker& c, bool counted) {
-  if (counted) c.tensor(c.in(c.args.inputs - 1), "count", DType::I32, {1});
 }
 
 void batchNorm(Checker& c) {

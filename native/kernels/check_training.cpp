@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/check.h"
+#include "kernels/counts.h"
 
 namespace gyrus {
 namespace {
@@ -12,11 +13,17 @@ constexpr double kHuge = 1e300;
 void state(const Checker& c, int i) { c.tensor(c.out(i), "state", DType::I32, {4}); }
 
 void random(Checker& c) {
-  c.counts(2, 0, 3);
+  c.outputs(2);
+  c.numbers(3);
+  c.inputs(c.args.inputs > 0 ? 1 : 0);
   const auto kind = static_cast<RandomKind>(c.kind(0, kRandomKindCount, "random kind"));
   c.name = nameOf(kind);
   c.floating(c.out(0), "y");
   c.contiguous(c.out(0), "y");
+  if (c.args.inputs > 0) {
+    c.tensor(c.in(0), "count", DType::I32, {1});
+    if (c.out(0).rank < 1) c.fail(Code::Shape, "y: expected an axis for the count, got []");
+  }
   state(c, 1);
   if (kind == RandomKind::Bernoulli) {
     c.range(1, "probability", 0, 1);
@@ -103,8 +110,21 @@ void sgd(Checker& c) {
 }
 
 void gradients(Checker& c, bool clip) {
-  const int n = clip ? c.args.outputs : c.args.inputs;
-  c.counts(clip ? n : 1, clip ? 1 : n, clip ? 1 : 0);
+  const int n = clip ? c.args.outputs : gradientsOf(c.args);
+  c.outputs(clip ? n : 1);
+  c.numbers(clip ? 1 : c.args.numbers > 0 ? 2 * n : 0);
+  int counts = 0;
+  for (int i = 0; !clip && i < c.args.numbers; ++i) {
+    const int input = c.kind(i, c.args.inputs, "input of a count");
+    if (input == 0) continue;
+    if (input < n) c.fail(Code::Config, "expected a count behind the gradients, got input " + std::to_string(input));
+    counts = std::max(counts, input - n + 1);
+    c.tensor(c.in(input), "count", DType::I32, {1});
+    if (c.in(i / 2).rank < 2 - i % 2)
+      c.fail(Code::Shape, "gradient " + std::to_string(i / 2) + ": expected an axis for each count, got " +
+                              describeShape(c.in(i / 2)));
+  }
+  c.inputs(clip ? 1 : n + counts);
   const View& norm = clip ? c.in(0) : c.out(0);
   c.floating(norm, "norm");
   c.shape(norm, "norm", {1});
@@ -142,7 +162,10 @@ void unitUtility(Checker& c) {
 }
 
 void gateStats(Checker& c) {
-  c.counts(1, 3, 2);
+  c.outputs(1);
+  c.inputs(c.args.inputs > 3 ? 4 : 3);
+  c.numbers(2);
+  if (c.args.inputs > 3) c.tensor(c.in(3), "count", DType::I32, {1});
   c.finite(0, "scale");
   const auto positions = static_cast<std::int64_t>(c.range(1, "positions", 1, 2147483647));
   const View &stats = c.out(0), &a = c.in(0);

@@ -165,11 +165,11 @@ struct CrossEntropyParams {
 using CrossEntropyGradParams = CrossEntropyParams;
 
 // ---- norms (rows x channels) ---------------------------------------------------------------------------
-// out y T [R, C], mean [R], rstd [R] <- in x [R, C] (+ gamma [C], beta [C] when affine != 0)
+// out y T [R, C], mean [R], rstd [R] <- in x [R, C] (+ gamma [C], beta [C] when affine != 0) (+ a count: counts.h)
 struct LayerNormParams {
   double affine, eps;
 };
-// out dx [R, C] (+ dgamma [C], dbeta [C]) <- in g, x, mean, rstd (+ gamma when affine != 0)
+// out dx [R, C] (+ dgamma [C], dbeta [C]) <- in g, x, mean, rstd (+ gamma when affine != 0) (+ a count: counts.h)
 struct LayerNormGradParams {
   double affine;
 };
@@ -197,8 +197,8 @@ struct BatchNormEvalParams {
 // ---- random (Philox4x32-10; the generator's state lives on the device, so that captured graphs stay random) ----
 // state i32 [4] = seed low, seed high, counter low, counter high. Element i of a call uses word i % 4 of block
 // counter + i / 4; afterwards counter += ceil(n / 4). The values are the same for every ISA and thread count.
-// out y T contiguous, inout state <- ;  uniform [a, b) | normal mean a, std b (Box-Muller: a block of 4 words gives 4
-// normals) | bernoulli: b with probability a, else 0
+// out y T contiguous, inout state <- (a count);  uniform [a, b) | normal mean a, std b (Box-Muller: a block of 4 words
+// gives 4 normals) | bernoulli: b with probability a, else 0. Counts: counts.h.
 struct RandomParams {
   double kind, a, b;
 };
@@ -232,7 +232,7 @@ struct SgdParams {
 struct AdamParams {
   double count, beta1, beta2, eps, decoupled, young;
 };
-// out norm T [1] <- in g_0..g_{n-1};  global L2 norm, fixed order, accumulated in f64
+// out norm T [1] <- in g_0..g_{n-1} (, counts: counts.h);  global L2 norm, fixed order, accumulated in f64
 struct GradNormParams {};
 // inout g_0..g_{n-1} <- in norm [1];  g *= min(1, maxNorm / (norm + 1e-6))
 struct ClipGradsParams {
@@ -250,7 +250,7 @@ struct UnitScoreParams {
 // linearGradInput alone. Each sample is `positions` rows that follow each other (pixels, tokens): for class c of sample
 // n
 //   stats[c][k] += |sum over its positions of a*g*scale|;  stats[C][k], [C+1][k], [C+2][k] += mean of |a|, a, (a == 0)
-//   stats[C+3][k] += (sum over its positions of a*g*scale)^2
+//   stats[C+3][k] += (sum over its positions of a*g*scale)^2;  with a count (counts.h) for the units it counts only
 struct GateStatsParams {
   double scale, positions;
 };

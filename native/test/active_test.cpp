@@ -284,3 +284,124 @@ TEST_CASE("counted: batch norm, its gradient and evaluation") {
           Expectation{e[0], {{1, n}}}.equals(out, {1e-4, 3e-5});
         }
 }
+
+TEST_CASE("counted: layer norm and its gradient") {
+  for (const DType d : kFloats)
+    for (const Shape& shape : {Shape{40, 20}, Shape{300, 64}, Shape{3, 700}})
+      for (const double on : countsOf(shape[1]))
+        for (const double affine : {0.0, 1.0}) {
+          const std::int64_t R = shape[0], C = shape[1], n = held(on, C);
+          CAPTURE(n);
+          Tensor x = randomTensor(d, shape, 1), g = randomTensor(d, shape, 2, -1, 1);
+          Tensor gamma = randomTensor(d, {C}, 3, 0.5, 2), beta = randomTensor(d, {C}, 4);
+          spoil(x, 1, n), spoil(g, 1, n), spoil(gamma, 0, n), spoil(beta, 0, n);
+          const auto cut = [&](const Tensor& t) { return leading(t, t.view.rank - 1, n); };
+          std::vector<Tensor> in = {x}, own = {cut(x)};
+          if (affine != 0) {
+            in.insert(in.end(), {gamma, beta});
+            own.insert(own.end(), {cut(gamma), cut(beta)});
+          }
+          in.push_back(count(on));
+          const auto y = expectAgreement(Op::LayerNorm, {make(d, shape), make(d, {R}), make(d, {R})}, in,
+                                         {affine, 1e-2}, {1e-4, 3e-5});
+          if (n == 0) {
+            CHECK((zeroBeyond(y[0], 1, 0) && zeroBeyond(y[1], 0, 0) && zeroBeyond(y[2], 0, 0)));
+            continue;
+          }
+          std::vector<Tensor> expected = {make(d, {R, n}), make(d, {R}), make(d, {R})};
+          runKernel(naiveTable(), Op::LayerNorm, expected, own, {affine, 1e-2});
+          Expectation{y[0], {{1, n}}}.equals(expected[0], {1e-4, 3e-5});
+          for (std::size_t i = 1; i < 3; ++i) CHECK(mismatch(y[i], expected[i], {1e-4, 3e-5}) == "");
+
+          in = {g, x, expected[1], expected[2]}, own = {cut(g), cut(x), expected[1], expected[2]};
+          std::vector<Tensor> out = {make(d, shape)}, outCut = {make(d, {R, n})};
+          if (affine != 0) {
+            in.push_back(gamma);
+            own.push_back(cut(gamma));
+            out.insert(out.end(), {make(d, {C}), make(d, {C})});
+            outCut.insert(outCut.end(), {make(d, {n}), make(d, {n})});
+          }
+          in.push_back(count(on));
+          const auto dx = expectAgreement(Op::LayerNormGrad, out, in, {affine}, {1e-4, 5e-4});
+          runKernel(naiveTable(), Op::LayerNormGrad, outCut, own, {affine});
+          for (std::size_t i = 0; i < dx.size(); ++i)
+            Expectation{dx[i], {{dx[i].view.rank - 1, n}}}.equals(outCut[i], {1e-4, 5e-4});
+        }
+}
+
+TEST_CASE("counted: random numbers") {
+  for (const DType d : kFloats)
+    for (const Shape& shape : {Shape{7, 9}, Shape{300, 70}})
+      for (const double on : countsOf(shape[1]))
+        for (const RandomKind kind : {RandomKind::Uniform, RandomKind::Normal, RandomKind::Bernoulli}) {
+          const std::int64_t R = shape[0], C = shape[1], n = held(on, C);
+          CAPTURE(n);
+          const Tensor state = of(DType::I32, {4}, {5, 0, 11, 0});
+          const std::vector<double> record = {static_cast<double>(static_cast<int>(kind)), 0.3, 2};
+          const Tolerance tol = kind == RandomKind::Normal ? tolerance(d) : Tolerance{0, 0};
+          const auto got = expectAgreement(Op::Random, {make(d, shape), state.clone()}, {count(on)}, record, tol);
+          std::vector<Tensor> own = {make(d, {R, n}), state.clone()};
+          runKernel(naiveTable(), Op::Random, own, {}, record);
+          Expectation{got[0], {{1, n}}}.equals(own[0], tol);
+          CHECK(mismatch(got[1], own[1], {0, 0}) == "");
+        }
+}
+
+TEST_CASE("counted: scores of neurons") {
+  for (const DType d : kFloats)
+    for (const double positions : {1.0, 6.0})
+      for (const double on : countsOf(40)) {
+        const std::int64_t M = 60, K = 40, n = held(on, K);
+        CAPTURE(n);
+        Tensor a = randomTensor(d, {M, K}, 1, -1, 1), g = randomTensor(d, {M, K}, 2, -1, 1);
+        const Tensor labels = randomTensor(DType::I32, {M / static_cast<std::int64_t>(positions)}, 3, 0, 3);
+        const Tensor stats = randomTensor(DType::F32, {7, K}, 4, -1, 1), own = leading(stats.clone(), 1, n);
+        spoil(a, 1, n), spoil(g, 1, n);
+        const auto got =
+            expectAgreement(Op::GateStats, {stats}, {a, g, labels, count(on)}, {4, positions}, {1e-4, 1e-3});
+        runKernel(naiveTable(), Op::GateStats, {own}, {leading(a, 1, n), leading(g, 1, n), labels}, {4, positions});
+        CHECK(mismatch(leading(got[0], 1, n), own, {1e-4, 1e-3}) == "");
+        eachIndex(stats, [&](std::int64_t i, const Shape& at) {
+          if (at[1] >= n && got[0].at(i) != stats.at(i)) FAIL_CHECK("added beyond the count");
+        });
+      }
+}
+
+TEST_CASE("counted: norm of gradients") {
+  for (const DType d : kFloats)
+    for (const double rows : countsOf(30))
+      for (const double cols : countsOf(70)) {
+        const std::int64_t n = held(rows, 30), k = held(cols, 70);
+        CAPTURE(n);
+        CAPTURE(k);
+        Tensor w = randomTensor(d, {30, 70}, 1, -1, 1), kernel = randomTensor(d, {30, 3, 3, 70}, 2, -1, 1);
+        Tensor bias = randomTensor(d, {30}, 3, -1, 1);
+        const Tensor free = randomTensor(d, {11, 5}, 4, -1, 1);
+        const auto clear = [](Tensor& t, int axis, std::int64_t from) {
+          eachIndex(t, [&](std::int64_t i, const Shape& at) {
+            if (at[static_cast<std::size_t>(axis)] >= from) t.set(i, 0);
+          });
+        };
+        clear(w, 0, n), clear(w, 1, k), clear(kernel, 0, n), clear(kernel, 3, k), clear(bias, 0, n);
+        const std::vector<double> record = {4, 5, 0, 4, 4, 5, 0, 0};
+        const auto got = expectAgreement(Op::GradNorm, {make(d, {1})},
+                                         {w, bias, kernel, free, count(rows), count(cols)}, record, {1e-6, 0});
+        // The bits that gradients of that size have, in every table.
+        for (const KernelTable* table : allTables()) {
+          const auto packed = [&](const Tensor& t) {
+            Tensor copy = make(d, Shape(t.view.shape, t.view.shape + t.view.rank));
+            for (std::int64_t i = 0; i < t.size(); ++i) copy.set(i, t.at(i));
+            return copy;
+          };
+          Tensor counted = make(d, {1}), plain = make(d, {1});
+          runKernel(*table, Op::GradNorm, {counted}, {w, bias, kernel, free, count(rows), count(cols)}, record);
+          runKernel(*table, Op::GradNorm, {plain},
+                    {packed(leading(leading(w, 0, n), 1, k)), packed(leading(bias, 0, n)),
+                     packed(leading(leading(kernel, 0, n), 3, k)), free},
+                    {});
+          const bool exact = !onDevice(*table) && table != &naiveTable();
+          CHECK(mismatch(counted, plain, exact ? Tolerance{0, 0} : Tolerance{1e-6, 0}) == "");
+        }
+        CHECK(std::isfinite(got[0].at(0)));
+      }
+}

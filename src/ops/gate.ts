@@ -18,6 +18,8 @@ export interface Gate {
   labels: Tensor | undefined;
   stats: Tensor | undefined;
   scale: number;
+  /** Of the active neurons where they are counted (see Counted); the sums of the others stay as they are. */
+  count?: Tensor | undefined;
 }
 
 const floats: readonly DType[] = ['f32', 'f64'];
@@ -52,8 +54,13 @@ export function working(
 }
 
 /** Adds what activations a [M, K] and their gradients g give to the sums. */
-export function addScores({ scale }: Gate, { labels, stats, positions }: WorkingGate, a: Tensor, g: Tensor): void {
-  enqueue('gateStats', a.device, [], [a, g, labels], [scale, positions], [stats]);
+export function addScores(
+  { scale, count }: Gate,
+  { labels, stats, positions }: WorkingGate,
+  a: Tensor,
+  g: Tensor,
+): void {
+  enqueue('gateStats', a.device, [], count ? [a, g, labels, count] : [a, g, labels], [scale, positions], [stats]);
 }
 
 const gateOp = defineOp<Gate>({

@@ -15,6 +15,7 @@ import {
   type Tensor,
   type TensorOptions,
 } from '../tensor/index.js';
+import { expectCount } from './active.js';
 import { mul } from './binary.js';
 import { expectOptionDType } from './create.js';
 import { defineOp, enqueue, expectNumber, expectOptions, expectTensor } from './define.js';
@@ -114,21 +115,39 @@ function generatorOf(op: string, options: { generator?: Generator; device?: Devi
 }
 
 /** Creation ops have no tensor inputs but the generator's state, which is written. */
-const randomOp = defineOp<{ kind: RandomKind; a: number; b: number; shape: Shape; dtype: DType; generator: Generator }>(
-  {
-    name: 'random',
-    forward: (_, { kind, a, b, shape, dtype, generator }) =>
-      enqueue('random', generator.device, [{ shape, dtype }], [], [KIND_CODE.random[kind], a, b], [generator.state]),
-    backward: null,
-    flops: (_, { shape }) => 10 * shape.reduce((n, extent) => n * extent, 1),
+interface Draw {
+  kind: RandomKind;
+  a: number;
+  b: number;
+  shape: Shape;
+  dtype: DType;
+  generator: Generator;
+}
+/** Inputs: none, or a count of columns. */
+const randomOp = defineOp<Draw>({
+  name: 'random',
+  forward: (inputs, { kind, a, b, shape, dtype, generator }) => {
+    const record = [KIND_CODE.random[kind], a, b];
+    return enqueue('random', generator.device, [{ shape, dtype }], inputs, record, [generator.state]);
   },
-);
+  backward: null,
+  flops: (_, { shape }) => 10 * shape.reduce((n, extent) => n * extent, 1),
+});
 
-function draw(op: string, kind: RandomKind, a: number, b: number, shape: Shape, options: RandomOptions): Tensor {
+function draw(
+  op: string,
+  kind: RandomKind,
+  a: number,
+  b: number,
+  shape: Shape,
+  options: RandomOptions,
+  count?: Tensor,
+): Tensor {
   checkShape(op, shape);
   const dtype = options.dtype ?? 'f32';
   expectOptionDType(op, dtype, ['f32', 'f64']);
-  const [out] = randomOp([], { kind, a, b, shape: [...shape], dtype, generator: generatorOf(op, options) });
+  const generator = generatorOf(op, options);
+  const [out] = randomOp(count ? [count] : [], { kind, a, b, shape: [...shape], dtype, generator });
   if (options.requiresGrad) out.requiresGrad = true;
   return out;
 }
@@ -204,22 +223,43 @@ export function categorical(weights: Tensor, samples: number, options: { generat
   return reshape(categoricalOp([flat], { samples, generator })[0], [...lead, samples]);
 }
 
+/** Options of {@link dropout}. */
+export interface DropoutOptions {
+  /** Default true. */
+  training?: boolean;
+  /** Default: the device's default generator. */
+  generator?: Generator;
+  /** The active neurons of the last axis where they are counted: the others become 0 and no numbers are drawn for them. */
+  count?: Tensor | undefined;
+}
+
 /**
  * Sets each element to 0 with probability p and divides the others by 1 - p; the identity outside training. The mask is drawn by
  * the device's generator, so a captured step draws a new one each time. (Srivastava et al. 2014)
+ * @throws ShapeError for a count of another shape than [1], or of a scalar
  */
-export function dropout(x: Tensor, p: number, options: { training?: boolean; generator?: Generator } = {}): Tensor {
+export function dropout(x: Tensor, p: number, options: DropoutOptions = {}): Tensor {
   expectOptions('dropout', options);
   expectTensor('dropout', x);
   expectDType('dropout', x.dtype, ['f32', 'f64']);
   if (!(p >= 0 && p <= 1)) throw new ConfigError(`dropout: expected p in 0..1, got ${p}`);
+  const { count } = options;
+  if (count) {
+    expectCount('dropout', 'the count', count);
+    if (x.rank === 0) throw new ShapeError(`dropout: expected an axis for the count, got ${describe(x.shape)}`);
+  }
   if (!(options.training ?? true) || p === 0) return identity(x);
   const scale = p === 1 ? 0 : 1 / (1 - p);
-  const mask = draw('dropout', 'bernoulli', 1 - p, scale, x.shape, {
-    dtype: x.dtype,
-    device: x.device,
-    generator: options.generator,
-  });
+  const { dtype, device } = x;
+  const mask = draw(
+    'dropout',
+    'bernoulli',
+    1 - p,
+    scale,
+    x.shape,
+    { dtype, device, generator: options.generator },
+    count,
+  );
   const out = mul(x, mask);
   mask.dispose();
   return out;

@@ -1,5 +1,5 @@
 /**
- * Counts of active neurons: linear, conv2d and batchNorm give what they give on tensors of the active size, and zeros beyond, in
+ * Counts of active neurons: linear, conv2d, batchNorm, layerNorm and dropout give what they give on tensors of the active size, and zeros beyond, in
  * values, gradients and second derivatives. What lies beyond the count is NaN, so that reading it would show.
  */
 import { describe, expect, test } from 'vitest';
@@ -94,6 +94,38 @@ describe.each([
       );
     });
   });
+  test('layerNorm', () => {
+    tidy(() => {
+      compare(
+        (x, gamma, beta) => ops.layerNorm(x, gamma, beta, 1e-2, count(n).count),
+        (x, gamma, beta) => ops.layerNorm(x, gamma, beta, 1e-2),
+        kept(random(9, n), random(n), random(n)),
+        [[9, 7], [7], [7]],
+        { twice: n > 1 },
+      );
+      compare(
+        (x) => ops.layerNorm(x, null, null, 1e-2, count(n).count),
+        (x) => ops.layerNorm(x, null, null, 1e-2),
+        kept(random(9, n)),
+        [[9, 7]],
+        { twice: n > 1 },
+      );
+    });
+  });
+  test('dropout draws for the active neurons, as without the others', () => {
+    tidy(() => {
+      const [a, b] = [1, 1].map((start) => new ops.Generator(start));
+      const block = random(9, n);
+      const wide = spoilt(block, [9, 7], 3);
+      for (let i = 0; i < 3; i++) {
+        const y = ops.dropout(wide, 0.4, { generator: a, ...count(n) });
+        expectBlock(y, ops.dropout(block, 0.4, { generator: b }));
+      }
+      expect(a.stateSync()).toEqual(b.stateSync());
+      a.dispose();
+      b.dispose();
+    });
+  });
   test.each([true, false])('batchNorm, training: %s', (training) => {
     tidy(() => {
       const blocks = kept(random(9, n), random(n), random(n), random(9, n));
@@ -124,5 +156,8 @@ test('counts of other kinds are refused', () => {
     expect(wrong(tensor([1]))).toThrow(DTypeError);
     expect(() => ops.linear(x, w, null, { inputs: { count: 3 as unknown as Tensor } })).toThrow(ConfigError);
     expect(() => ops.conv2d(image, kernel, null, { groups: 2, outputs: count(1) })).toThrow(ConfigError);
+    expect(() => ops.layerNorm(x, null, null, 1e-5, tensor([1]))).toThrow(DTypeError);
+    expect(() => ops.dropout(x, 0.5, { count: tensor(Int32Array.of(1, 2)) })).toThrow(ShapeError);
+    expect(() => ops.dropout(tensor(1), 0.5, count(1))).toThrow(ShapeError);
   });
 });

@@ -6,6 +6,7 @@
 #include "cpu/families.h"
 #include "cpu/naive/gate.h"
 #include "cpu/naive/rows.h"
+#include "kernels/counts.h"
 #include "kernels/labels.h"
 
 namespace gyrus::cpu::naive {
@@ -103,11 +104,12 @@ struct UnitUtility {
 // stats f32 [C + 4, K] <- a, g [M, K], labels [M / positions]
 void gateStats(const Args& args) {
   const auto& p = args.as<GateStatsParams>();
+  const ActiveUnits units(args);
   const auto positions = static_cast<std::int64_t>(p.positions);
   if (args.in[0].dtype == DType::F64)
-    accumulateGate<double>("gateStats", args.out[0], args.in[0], args.in[1], args.in[2], p.scale, positions);
+    accumulateGate<double>("gateStats", units.stats, units.a, units.g, args.in[2], p.scale, positions);
   else
-    accumulateGate<float>("gateStats", args.out[0], args.in[0], args.in[1], args.in[2], p.scale, positions);
+    accumulateGate<float>("gateStats", units.stats, units.a, units.g, args.in[2], p.scale, positions);
 }
 
 }  // namespace

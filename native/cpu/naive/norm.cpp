@@ -4,16 +4,27 @@
 
 #include "cpu/families.h"
 #include "cpu/naive/rows.h"
+#include "kernels/counts.h"
 
 namespace gyrus::cpu::naive {
 namespace {
+
+// What belongs to the channels from `from` on becomes 0.
+template <class T>
+void clearBeyond(const View& v, std::int64_t from) {
+  const Rows<T> rows(v);
+  for (std::int64_t r = 0; r < rows.rows; ++r)
+    for (std::int64_t c = from; c < rows.cols; ++c) rows(r, c) = T(0);
+}
 
 // y [R, C], mean [R], rstd [R] <- x [R, C] (+ gamma, beta [C])
 template <class T>
 struct LayerNorm {
   static void run(const Args& args) {
     const auto& p = args.as<LayerNormParams>();
-    const Rows<T> y(args.out[0]), x(args.in[0]);
+    const ActiveChannels active(args, p.affine != 0 ? 3 : 1);
+    clearBeyond<T>(args.out[0], active.count);
+    const Rows<T> y(active.of(args.out[0])), x(active.of(args.in[0]));
     const Line<T> means(args.out[1]), rstds(args.out[2]);
     const std::int64_t C = x.cols;
     for (std::int64_t r = 0; r < x.rows; ++r) {
@@ -27,8 +38,8 @@ struct LayerNorm {
         if (p.affine != 0) value = value * Line<T>(args.in[1])[c] + Line<T>(args.in[2])[c];
         y(r, c) = T(value);
       }
-      means[r] = T(mean);
-      rstds[r] = T(rstd);
+      means[r] = C > 0 ? T(mean) : T(0);
+      rstds[r] = C > 0 ? T(rstd) : T(0);
     }
   }
 };
@@ -38,7 +49,9 @@ template <class T>
 struct LayerNormGrad {
   static void run(const Args& args) {
     const bool affine = args.as<LayerNormGradParams>().affine != 0;
-    const Rows<T> dx(args.out[0]), g(args.in[0]), x(args.in[1]);
+    const ActiveChannels active(args, affine ? 5 : 4);
+    for (int i = 0; i < args.outputs; ++i) clearBeyond<T>(args.out[i], active.count);
+    const Rows<T> dx(active.of(args.out[0])), g(active.of(args.in[0])), x(active.of(args.in[1]));
     const Line<T> mean(args.in[2]), rstd(args.in[3]);
     const std::int64_t R = x.rows, C = x.cols;
     const auto scaled = [&](std::int64_t r, std::int64_t c) {

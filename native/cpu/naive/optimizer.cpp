@@ -5,7 +5,7 @@
 
 #include "cpu/families.h"
 #include "cpu/naive/rows.h"
-#include "kernels/active.h"
+#include "kernels/counts.h"
 
 namespace gyrus::cpu::naive {
 namespace {
@@ -113,7 +113,7 @@ template <class T>
 struct GradNorm {
   static void run(const Args& args) {
     double sum = 0;
-    for (int j = 0; j < args.inputs; ++j)
+    for (int j = 0; j < gradientsOf(args); ++j)
       for (std::int64_t i = 0; i < args.in[j].size(); ++i) {
         const double g = element<T>(args.in[j], i);
         sum += g * g;

@@ -81,16 +81,26 @@ void rangeOf(const RandomParams& p, const Stream& stream, T* y, std::int64_t fro
   }
 }
 
+template <class T>
+void randomRows(const RandomParams& p, const Stream& stream, T* y, const ActiveDraw& draw, const Args& args) {
+  const std::int64_t n = draw.rows * draw.active;
+  if (draw.active == draw.cols) return randomRange(p, stream, y, 0, n);
+  T* line = args.scratch->array<T>(n);
+  randomRange(p, stream, line, 0, n);
+  draw.spread(line, y, 0, draw.rows);
+}
+
 // y T contiguous, inout state
 void random(const Args& args) {
   const auto& p = args.as<RandomParams>();
   const View& y = args.out[0];
+  const ActiveDraw draw(args);
   Stream stream(args.out[1]);
   if (y.dtype == DType::F64)
-    randomRange(p, stream, y.as<double>(), 0, y.size());
+    randomRows(p, stream, y.as<double>(), draw, args);
   else
-    randomRange(p, stream, y.as<float>(), 0, y.size());
-  stream.advance(static_cast<std::uint64_t>(y.size()));
+    randomRows(p, stream, y.as<float>(), draw, args);
+  stream.advance(static_cast<std::uint64_t>(draw.rows * draw.active));
 }
 
 // y i32 [n], inout state;  Fisher-Yates from the end, one word per swap

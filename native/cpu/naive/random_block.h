@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/contract.h"
+#include "kernels/counts.h"
 
 namespace gyrus::cpu::naive {
 
@@ -30,6 +30,26 @@ class Stream {
 // Elements [from, to) of a call on RandomParams; `from` is a multiple of 4, y points at element 0.
 void randomRange(const RandomParams& p, const Stream& stream, float* y, std::int64_t from, std::int64_t to);
 void randomRange(const RandomParams& p, const Stream& stream, double* y, std::int64_t from, std::int64_t to);
+
+// The columns of y that RandomParams draws: those that a count says, or all.
+struct ActiveDraw {
+  std::int64_t rows, cols, active;
+
+  explicit ActiveDraw(const Args& args) {
+    const View& y = args.out[0];
+    cols = y.rank > 0 ? y.shape[y.rank - 1] : 1;
+    rows = cols > 0 ? y.size() / cols : 0;
+    const View* const count = countBehind(args, 0);
+    active = count ? activeCount(*count, cols) : cols;
+  }
+
+  // Rows [from, to) of y <- the numbers of the active columns; the others become 0.
+  template <class T>
+  void spread(const T* line, T* y, std::int64_t from, std::int64_t to) const {
+    for (std::int64_t r = from; r < to; ++r)
+      for (std::int64_t c = 0; c < cols; ++c) y[r * cols + c] = c < active ? line[r * active + c] : T(0);
+  }
+};
 
 // Draws [from, to) (element numbers r*S + s) of one row of weights, by its running sum `cdf` [C].
 void categoricalRange(Stream stream, const double* cdf, std::int64_t classes, std::int32_t* y, std::int64_t stride,
