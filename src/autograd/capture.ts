@@ -1,6 +1,7 @@
 /**
  * capture: records the calls a function enqueues and replays them with one native call. A training step is captured once; a new
- * input shape, a width that changed or a switch between train and eval makes the next call record again, by itself.
+ * input shape, a width that changed or a switch between train and eval makes the next call record again, by itself. Recordings for
+ * states that come back (see Versioned) are kept beside each other.
  */
 import { ConfigError, DisposedError, expectKeys, type Graph, shown } from '../device/index.js';
 import { expectTensor } from '../ops/index.js';
@@ -9,6 +10,7 @@ import {
   gradEnabled,
   inScope,
   keep,
+  outdated,
   sameShape,
   type Shape,
   Tensor,
@@ -148,12 +150,13 @@ function fits(layouts: readonly Layout[], grad: boolean, inputs: readonly Tensor
  * a training step is quickest with zeroGrad, backward and the optimiser's step inside. `fn` must be synchronous and must not read
  * values back.
  *
- * With `atCapacity` a recording survives growing, pruning, resetting and reordering of widths within their capacity. While `fn` is recorded, `Width.size` and
- * activations are at capacity: what Linear, Conv2d and BatchNorm produce is 0 for neurons that are not active, so sums over neurons are
- * right and means over them are not. Gradients of parameters stay with the recording, `Parameter.grad` outside of `fn` doesn't show them.
- * Dropout draws other numbers than at the active size, and what is no layer of these three, elementwise work and pooling, costs what it does at capacity.
- * A width with silenced or observed neurons, layer or group norm, an embedding, heads, a cosine classifier or arrays of its own that are not
- * `counted` is taken at its size, as without the option: a change of it makes the next call record again.
+ * With `atCapacity` a recording survives growing, pruning, resetting and reordering of widths within their capacity. While `fn` is
+ * recorded, `Width.size` and activations are at capacity: what Linear, Conv2d, BatchNorm and LayerNorm produce is 0 for neurons that are
+ * not active, so sums over neurons are right and means over them are not. Gradients of parameters stay with the recording,
+ * `Parameter.grad` outside of `fn` doesn't show them. A Dropout that knows its width draws what it draws at the active size, another one
+ * other numbers. What is no layer of these, elementwise work, pooling and attention between its projections, costs what it does at
+ * capacity. A width with silenced or observed neurons, group norm, a cosine classifier or arrays of its own that are not `counted`, or
+ * whose size is needed (see Width.needSize), is taken at its size, as without the option: a change of it makes the next call record again.
  * @throws ConfigError for nested captures, and for two inputs on one buffer at a recording; whatever `fn` throws while it is
  * recorded
  */
@@ -166,20 +169,27 @@ export function capture<A extends readonly Tensor[], R>(
   const { atCapacity = false } = options;
   if (typeof atCapacity !== 'boolean')
     throw new ConfigError(`capture: expected atCapacity to be a boolean, got ${shown(atCapacity)}`);
-  const recordings = new Map<string, Recording<R>>();
+  /** By inputs; several where states that come and go differ. */
+  const recordings = new Map<string, readonly Recording<R>[]>();
   let latest: Recording<R> | undefined;
   const handles: number[] = [];
   let count = 0;
   let disposed = false;
 
-  const forget = (key: string): void => {
-    const old = recordings.get(key);
-    if (!old) return;
-    recordings.delete(key);
-    if (latest === old) latest = undefined;
-    old.graph.dispose();
-    for (const tensor of old.owned) tensor.dispose();
-    for (const { left } of old.grads) left?.dispose();
+  /** Forgets the recordings of which this is so. */
+  const forget = (isOver: (recording: Recording<R>) => boolean): void => {
+    for (const [key, all] of [...recordings]) {
+      const kept = all.filter((recording) => !isOver(recording));
+      if (kept.length > 0) recordings.set(key, kept);
+      else recordings.delete(key);
+      for (const old of all) {
+        if (kept.includes(old)) continue;
+        if (latest === old) latest = undefined;
+        old.graph.dispose();
+        for (const tensor of old.owned) tensor.dispose();
+        for (const { left } of old.grads) left?.dispose();
+      }
+    }
   };
 
   const record = (key: string, inputs: A): R => {
@@ -225,7 +235,7 @@ export function capture<A extends readonly Tensor[], R>(
         grads,
         owned,
       };
-      recordings.set(key, latest);
+      recordings.set(key, [...(recordings.get(key) ?? []), latest]);
       count++;
       return result;
     } catch (error) {
@@ -242,9 +252,10 @@ export function capture<A extends readonly Tensor[], R>(
     if (capturing)
       throw new ConfigError('capture: expected no capture around this one; captured functions do not nest');
     for (let i = 0; i < inputs.length; i++) expectTensor('capture', inputs[i]);
-    const again = latest !== undefined && fits(latest.layouts, latest.grad, inputs);
-    const known = again ? latest : recordings.get(keyOf(inputs));
-    if (known && unchanged(known.dependencies) && sameGrads(known.grads)) {
+    const valid = ({ dependencies, grads }: Recording<R>): boolean => unchanged(dependencies) && sameGrads(grads);
+    const again = latest !== undefined && fits(latest.layouts, latest.grad, inputs) && valid(latest);
+    const known = again ? latest : recordings.get(keyOf(inputs))?.find(valid);
+    if (known) {
       handles.length = inputs.length;
       for (let i = 0; i < inputs.length; i++) handles[i] = inputs[i].view('capture').handle;
       known.graph.replay(handles);
@@ -254,9 +265,10 @@ export function capture<A extends readonly Tensor[], R>(
       return known.result;
     }
     const key = keyOf(inputs);
-    // One stale recording means a width or a mode changed: the others hold buffers of the same past.
-    for (const [old, { dependencies }] of [...recordings]) if (!unchanged(dependencies)) forget(old);
-    forget(key);
+    // One stale recording means a width or a mode changed: the others hold buffers of the same past. One that met other gradients
+    // makes room for the new one.
+    const replaced = recordings.get(key)?.filter(({ dependencies }) => unchanged(dependencies)) ?? [];
+    forget((recording) => outdated(recording.dependencies) || replaced.includes(recording));
     return record(key, inputs);
   };
 
@@ -265,7 +277,7 @@ export function capture<A extends readonly Tensor[], R>(
     dispose: {
       value: () => {
         disposed = true;
-        for (const key of [...recordings.keys()]) forget(key);
+        forget(() => true);
       },
     },
   }) as Captured<A, R>;

@@ -64,7 +64,7 @@ export function mlp(options: MlpOptions): Sequential {
     if (norm === 'batch') layers.push(new BatchNorm(width));
     if (norm === 'layer') layers.push(new LayerNorm(width));
     if (norm !== 'none') layers.push(new ReLU());
-    if (dropout > 0) layers.push(new Dropout(dropout, { generator }));
+    if (dropout > 0) layers.push(new Dropout(dropout, { generator, width }));
     before = width;
   });
   layers.push(classifierOf(classifier, before, classes, { generator, init }));

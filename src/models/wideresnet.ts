@@ -67,7 +67,7 @@ export class PreActivationBlock extends Module {
     this.norm1 = new BatchNorm(inputs, { activation: 'relu' });
     this.conv1 = new Conv2d(inputs, inner, 3, { ...convolution, padding: 1, stride });
     this.norm2 = new BatchNorm(inner, { activation: 'relu' });
-    this.dropout = new Dropout(dropout, { generator });
+    this.dropout = new Dropout(dropout, { generator, width: inner });
     this.conv2 = new Conv2d(inner, outputs, 3, { ...convolution, padding: 1 });
     this.drop = new DropPath(dropPath, { generator });
     this.shortcut =

@@ -47,7 +47,7 @@ export interface CarriedArrayOptions {
   span?: number | readonly number[];
   /**
    * Whether whoever uses it can do with the array at capacity and a count of active neurons that kernels read (see Width.counted); it
-   * then holds its fill beyond the active block. Only with spans of 1. Default false.
+   * then holds its fill beyond the active block. Default false.
    */
   counted?: boolean;
 }
@@ -93,7 +93,7 @@ export class CarriedArray {
         `CarriedArray: expected spans that are whole numbers >= 1, one per axis, got [${this.spans.map(String).join(',')}]`,
       );
     }
-    this.counted = options.counted === true && this.spans.every((n) => n === 1);
+    this.counted = options.counted === true;
     const { initial } = options;
     if (initial && !sameShape(initial.shape, this.shape)) {
       throw new ShapeError(

@@ -29,7 +29,7 @@ function drawn(what: string, axes: Axis[], role: Role[], std: number, options: E
   const array = noGrad(() =>
     tidy(() => {
       const initial = ops.normal(shape, { mean: 0, std, generator, dtype, device });
-      return new CarriedArray(axes, { role, dtype, initial });
+      return new CarriedArray(axes, { role, dtype, initial, counted: true });
     }),
   );
   return new Parameter(array, { name: 'weight' });

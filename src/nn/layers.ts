@@ -62,12 +62,17 @@ export class Linear extends Module implements Producer, Consumer {
     const { generator, dtype = 'f32', device, inputSpan = 1, outputSpan = 1 } = options;
     const shape = [extentOf(output) * outputSpan, extentOf(input) * inputSpan];
     const init = initializer(options.init ?? 'kaiming-uniform');
-    const counted = inputSpan === 1 && outputSpan === 1;
     const array = noGrad(() =>
       tidy(() => {
         const initial = init(shape, { generator, dtype, device });
         const span = [outputSpan, inputSpan];
-        return new CarriedArray([output, input], { role: ['incoming', 'outgoing'], dtype, initial, span, counted });
+        return new CarriedArray([output, input], {
+          role: ['incoming', 'outgoing'],
+          dtype,
+          initial,
+          span,
+          counted: true,
+        });
       }),
     );
     this.weight = new Parameter(array, { name: 'weight' });
@@ -75,7 +80,13 @@ export class Linear extends Module implements Producer, Consumer {
       options.bias === false
         ? undefined
         : new Parameter(
-            new CarriedArray([output], { role: 'bias', dtype, device: array.full.device, span: outputSpan, counted }),
+            new CarriedArray([output], {
+              role: 'bias',
+              dtype,
+              device: array.full.device,
+              span: outputSpan,
+              counted: true,
+            }),
             {
               name: 'bias',
             },
@@ -195,21 +206,33 @@ export class Flatten extends Module {
   }
 }
 
+export interface DropoutOptions {
+  /** Default: the default generator. */
+  generator?: Generator;
+  /** The neurons of the last axis of x: a function recorded at capacity then draws numbers for the active ones only, as without that. */
+  width?: Axis;
+}
+
 /** In training: each element becomes 0 with probability p, the others are divided by 1 - p. Otherwise the identity. */
 export class Dropout extends Module {
   readonly p: number;
   readonly #generator: Generator | undefined;
+  readonly #width: Axis | undefined;
 
-  /** @throws ConfigError unless 0 <= p < 1 */
-  constructor(p = 0.5, options: { generator?: Generator } = {}) {
+  /** @throws ConfigError unless 0 <= p < 1, or for an unknown option */
+  constructor(p = 0.5, options: DropoutOptions = {}) {
     super();
+    expectKeys('Dropout', options, ['generator', 'width']);
     if (!(p >= 0 && p < 1)) throw new ConfigError(`Dropout: expected 0 <= p < 1, got ${String(p)}`);
     this.p = p;
     this.#generator = options.generator;
+    this.#width = options.width;
   }
 
   override forward(x: Tensor): Tensor {
-    return ops.dropout(x, this.p, { training: this.training, generator: this.#generator });
+    const width = this.#width instanceof Width ? this.#width : undefined;
+    const count = width?.countOn(x.device)?.count;
+    return ops.dropout(x, this.p, { training: this.training, generator: this.#generator, count });
   }
 }
 

@@ -83,7 +83,8 @@ export class LayerNorm extends Module {
     super();
     extentOf(width);
     const { dtype = 'f32', device } = options;
-    const carried = (fill: number): CarriedArray => new CarriedArray([width], { fill, role: 'norm', dtype, device });
+    const carried = (fill: number): CarriedArray =>
+      new CarriedArray([width], { fill, role: 'norm', dtype, device, counted: true });
     this.gamma = new Parameter(carried(1), { name: 'gamma' });
     this.beta = new Parameter(carried(0), { name: 'beta' });
     this.eps = options.eps ?? 1e-5;
@@ -95,8 +96,10 @@ export class LayerNorm extends Module {
   }
 
   override forward(x: Tensor): Tensor {
-    for (const width of this.gamma.array.widths) heardOf('LayerNorm', width, null);
-    return ops.layerNorm(x, this.gamma.value, this.beta.value, this.eps);
+    const [width] = this.gamma.array.widths as (Width | undefined)[];
+    if (width) heardOf('LayerNorm', width, null);
+    const count = width?.countOn(x.device)?.count;
+    return ops.layerNorm(x, this.gamma.value, this.beta.value, this.eps, count);
   }
 }
 

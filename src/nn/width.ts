@@ -94,14 +94,16 @@ export class Width implements Versioned {
   gated = false;
   #gate: Gate | undefined;
   #observers = new Set<(activations: Tensor) => void>();
+  /** How many need it at its size. */
+  #sized = 0;
   #heard: Tensor | undefined;
   #size: number;
   #capacity: number;
   #version = 0;
   /** Changes with everything about the width but its size: what a function recorded at capacity depends on. */
   readonly #layout = { version: 0 };
-  /** The size on each device where it is read there, i32 [1]. */
-  readonly #counts = new Map<Device, Tensor>();
+  /** By device and span, where kernels read it: the elements of the active neurons, size times span, i32 [1]. */
+  readonly #counts = new Map<Device, Map<number, Tensor>>();
   #now = 0;
   #nextId: number;
   #ids: number[];
@@ -133,11 +135,11 @@ export class Width implements Versioned {
   }
   /**
    * Whether layers run at the capacity of the width just now and their kernels read its size on the device: in a function recorded at
-   * capacity, unless neurons are silenced or observed, or something belongs to the width that needs its size on the host.
+   * capacity, unless neurons are silenced or observed, or something needs the width at its size.
    */
   get counted(): boolean {
-    if (!atCapacity() || this.#heard || this.#observers.size > 0) return false;
-    if (this.mixers.length > 0 || this.scalers.length > 0) return false;
+    if (!atCapacity() || this.#heard || this.#observers.size > 0 || this.#sized > 0) return false;
+    if (this.scalers.length > 0) return false;
     for (const array of this.#arrays) if (!array.counted) return false;
     return true;
   }
@@ -149,9 +151,12 @@ export class Width implements Versioned {
     return counted;
   }
 
-  /** For layers: the size as kernels on this device read it, where it is counted. */
-  countOn(device: Device): Counted | undefined {
-    const count = this.follow() ? this.#counts.get(device) : undefined;
+  /**
+   * For layers: the size as kernels on this device read it, where it is counted.
+   * @param span elements of a neuron on the axis that the kernel counts, as in one of the arrays. Default 1.
+   */
+  countOn(device: Device, span = 1): Counted | undefined {
+    const count = this.follow() ? this.#counts.get(device)?.get(span) : undefined;
     return count && { count };
   }
 
@@ -187,6 +192,23 @@ export class Width implements Versioned {
     this.touch();
     return () => {
       if (this.#observers.delete(observer)) this.touch();
+    };
+  }
+
+  /**
+   * For whoever computes with activations or weights of the neurons outside of layers: functions recorded at capacity, too, take the
+   * width at its size from now on.
+   * @returns a function that ends this
+   */
+  needSize(): () => void {
+    let needed = true;
+    this.#sized++;
+    this.touch();
+    return () => {
+      if (!needed) return;
+      needed = false;
+      this.#sized--;
+      this.touch();
     };
   }
 
@@ -242,13 +264,18 @@ export class Width implements Versioned {
   carry(array: CarriedArray): void {
     this.#arrays.add(array);
     const { device } = array.full;
-    if (!array.counted || this.#counts.has(device)) return;
-    this.#counts.set(device, keep(tensor([this.#size], { dtype: 'i32', device })));
+    if (!array.counted) return;
+    const counts = this.#counts.get(device) ?? new Map<number, Tensor>();
+    this.#counts.set(device, counts);
+    const spans = array.spans.filter((_, axis) => array.axes[axis] === this);
+    // Of one element as well: scores are by neuron.
+    for (const span of [1, ...spans])
+      if (!counts.has(span)) counts.set(span, keep(tensor([this.#size * span], { dtype: 'i32', device })));
   }
   drop(array: CarriedArray): void {
     this.#arrays.delete(array);
     if (this.#arrays.size > 0) return;
-    for (const count of this.#counts.values()) count.dispose();
+    for (const counts of this.#counts.values()) for (const count of counts.values()) count.dispose();
     this.#counts.clear();
   }
 
@@ -400,7 +427,8 @@ export class Width implements Versioned {
         const moved = capacity !== this.#capacity || this.#heard !== undefined;
         this.#size = order.length;
         this.#capacity = capacity;
-        for (const [device, { storage }] of this.#counts) device.write(storage.handle, 0, Int32Array.of(order.length));
+        for (const [device, counts] of this.#counts)
+          for (const [span, { storage }] of counts) device.write(storage.handle, 0, Int32Array.of(order.length * span));
         let next = 0;
         const slots = Array.from(order, (old) =>
           old < 0 ? { id: bornIds[next++], birth: this.#now } : { id: this.#ids[old], birth: this.#births[old] },
@@ -451,7 +479,7 @@ export function neuronsOf(
   span: number | null,
   device: Device,
 ): Tensor | Counted | undefined {
-  return (axis instanceof Width ? axis.countOn(device) : undefined) ?? heardOf(layer, axis, span);
+  return (axis instanceof Width ? axis.countOn(device, span ?? 1) : undefined) ?? heardOf(layer, axis, span);
 }
 
 /**

@@ -61,9 +61,12 @@ interface Entry {
 function countActive(entries: readonly Entry[], device: Device, inputs: Tensor[]): number[] {
   const places = new Map<Tensor, number>();
   const numbers = entries.flatMap(({ parameter: { array } }) => {
-    const { axes } = array;
-    return [axes.length > 1 ? axes[0] : undefined, axes[axes.length - 1]].map((axis) => {
-      const count = axis instanceof Width && array.counted ? axis.countOn(device)?.count : undefined;
+    const { axes, spans } = array;
+    const last = axes.length - 1;
+    return [last > 0 ? 0 : undefined, last].map((at) => {
+      const axis = at === undefined ? undefined : axes[at];
+      const width = axis instanceof Width && array.counted ? axis : undefined;
+      const count = width?.countOn(device, spans[at as number])?.count;
       if (!count) return 0;
       const place = places.get(count) ?? inputs.push(count) - 1;
       places.set(count, place);
@@ -240,13 +243,16 @@ export abstract class Optimizer {
   clipGradNorm(maxNorm: number): Tensor {
     this.#check('clipGradNorm');
     if (!(maxNorm > 0)) throw new ConfigError(`clipGradNorm: expected a norm > 0, got ${String(maxNorm)}`);
-    const grads = this.params.map(({ grad }) => grad).filter((grad): grad is Tensor => grad !== null);
+    const having = this.#entries.filter(({ parameter }) => parameter.grad !== null);
+    const grads = having.map(({ parameter }) => parameter.grad as Tensor);
     const { dtype, device } = grads[0] ?? this.params[0].array.full;
     if (grads.some((grad) => grad.dtype !== dtype || grad.device !== device)) {
       throw new ConfigError('clipGradNorm: expected gradients of one dtype on one device');
     }
     return noGrad(() => {
-      const [norm] = enqueue('gradNorm', device, [{ shape: [1], dtype }], grads, []);
+      const inputs = [...grads];
+      const counts = countActive(having, device, inputs);
+      const [norm] = enqueue('gradNorm', device, [{ shape: [1], dtype }], inputs, counts);
       if (grads.length > 0) enqueue('clipGrads', device, [], [norm], [maxNorm], grads);
       return norm;
     });

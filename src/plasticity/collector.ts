@@ -6,7 +6,7 @@
 import { ConfigError, ShapeError } from '../device/index.js';
 import { CarriedArray, type Width } from '../nn/index.js';
 import { enqueue, fill, full, type Gate } from '../ops/index.js';
-import { describe, type HostArray, noGrad, type Tensor, tidy } from '../tensor/index.js';
+import { describe, type HostArray, noGrad, type Tensor, tidy, track } from '../tensor/index.js';
 import { loadArrays, storedArrays } from './stored.js';
 
 /** Means over the samples seen since the last reset; arrays are indexed by slot. */
@@ -34,7 +34,8 @@ export class GateCollector implements Gate {
   #sums: CarriedArray;
   #counts: CarriedArray;
   #labels: Tensor | undefined;
-  #active = false;
+  /** 1 while backward passes are added up. */
+  readonly #adding = { version: 0, recurring: true };
 
   /** Attaches itself as the width's gate, inactive. Throws ConfigError when the width has no place to look at its neurons. */
   constructor(width: Width, classes: number) {
@@ -60,14 +61,13 @@ export class GateCollector implements Gate {
     return new GateCollector(width, classes);
   }
 
-  /** Whether backward passes are added up. Switching makes captured graphs record again. */
+  /** Whether backward passes are added up. Captured steps are recorded once for each of the two. */
   get active(): boolean {
-    return this.#active;
+    track(this.#adding);
+    return this.#adding.version === 1;
   }
   set active(on: boolean) {
-    if (on === this.#active) return;
-    this.#active = on;
-    this.width.touch();
+    this.#adding.version = Number(on);
   }
 
   /** Labels of the current batch; undefined when there are none (any more). */
@@ -80,6 +80,11 @@ export class GateCollector implements Gate {
     return this.#sums.active;
   }
 
+  /** Of the units, in a function recorded at capacity (see Width.countOn). */
+  get count(): Tensor | undefined {
+    return this.width.countOn(this.#sums.full.device)?.count;
+  }
+
   /**
    * Says what the coming backward pass is about: i32 [rows]. Call it before, inside the captured step. Does nothing while inactive.
    * @throws ShapeError for labels that are no vector
@@ -87,8 +92,7 @@ export class GateCollector implements Gate {
   setLabels(labels: Tensor): void {
     if (labels.rank !== 1)
       throw new ShapeError(`GateCollector: expected labels [rows], got shape ${describe(labels.shape)}`);
-    void this.width.size; // a captured step depends on whether we are active
-    if (!this.#active) return;
+    if (!this.active) return;
     this.#labels = labels;
     this.scale = labels.size;
     noGrad(() =>

@@ -151,11 +151,13 @@ export class Regularizers {
       return { name, weight, widths: chosen };
     });
     const watched = new Set(this.#terms.flatMap(({ name, widths }) => (name === 'similarity' ? [] : widths)));
+    const weighed = new Set(this.#terms.flatMap(({ name, widths }) => (name === 'similarity' ? widths : [])));
     this.#stops = [...watched].map((width) =>
       width.observe((activations) => {
         if (model.training && gradEnabled()) this.#seen.set(width, activations);
       }),
     );
+    this.#stops.push(...[...weighed].map((width) => width.needSize()));
   }
 
   /** The loss with the regularisers added, from the activations of the forward pass before. To be called in the training step. */
@@ -187,8 +189,6 @@ export class Regularizers {
 
 /** The incoming weights of all layers that compute the neurons, in the graph: [units, fan-in]. */
 function incomingWeights(width: Width): Tensor {
-  if (width.counted)
-    throw new ConfigError(`regularizer 'similarity': width '${width.name}': expected a step not recorded at capacity`);
   const parts = width.producers.map(({ weight }) => reshape(weight.value, [width.size, -1]));
   return parts.length === 1 ? parts[0] : concat(parts, 1);
 }

@@ -52,7 +52,7 @@ export class UnitRates {
     let factors = this.#factors.get(width);
     if (!factors) {
       const { device } = width.producers[0].weight.array.full;
-      factors = new CarriedArray([width], { fill: 1, role: 'slot', device });
+      factors = new CarriedArray([width], { fill: 1, role: 'slot', device, counted: true });
       this.#factors.set(width, factors);
       this.#optimizer.scaleRates(width, factors);
     }

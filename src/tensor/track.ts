@@ -6,6 +6,8 @@ import type { Tensor } from './tensor.js';
 
 export interface Versioned {
   readonly version: number;
+  /** Whether a version stands for a state that may come back, such as on and off: recordings of the others are then kept. Default false. */
+  readonly recurring?: boolean;
 }
 
 /** What is collected while a function is recorded. */
@@ -57,6 +59,13 @@ export function tracking<T>(into: Tracked, fn: () => T, capacity = false): T {
   } finally {
     ({ recording, writes, leaves, wide } = saved);
   }
+}
+
+/** Whether something has changed that will not be again what it was. */
+export function outdated(dependencies: ReadonlyMap<Versioned, number>): boolean {
+  for (const [dependency, version] of dependencies)
+    if (dependency.version !== version && dependency.recurring !== true) return true;
+  return false;
 }
 
 export function unchanged(dependencies: ReadonlyMap<Versioned, number>): boolean {

@@ -87,6 +87,30 @@ test('records again when a tracked version changes', () => {
   });
 });
 
+test('keeps the recordings of states that come back, until something else changes', () => {
+  tidy(() => {
+    const mode = { version: 0, recurring: true };
+    const width = { version: 0 };
+    const f = capture((x: Tensor) => {
+      track(mode);
+      track(width);
+      return ops.mul(x, 10 * width.version + mode.version + 1);
+    });
+    const run = (): number => f(vector(1)).itemSync();
+    const switching = (): number[] =>
+      [0, 1, 0, 1].map((version) => {
+        mode.version = version;
+        return run();
+      });
+    expect(switching()).toEqual([1, 2, 1, 2]);
+    expect(f.recordings).toBe(2);
+    width.version++;
+    expect(switching()).toEqual([11, 12, 11, 12]);
+    expect(f.recordings).toBe(4);
+    f.dispose();
+  });
+});
+
 test('dropout and random tensors stay random across replays, and follow the seed', () => {
   tidy(() => {
     const generator = new ops.Generator(5);

@@ -9,7 +9,10 @@ import {
   BatchNorm,
   Conv2d,
   CosineLinear,
+  Dropout,
+  Embedding,
   GlobalAvgPool2d,
+  GroupNorm,
   LayerNorm,
   Linear,
   MaxPool2d,
@@ -178,10 +181,49 @@ describe('a multilayer perceptron', () => {
     };
     const optimise = (net: Module): Optimizer => new Adam(net.parameters(), { lr: 0.01 });
     const [a, b] = [true, false].map((at) => runOf(make, optimise, at, true));
-    // A gate's sums are by columns, in vectors of them: where a column lies decides about the last bit.
-    compare(a, b, x, y, Math.max(exact, 1e-6));
+    compare(a, b, x, y, exact);
     [a, b].forEach(disposeRun);
   });
+});
+
+test.each([
+  ['layer norm', (width: Width) => [new LayerNorm(width), new ReLU()]],
+  ['dropout', (width: Width) => [new ReLU(), new Dropout(0.3, { generator: new Generator(9), width })]],
+] as [string, (width: Width) => Module[]][])('a multilayer perceptron with %s', (_, behind) => {
+  const make = (): Model => {
+    const generator = new Generator(1);
+    const [first, second] = [8, 7].map((n) => new Width(n, { capacity: 16 }));
+    const net = new Sequential(
+      new Linear(6, first, { generator }),
+      ...behind(first),
+      new Linear(first, second, { generator }),
+      ...behind(second),
+      new Linear(second, 4, { generator }),
+    );
+    return { net, widths: [first, second] };
+  };
+  const optimise = (net: Module): Optimizer => new Adam(net.parameters(), { lr: 0.01 });
+  const [a, b] = [true, false].map((at) => runOf(make, optimise, at, true));
+  compare(a, b, x, y, exact);
+  [a, b].forEach(disposeRun);
+});
+
+test('an embedding of plastic vectors', () => {
+  const make = (): Model => {
+    const generator = new Generator(1);
+    const [first, second] = [8, 7].map((n) => new Width(n, { capacity: 16 }));
+    const net = new Sequential(
+      new Embedding(5, first, { generator }),
+      new Linear(first, second, { generator, activation: 'relu' }),
+      new Linear(second, 4, { generator }),
+    );
+    return { net, widths: [first, second] };
+  };
+  const words = tensor(Int32Array.from({ length: 24 }, (_, i) => (i * 7) % 5));
+  const optimise = (net: Module): Optimizer => new Adam(net.parameters(), { lr: 0.01 });
+  const [a, b] = [true, false].map((at) => runOf(make, optimise, at));
+  compare(a, b, words, y, exact);
+  [a, b].forEach(disposeRun);
 });
 
 describe('a convolutional net with batch norm', () => {
@@ -250,7 +292,7 @@ test('growing past the capacity records once more, and so do silenced and observ
 });
 
 test.each([
-  ['layer norm', (width: Width) => [new LayerNorm(width), new Linear(width, 4)]],
+  ['group norm', (width: Width) => [new GroupNorm(1, width), new Linear(width, 4)]],
   ['a cosine classifier', (width: Width) => [new CosineLinear(width, 4)]],
 ] as [string, (width: Width) => Module[]][])('a width with %s is taken at its size', (_, behind) => {
   const [first, second] = [8, 7].map((n) => new Width(n, { capacity: 16 }));
@@ -335,4 +377,22 @@ test('disposing of everything frees everything', () => {
 test('refuses other options', () => {
   expect(() => capture((t: Tensor) => t, { atCapacity: 1 as unknown as boolean })).toThrow(ConfigError);
   expect(() => capture((t: Tensor) => t, { capacity: true } as object)).toThrow(ConfigError);
+});
+
+test('a width whose size is needed is taken at it, for as long as that is so', () => {
+  const { net, first } = makeNet({ capacity: 16 });
+  const step = capture((input: Tensor) => net.forward(input), { atCapacity: true });
+  const changed = (): number => {
+    first.grow(1);
+    expect(distance(values(step(x)), values(net.forward(x)))).toBeLessThan(1e-6);
+    return step.recordings;
+  };
+  expect([changed(), changed()]).toEqual([1, 1]);
+  const release = first.needSize();
+  expect([changed(), changed()]).toEqual([2, 3]);
+  release();
+  release();
+  expect([changed(), changed()]).toEqual([4, 4]);
+  step.dispose();
+  net.dispose();
 });
