@@ -142,6 +142,13 @@ export const runConfigSchema = z.strictObject({
   seed: z.number().int().min(0).default(0).describe('Seed of everything random but the subset'),
   threads: count.max(256).nullable().default(null).describe('Threads of the pool (null: GYRUS_THREADS or all cores)'),
   device: z.string().min(1).nullable().default(null).describe("Device: cpu, cuda:0, ... (null: GYRUS_DEVICE or 'cpu')"),
+  recording: z
+    .enum(['size', 'capacity'])
+    .default('size')
+    .describe(
+      'Training and evaluation steps are recorded at the size of the widths, again whenever one changes, or once at their capacity, ' +
+        'with kernels that read the sizes; on a CPU the results are the same bit for bit',
+    ),
   evalEvery: count.default(1).describe('Epochs between evaluations; the last epoch is always evaluated'),
   checkpoint: z
     .strictObject({

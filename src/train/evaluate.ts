@@ -35,12 +35,20 @@ export class Evaluator {
   /**
    * @param loss says how logits become predictions
    * @param counts training samples per class, which define head, mid and tail
+   * @param atCapacity records at the capacity of the widths, see capture
    */
-  constructor(model: Module, loss: Loss, test: Dataset, counts: readonly number[], batchSize = 1000) {
+  constructor(
+    model: Module,
+    loss: Loss,
+    test: Dataset,
+    counts: readonly number[],
+    batchSize = 1000,
+    atCapacity = false,
+  ) {
     this.#model = model;
     this.#counts = counts;
     this.#loader = new DataLoader(test, { batchSize, prefetch: 2 });
-    this.#run = capture((x: Tensor, y: Tensor) =>
+    const outputs = (x: Tensor, y: Tensor): Outputs =>
       noGrad(() => {
         const logits = loss.predict(model.forward(x));
         return {
@@ -48,8 +56,8 @@ export class Evaluator {
           confidences: max(softmax(logits), -1),
           predictions: argmax(logits, -1),
         };
-      }),
-    );
+      });
+    this.#run = capture(outputs, { atCapacity });
   }
 
   /** Evaluates the model as it is at this point of the stream; it is in training mode afterwards if it was before. */

@@ -16,7 +16,7 @@ export interface RunOptions extends RunHooks {
   signal?: AbortSignal;
   /** Appends one JSON line per epoch and per event. */
   metricsPath?: string;
-  /** Go on from this checkpoint; it must be of the same configuration (threads, evalEvery and checkpoint may differ). */
+  /** Go on from this checkpoint; it must be of the same configuration (threads, recording, evalEvery and checkpoint may differ). */
   resume?: string;
   callbacks?: readonly Callback[];
   /** Data prepared already for the same `dataset` and seed, e.g. for several runs of a comparison. */

@@ -167,12 +167,13 @@ function comparable({
   threads,
   checkpoint,
   evalEvery,
+  recording,
   diagnostics,
   dataset,
   ...rest
 }: RunConfig): Record<string, unknown> {
   const { dir, train, test, ...data } = (dataset as RunConfig['dataset'] | undefined) ?? {};
-  void [threads, checkpoint, evalEvery, diagnostics, dir, train, test];
+  void [threads, checkpoint, evalEvery, recording, diagnostics, dir, train, test];
   return { ...rest, dataset: data };
 }
 

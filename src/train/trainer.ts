@@ -1,12 +1,13 @@
 /**
- * Trainer: the training loop. A step is captured once and replayed; loss and accuracy are summed on the device; the event loop stays
- * free, since the loop waits for fences a few steps behind. Between any two steps it can stop, save and go on.
+ * Trainer: the training loop. A step is captured, at the size or at the capacity of the widths (`recording`), and replayed; loss and
+ * accuracy are summed on the device; the event loop stays free, since the loop waits for fences a few steps behind. Between any two
+ * steps it can stop, save and go on.
  */
 import { capture, type Captured } from '../autograd/index.js';
 import { type Batch, DataLoader, disposeBatch, type LoaderMix } from '../data/index.js';
 import { ConfigError, type Device } from '../device/index.js';
 import { saveCheckpoint } from '../io/index.js';
-import { BatchNorm, type Classifier, forwardWithFeatures, lastLayer } from '../nn/index.js';
+import { BatchNorm, type Classifier, forwardWithFeatures, lastLayer, linearOf, Width } from '../nn/index.js';
 import { add, argmax, assign, cast, equal, mul, stack, sum } from '../ops/index.js';
 import { keep, noGrad, Philox, tensor, type Tensor } from '../tensor/index.js';
 import type { Callback, RunHooks, TrainContext } from './callback.js';
@@ -44,6 +45,8 @@ export class Trainer {
   readonly #secondStep: Captured<[Tensor, Tensor], void>;
   /** Whose input the loss wants to see. */
   readonly #classifier: Classifier | undefined;
+  /** Ends what the loss needs of the width of those inputs. */
+  readonly #release: (() => void) | undefined;
   /** f64 [2]: sum of the losses and number of right predictions of the epoch so far; a mixed sample is of its larger part's class. */
   readonly #totals: Tensor;
   readonly #callbacks: readonly Callback[];
@@ -82,15 +85,19 @@ export class Trainer {
     });
     this.#epochs = totalEpochs(config);
     this.#classifier = loss.usesFeatures ? lastLayer(model) : undefined;
+    // The loss adds up over the features, and so wants no others beside the active.
+    const features = this.#classifier && linearOf(this.#classifier).input;
+    this.#release = features instanceof Width ? features.needSize() : undefined;
     this.#device = this.#loader.device;
     this.#cost = new CostMeter(model, data.train.features);
     const rows = evaluationBatch(this.#cost.forward());
-    this.#evaluator = new Evaluator(model, loss, data.test, data.counts, rows);
+    const atCapacity = config.recording === 'capacity';
+    this.#evaluator = new Evaluator(model, loss, data.test, data.counts, rows, atCapacity);
     this.#totals = keep(tensor(new Float64Array(2)));
     const own = [options.cycle, options.resets].filter((callback) => callback !== undefined);
     this.#callbacks = [...own, ...(options.callbacks ?? [])];
     this.#pace = new Pace(this.#device);
-    this.#step = capture((...inputs: Tensor[]) => this.#computeStep(inputs));
+    this.#step = capture((...inputs: Tensor[]) => this.#computeStep(inputs), { atCapacity });
     this.#secondStep = capture((x: Tensor, y: Tensor) => this.#computeSecondStep(x, y));
     this.#state = {
       epoch: 0,
@@ -209,6 +216,7 @@ export class Trainer {
     this.#step.dispose();
     this.#secondStep.dispose();
     this.#evaluator.dispose();
+    this.#release?.();
     this.#loader.dispose();
     this.#totals.dispose();
     this.#options.dispose();

@@ -34,16 +34,18 @@ function byContent(dataset: RunConfig['dataset'], known: Map<string, string> | u
 }
 
 /**
- * Hexadecimal, 64 digits. Threads, evaluations on the way and checkpoints don't count: results don't depend on them.
+ * Hexadecimal, 64 digits. Threads, evaluations on the way and checkpoints don't count: results don't depend on them. Recording counts
+ * where it is not at the size: on devices other than the CPU sums are then rounded at other places.
  * @param digests of own data by path, filled as files are read, so that many cells read each of them once
  * @throws IOError when own data can't be read
  */
 export function configHash(
-  { threads, evalEvery, checkpoint, dataset, ...config }: RunConfig,
+  { threads, evalEvery, checkpoint, dataset, recording, ...config }: RunConfig,
   digests?: Map<string, string>,
 ): string {
   void [threads, evalEvery, checkpoint];
-  const counted = withoutNulls({ ...config, dataset: byContent(dataset, digests) });
+  const other = recording === 'size' ? undefined : recording;
+  const counted = withoutNulls({ ...config, recording: other, dataset: byContent(dataset, digests) });
   const text = stringify({ version: RESULTS_VERSION, config: counted }) as string;
   return createHash('sha256').update(text).digest('hex');
 }
