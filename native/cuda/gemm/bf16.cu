@@ -21,7 +21,7 @@ struct Packing {
 };
 
 // One operand's tiles of lines, then the other's. Read along the axis in which the operand lies, written along K.
-__global__ void __launch_bounds__(256, 3)
+__global__ void __launch_bounds__(256, 4)
     packPairs(Packing a, Packing b, std::int64_t K, std::int64_t words, const int* activeK) {
   using Numbers = float[kPacked][kPacked + 1];
   GYRUS_SHARED(Numbers, tile);
@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(256, 3)
   if (line >= lines) return;
   const int me = static_cast<int>(threadIdx.x);
   for (std::int64_t k = std::int64_t{blockIdx.y} * kPacked; k < depths; k += std::int64_t{gridDim.y} * kPacked) {
-#pragma unroll
+#pragma unroll 8
     for (int i = 0; i < kPacked * kPacked / 256; ++i) {
       const int inner = me % kPacked, outer = me / kPacked + i * (256 / kPacked);
       const int l = o.along ? outer : inner, d = o.along ? inner : outer;
