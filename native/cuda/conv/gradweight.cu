@@ -84,7 +84,9 @@ bool countsIn32(const GradWeight<T>& p, std::int64_t picture) {
     const double samples = double(p.perSplit) / double(picture) + 2;
     return samples * std::abs(double(v.n)) + rows * std::abs(double(v.h)) + columns * std::abs(double(v.w));
   };
-  return std::max(extent(p.g, p.h.y, p.w.y), extent(p.x, double(p.h.y) * p.h.stride, double(p.w.y) * p.w.stride)) <
+  // A window's first tap may lie outside by the padding, and its last by the window.
+  const auto reach = [](const WindowAxis& a) { return double(a.y) * a.stride + a.pad + double(a.kernel) * a.dilation; };
+  return std::max(extent(p.g, p.h.y, p.w.y) + p.outputs, extent(p.x, reach(p.h), reach(p.w)) + p.channels) <
          2147483648.0;
 }
 

@@ -53,6 +53,7 @@ struct GradWeight {
 // first sample of the split.
 template <class Tile, class Offset>
 struct GradWeightShared : Tile::Buffers {
+  using T = typename Tile::T;
   struct alignas(16) Pixel {
     Offset x;  // where its window's first tap would lie without padding
     int i, j;  // and in which row and column; kNowhere beyond the last
@@ -60,13 +61,17 @@ struct GradWeightShared : Tile::Buffers {
   };
   Pixel pixels[2][Tile::kDepth];
   int firstRow, firstCol, outputs, channels, width;
+  int firstSample, to;  // of the split: its first pixel's sample, and the pixel behind its last
+  const T *g, *x;       // the group's, from that sample on
   __device__ static constexpr Offset none() { return std::numeric_limits<Offset>::min(); }
 };
 constexpr int kNowhere = -(1 << 30);  // outside with whatever tap, kOutside too
 
 // Block (tile, split, group).
 template <class T, class Tile, bool quads>
-__global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) gradWeightKernel(const GradWeight<T> p) {
+__global__ void __launch_bounds__(Tile::kThreads,
+                                  quads ? blocksTogether(Tile::kBlocks, sizeof(GradWeightShared<Tile, int>)) : 1)
+    gradWeightKernel(const GradWeight<T> p) {
   constexpr int BM = Tile::kRows, BN = Tile::kCols, BK = Tile::kDepth;
   using Offset = std::conditional_t<quads, int, std::int64_t>;
   using Shared = GradWeightShared<Tile, Offset>;
@@ -84,15 +89,26 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) gra
   }
   const int from = static_cast<int>(blockIdx.y) * p.perSplit;
   const int to = p.pixels - from < p.perSplit ? p.pixels : from + p.perSplit;
-  const auto firstSample = static_cast<int>(p.byH.over(p.byW.over(static_cast<unsigned>(from))));
+  if (thread == 0) {
+    shared.firstRow = firstRow;
+    shared.firstCol = firstCol;
+    shared.outputs = outputs;
+    shared.channels = channels;
+    shared.width = width;
+    shared.firstSample = static_cast<int>(p.byH.over(p.byW.over(static_cast<unsigned>(from))));
+    shared.to = to;
+    shared.g = p.g.data + (shared.firstSample * p.g.n + (std::int64_t{group} * p.outputs + firstRow) * p.g.c);
+    shared.x = p.x.data + (shared.firstSample * p.x.n + std::int64_t{group} * p.channels * p.x.c);
+  }
+  __syncthreads();
   const auto place = [&](int first, int step) {
     if (thread >= BK) return;
     const int pixel = first + thread;
     typename Shared::Pixel at{0, kNowhere, kNowhere, Shared::none()};
-    if (pixel < to) {
+    if (pixel < shared.to) {
       const auto m = static_cast<unsigned>(pixel), line = p.byW.over(m), sample = p.byH.over(line);
       const auto j = static_cast<int>(m - line * p.byW.d), i = static_cast<int>(line - sample * p.byH.d);
-      const int n = static_cast<int>(sample) - firstSample;
+      const int n = static_cast<int>(sample) - shared.firstSample;
       at.g = n * static_cast<Offset>(p.g.n) + i * static_cast<Offset>(p.g.h) + j * static_cast<Offset>(p.g.w);
       at.i = i * p.h.stride;
       at.j = j * p.w.stride;
@@ -108,84 +124,81 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) gra
   const int rowA = thread / wideA, colA = thread % wideA * 4, rowB = thread / wideB, colB = thread % wideB * 4;
   const bool storesA = RA * apartA == BK || rowA < BK;
   const int outputsLeft = storesA ? outputs - firstRow - colA : 0;
-  const T* const g = p.g.data + (firstSample * p.g.n + (std::int64_t{group} * p.outputs + firstRow + colA) * p.g.c);
 
   // Where the thread's columns lie seen from a pixel. A column beyond the last is outside of every picture.
   constexpr int each = quads ? 1 : 4;
   int down[each], right[each];
-  const T* x[each];
+  Offset x[each];
 #pragma unroll
   for (int e = 0; e < each; ++e) {
     const int col = firstCol + colB + e;
     down[e] = right[e] = kOutside;
-    x[e] = p.x.data + firstSample * p.x.n;
+    x[e] = 0;
     if (col < width) {
       const int number = col / channels, channel = col - number * channels, row = number / p.w.kernel;
       down[e] = row * p.h.dilation - p.h.pad;
       right[e] = (number - row * p.w.kernel) * p.w.dilation - p.w.pad;
-      x[e] += down[e] * p.x.h + right[e] * p.x.w + (std::int64_t{group} * p.channels + channel) * p.x.c;
+      x[e] = static_cast<Offset>(down[e] * p.x.h + right[e] * p.x.w + channel * p.x.c);
     }
   }
 
-  Quad<T> nextA[RA], nextB[RB];
+  StagedQuad<T, quads && kAsyncQuads> nextA[RA], nextB[RB];
   const auto load = [&](int step) {
+    const int buffer = step % 2;
 #pragma unroll
     for (int r = 0; r < RA; ++r) {
-      nextA[r] = zeroQuad<T>();
-      if (outputsLeft <= 0) continue;
-      const Offset at = shared.pixels[step % 2][rowA + r * apartA].g;
-      if (at == Shared::none()) continue;
-      const T* const pixel = g + at;
+      const int row = rowA + r * apartA;
+      if (!storesA) continue;
+      const Offset at = outputsLeft > 0 ? shared.pixels[buffer][row].g : Shared::none();
+      const bool there = at != Shared::none();
+      const T* const pixel = there ? shared.g + (at + colA * static_cast<Offset>(p.g.c)) : p.g.data;
       if constexpr (quads) {
-        nextA[r] = loadQuad(pixel);
+        nextA[r].start(&shared.a[buffer][row][Tile::swizzled(row, colA)], pixel, there);
       } else {
+        nextA[r].held = zeroQuad<T>();
 #pragma unroll
         for (int e = 0; e < 4; ++e)
-          if (e < outputsLeft) nextA[r].v[e] = pixel[e * p.g.c];
+          if (there && e < outputsLeft) nextA[r].held.v[e] = pixel[e * p.g.c];
       }
     }
 #pragma unroll
     for (int r = 0; r < RB; ++r) {
-      nextB[r] = zeroQuad<T>();
-      const typename Shared::Pixel pixel = shared.pixels[step % 2][rowB + r * apartB];
+      const int row = rowB + r * apartB;
+      const typename Shared::Pixel pixel = shared.pixels[buffer][row];
+      const auto there = [&](int e) { return inside(down[e], pixel.i, p.h.x) && inside(right[e], pixel.j, p.w.x); };
+      if constexpr (quads) {
+        nextB[r].start(&shared.b[buffer][row][colB], there(0) ? shared.x + (x[0] + pixel.x) : p.x.data, there(0));
+      } else {
+        nextB[r].held = zeroQuad<T>();
 #pragma unroll
-      for (int e = 0; e < each; ++e)
-        if (inside(down[e], pixel.i, p.h.x) && inside(right[e], pixel.j, p.w.x)) {
-          if constexpr (quads)
-            nextB[r] = loadQuad(x[e] + pixel.x);
-          else
-            nextB[r].v[e] = x[e][pixel.x];
-        }
+        for (int e = 0; e < 4; ++e)
+          if (there(e)) nextB[r].held.v[e] = shared.x[x[e] + pixel.x];
+      }
     }
+    commitCopies();
   };
   const auto store = [&](int buffer) {
 #pragma unroll
     for (int r = 0; r < RA; ++r) {
       const int row = rowA + r * apartA;
-      if (storesA) storeQuad(&shared.a[buffer][row][Tile::swizzled(row, colA)], nextA[r]);
+      if (storesA) nextA[r].finish(&shared.a[buffer][row][Tile::swizzled(row, colA)]);
     }
 #pragma unroll
-    for (int r = 0; r < RB; ++r) storeQuad(&shared.b[buffer][rowB + r * apartB][colB], nextB[r]);
+    for (int r = 0; r < RB; ++r) nextB[r].finish(&shared.b[buffer][rowB + r * apartB][colB]);
+    waitCopies<0>();
   };
 
   const typename Tile::Place at = Tile::place();
   typename Tile::Sums sums;
   sums.clear();
-  if (thread == 0) {
-    shared.firstRow = firstRow;
-    shared.firstCol = firstCol;
-    shared.outputs = outputs;
-    shared.channels = channels;
-    shared.width = width;
-  }
   place(from, 0);
   place(from + BK, 1);
   __syncthreads();
   load(0);
   store(0);
   __syncthreads();
-  for (int first = from, step = 0; first < to; first += BK, ++step) {
-    const bool more = first + BK < to;
+  for (int first = from, step = 0; first < shared.to; first += BK, ++step) {
+    const bool more = first + BK < shared.to;
     if (more) load(step + 1);
     sums.add(shared.a[step % 2], shared.b[step % 2], at);
     if (more) {

@@ -33,9 +33,36 @@ struct Implicit {
   bool counted() const { return depthCount || columnCount; }
 };
 
-// In shared memory, for the walks' numbers would cost every thread sixteen registers.
-template <class Tile>
+// Taps per axis that 16 bits of a mark can tell.
+constexpr int kQuadTaps = 15;
+constexpr int kNoWeight = -2147483647 - 1;
+
+// In shared memory, for one thread can find what all read, and these numbers would cost every thread the registers of
+// many sums.
+template <class Tile, bool quads>
 struct ImplicitShared : Tile::Buffers {
+  using T = typename Tile::T;
+  // A pixel to gather by quads: where its tap (0, 0) would lie in the source, and which taps lie inside, rows below,
+  // columns above.
+  struct alignas(8) Pixel {
+    int base;
+    unsigned seen;
+  };
+  // Four channels of a tap: where they lie seen from a pixel's tap (0, 0), the tap's marks, and how many are active.
+  struct alignas(16) Four {
+    int offset;
+    unsigned marks;
+    int active;
+  };
+  Pixel pixels[quads ? Tile::kRows : 1];
+  Four fours[2][quads ? Tile::kDepth / 4 : 1];  // of two steps
+  int weights[2][quads ? Tile::kDepth : 1];     // where their rows of weights lie; kNoWeight beyond the last
+  int firstPixel, rest;                         // of the class, and how many the block has
+  int firstCol;                                 // of the group
+  int active, columns;                          // what of the group is active
+  const T *source, *weight;                     // the group's, from the first pixel's sample and the first column on
+  int firstSample;
+  int depth, numbers;  // of a tap, and of all
   Axis h, w;
   std::uint32_t factorH, shiftH, factorW, shiftW;  // that divide by h.out and w.out
 
@@ -45,8 +72,9 @@ struct ImplicitShared : Tile::Buffers {
     factorW = byW.factor;
     shiftW = byW.shift;
   }
-  // Sample, row and column of pixel m of the class.
-  __device__ __forceinline__ void place(unsigned m, int& n, int& i, int& j) const {
+  // Sample, row and column of the block's pixel `row`.
+  __device__ __forceinline__ void place(int row, int& n, int& i, int& j) const {
+    const auto m = static_cast<unsigned>(firstPixel + row);
     const unsigned line = (__umulhi(m, factorW) + m) >> shiftW, number = (__umulhi(line, factorH) + line) >> shiftH;
     j = static_cast<int>(m - line * static_cast<unsigned>(w.out));
     i = static_cast<int>(line - number * static_cast<unsigned>(h.out));
@@ -54,21 +82,6 @@ struct ImplicitShared : Tile::Buffers {
   }
 };
 
-// Taps per axis that a thread's 16 bits of each can tell.
-constexpr int kQuadTaps = 15;
-
-// The pixels a thread gathers: where tap (0, 0) of one would lie in the source, and which taps lie inside. Quads count
-// in 32 bits and mark the taps, rows below, columns above.
-template <bool quads>
-struct Gathered {
-  int base;
-  unsigned seen;
-};
-template <>
-struct Gathered<false> {
-  std::int64_t base;
-  int top, left;
-};
 // Bit t: tap t of a pixel whose first tap meets `first` lies inside.
 __device__ __forceinline__ unsigned tapsInside(const Axis& a, int first) {
   unsigned seen = 0;
@@ -78,90 +91,125 @@ __device__ __forceinline__ unsigned tapsInside(const Axis& a, int first) {
 
 // Block (tile, class, group); the tiles of the same pixels follow each other, so that L2 holds what they gather.
 template <class T, class Tile, bool quads, bool Counted>
-__global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) implicitKernel(const Implicit<T> p) {
+__global__ void __launch_bounds__(Tile::kThreads,
+                                  quads ? blocksTogether(Tile::kBlocks, sizeof(ImplicitShared<Tile, quads>)) : 1)
+    implicitKernel(const Implicit<T> p) {
   constexpr int BM = Tile::kRows, BN = Tile::kCols, BK = Tile::kDepth;
   using Offset = std::conditional_t<quads, int, std::int64_t>;
-  GYRUS_SHARED(ImplicitShared<Tile>, shared);
-  const int cls = static_cast<int>(blockIdx.y) + p.firstClass, group = static_cast<int>(blockIdx.z) + p.firstGroup;
-  const int classesW = p.backward ? p.w.classes() : 1;
-  if (threadIdx.x == 0) {
+  using Shared = ImplicitShared<Tile, quads>;
+  GYRUS_SHARED(Shared, shared);
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread == 0) {
+    const int cls = static_cast<int>(blockIdx.y) + p.firstClass, classesW = p.backward ? p.w.classes() : 1;
     shared.h = p.backward ? backwardAxis(p.h, cls / classesW) : forwardAxis(p.h);
     shared.w = p.backward ? backwardAxis(p.w, cls % classesW) : forwardAxis(p.w);
     shared.divideBy(p.byH[static_cast<int>(p.byH[0].d) == shared.h.out ? 0 : 1],
                     p.byW[static_cast<int>(p.byW[0].d) == shared.w.out ? 0 : 1]);
+    const int block = static_cast<int>(blockIdx.x) / p.tilesAcross;
+    shared.firstCol = (static_cast<int>(blockIdx.x) - block * p.tilesAcross) * BN;
+    shared.firstPixel = block * BM;
+    const int left = p.samples * shared.h.out * shared.w.out - shared.firstPixel;
+    shared.rest = left < BM ? left : BM;
+    shared.active = Counted ? static_cast<int>(activeOf(p.depthCount, p.depth)) : p.depth;
+    shared.columns = Counted ? static_cast<int>(activeOf(p.columnCount, p.columns)) : p.columns;
+    // Weights of what fills a quad up are 0.
+    shared.depth = Counted && quads ? (shared.active + 3) / 4 * 4 : shared.active;
+    const bool idle = Counted && shared.firstCol >= shared.columns;
+    const std::int64_t group = std::int64_t{blockIdx.z} + p.firstGroup;
+    int unusedI, unusedJ;
+    shared.place(0, shared.firstSample, unusedI, unusedJ);
+    shared.source = p.source.data + (shared.firstSample * p.source.n + group * p.depth * p.source.c);
+    shared.weight = p.weight.data + (group * p.weight.group + shared.firstCol);
+    shared.numbers = idle ? 0 : shared.h.taps * shared.w.taps * shared.depth;
   }
   __syncthreads();
+  if (shared.rest <= 0) return;  // a class smaller than the first
   const Axis &h = shared.h, &w = shared.w;
-  const int across = static_cast<int>(blockIdx.x) % p.tilesAcross;
-  const std::int64_t pixels = std::int64_t{p.samples} * h.out * w.out;
-  const std::int64_t firstPixel = std::int64_t{static_cast<int>(blockIdx.x) / p.tilesAcross} * BM;
-  if (firstPixel >= pixels) return;  // a class smaller than the first
-  const int firstCol = across * BN, thread = static_cast<int>(threadIdx.x);
-  const int active = Counted ? static_cast<int>(activeOf(p.depthCount, p.depth)) : p.depth;
-  const int depth = Counted && quads ? (active + 3) / 4 * 4 : active;  // weights of what fills a quad up are 0
-  const int columns = Counted ? static_cast<int>(activeOf(p.columnCount, p.columns)) : p.columns;
-  const auto rest = static_cast<int>(pixels - firstPixel < BM ? pixels - firstPixel : BM);
-  const auto sample = [&](int row, int& n, int& i, int& j) {
-    shared.place(static_cast<unsigned>(firstPixel) + static_cast<unsigned>(row), n, i, j);
-  };
 
   // A: a quad of channels of a few pixels. Pixels beyond the last have no taps.
   constexpr int RA = BM * BK / 4 / Tile::kThreads, quadsDeep = BK / 4, rowsApart = Tile::kThreads / quadsDeep;
-  static_assert(RA * rowsApart == BM);
+  static_assert(RA * rowsApart == BM && (Tile::kTurns == 1 || rowsApart % 16 == 0));
   const int quad = thread % quadsDeep, rowA = thread / quadsDeep;
   const auto sourceH = static_cast<Offset>(p.source.h), sourceW = static_cast<Offset>(p.source.w);
-  int firstSample, unusedI, unusedJ;
-  sample(0, firstSample, unusedI, unusedJ);
-  const T* const source = p.source.data + (firstSample * p.source.n + std::int64_t{group} * p.depth * p.source.c);
-  Gathered<quads> from[RA];
-#pragma unroll
-  for (int r = 0; r < RA; ++r) {
-    const int row = rowA + r * rowsApart;
-    from[r] = {};
-    if constexpr (!quads) from[r].top = from[r].left = kOutside;
-    if (row < rest) {
-      int n, i, j;
-      sample(row, n, i, j);
-      const int top = i * h.move + h.start, left = j * w.move + w.start;
-      from[r].base = static_cast<Offset>(p.source.n) * (n - firstSample) + top * sourceH + left * sourceW;
-      if constexpr (quads) {
-        from[r].seen = tapsInside(h, top) | tapsInside(w, left) << 16;
-      } else {
-        from[r].top = top;
-        from[r].left = left;
+  // Where the first tap of a pixel meets the source, and lies seen from `source`.
+  const auto meet = [&](int row, int& top, int& left, Offset& base) {
+    int n, i, j;
+    shared.place(row, n, i, j);
+    top = i * h.move + h.start;
+    left = j * w.move + w.start;
+    base = static_cast<Offset>(p.source.n) * (n - shared.firstSample) + top * sourceH + left * sourceW;
+  };
+  constexpr int each = quads ? 1 : RA;
+  Offset base[each];
+  int top[each], left[each];
+  if constexpr (quads) {
+    for (int row = thread; row < BM; row += Tile::kThreads) {
+      typename Shared::Pixel pixel{0, 0};
+      if (row < shared.rest) {
+        meet(row, top[0], left[0], pixel.base);
+        pixel.seen = tapsInside(h, top[0]) | tapsInside(w, left[0]) << 16;
       }
+      shared.pixels[row] = pixel;
+    }
+  } else {
+#pragma unroll
+    for (int r = 0; r < RA; ++r) {
+      base[r] = 0;
+      top[r] = left[r] = kOutside;
+      if (rowA + r * rowsApart < shared.rest) meet(rowA + r * rowsApart, top[r], left[r], base[r]);
     }
   }
-  const int steps =
-      !Counted || firstCol < columns ? static_cast<int>((std::int64_t{h.taps} * w.taps * depth + BK - 1) / BK) : 0;
   // B: quads of columns of a few numbers of the depth.
   constexpr int quadsWide = BN / 4, depthApart = Tile::kThreads / quadsWide, RB = (BK + depthApart - 1) / depthApart;
   static_assert(depthApart * quadsWide == Tile::kThreads && (RB == 1 || RB * depthApart == BK));
   const int rowB = thread / quadsWide, colB = thread % quadsWide * 4;
-  const bool insideB = firstCol + colB < p.weight.columns && rowB < BK;
-  const T* const weight = p.weight.data + (group * p.weight.group + firstCol + colB);
+  const bool insideB = shared.firstCol + colB < p.weight.columns && rowB < BK;
   const auto weightTap = static_cast<Offset>(p.weight.tap), weightChannel = static_cast<Offset>(p.weight.channel);
+  const auto numberOfTap = [&](int row, int column) {
+    return (h.firstTap + row * h.tapStep) * p.w.kernel + w.firstTap + column * w.tapStep;
+  };
+  // By quads, a warp finds where a step's rows of weights lie, and another its fours.
+  static_assert(BK <= 32 && Tile::kThreads >= 64);
+  const auto place = [&](int step) {
+    const int k = thread < 32 ? thread : (thread - 32) * 4, number = step * BK + k;
+    if (k >= BK) return;
+    const int tap = number < shared.numbers ? number / shared.depth : 0, row = tap / w.taps,
+              column = tap - row * w.taps;
+    const int channel = number - tap * shared.depth;
+    if (thread < 32)
+      shared.weights[step & 1][k] = number < shared.numbers ? numberOfTap(row, column) * static_cast<int>(weightTap) +
+                                                                  channel * static_cast<int>(weightChannel)
+                                                            : kNoWeight;
+    else  // a mark that no pixel has where the depth ends
+      shared.fours[step & 1][k / 4] = {static_cast<int>(row * h.step * sourceH + column * w.step * sourceW + channel),
+                                       number < shared.numbers ? 1u << row | 0x10000u << column : 0x8000u,
+                                       shared.active - channel};
+  };
   Walk walkA{0, 0, 0}, walkB{0, 0, 0};
-  if (steps > 0) {
-    walkA.advance(quad * 4, depth, w.taps);
-    walkB.advance(rowB, depth, w.taps);
+  if (!quads && shared.numbers > 0) {
+    walkA.advance(quad * 4, shared.depth, w.taps);
+    walkB.advance(rowB, shared.depth, w.taps);
   }
 
-  Quad<T> nextA[RA], nextB[RB];
-  const auto load = [&] {
+  Quad<T> nextA[RA];
+  StagedQuad<T, kAsyncQuads> nextB[RB];
+  const bool storesB = RB * depthApart == BK || rowB < BK;
+  const auto load = [&](int step) {
     if constexpr (quads) {
-      // A bit that no pixel has where the depth ends.
-      const unsigned bits = walkA.h < h.taps ? 1u << walkA.h | 0x10000u << walkA.w : 0x8000u;
-      const int tap = walkA.h * h.step * sourceH + walkA.w * w.step * sourceW + walkA.c;
+      const typename Shared::Four four = shared.fours[step & 1][quad];
 #pragma unroll
       for (int r = 0; r < RA; ++r) {
+        const typename Shared::Pixel pixel = shared.pixels[rowA + r * rowsApart];
         nextA[r] = zeroQuad<T>();
-        if ((from[r].seen & bits) == bits) nextA[r] = loadQuad(source + (from[r].base + tap));
-        if constexpr (Counted) {
+        if ((pixel.seen & four.marks) == four.marks) nextA[r] = loadQuad(shared.source + (pixel.base + four.offset));
+      }
 #pragma unroll
-          for (int e = 0; e < 4; ++e)
-            if (walkA.c + e >= active) nextA[r].v[e] = T(0);
-        }
+      for (int r = 0; r < RB; ++r) {
+        const int at = insideB ? shared.weights[step & 1][rowB + r * depthApart] : kNoWeight;
+        const bool there = at != kNoWeight;
+        if (storesB)
+          nextB[r].start(&shared.b[step & 1][rowB + r * depthApart][colB],
+                         there ? shared.weight + (colB + at) : p.weight.data, there);
       }
     } else {
 #pragma unroll
@@ -174,48 +222,61 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
           const Offset tap = down * sourceH + right * sourceW + at.c * p.source.c;
 #pragma unroll
           for (int r = 0; r < RA; ++r)
-            if (inside(from[r].top, down, h.in) && inside(from[r].left, right, w.in))
-              nextA[r].v[e] = source[from[r].base + tap];
+            if (inside(top[r], down, h.in) && inside(left[r], right, w.in))
+              nextA[r].v[e] = shared.source[base[r] + tap];
         }
-        at.advance(1, depth, w.taps);
+        at.advance(1, shared.depth, w.taps);
       }
-    }
-    walkA.advance(BK, depth, w.taps);
-    Walk at = walkB;
+      walkA.advance(BK, shared.depth, w.taps);
+      at = walkB;
 #pragma unroll
-    for (int r = 0; r < RB; ++r) {
-      nextB[r] = zeroQuad<T>();
-      if (insideB && at.h < h.taps) {
-        const int tap = (h.firstTap + at.h * h.tapStep) * p.w.kernel + w.firstTap + at.w * w.tapStep;
-        nextB[r] = loadQuad(weight + (tap * weightTap + at.c * weightChannel));
+      for (int r = 0; r < RB; ++r) {
+        const bool there = insideB && at.h < h.taps;
+        const Offset from = numberOfTap(at.h, at.w) * weightTap + at.c * weightChannel;
+        if (storesB)
+          nextB[r].start(&shared.b[step & 1][rowB + r * depthApart][colB],
+                         there ? shared.weight + (colB + from) : p.weight.data, there);
+        if (r + 1 < RB) at.advance(depthApart, shared.depth, w.taps);
       }
-      if (r + 1 < RB) at.advance(depthApart, depth, w.taps);
+      walkB.advance(BK, shared.depth, w.taps);
     }
-    walkB.advance(BK, depth, w.taps);
+    commitCopies();
   };
   const auto store = [&](int buffer) {
+    const int active = Counted && quads ? shared.fours[buffer][quad].active : 4;
 #pragma unroll
     for (int r = 0; r < RA; ++r)
 #pragma unroll
       for (int e = 0; e < 4; ++e)
-        shared.a[buffer][quad * 4 + e][Tile::swizzled(quad * 4, rowA + r * rowsApart)] = nextA[r].v[e];
+        shared.a[buffer][quad * 4 + e][Tile::swizzled(quad * 4, rowA) + r * rowsApart] =
+            e < active ? nextA[r].v[e] : T(0);
 #pragma unroll
     for (int r = 0; r < RB; ++r)
-      if (RB * depthApart == BK || rowB < BK) storeQuad(&shared.b[buffer][rowB + r * depthApart][colB], nextB[r]);
+      if (storesB) nextB[r].finish(&shared.b[buffer][rowB + r * depthApart][colB]);
+    waitCopies<0>();
   };
 
   const typename Tile::Place at = Tile::place();
   typename Tile::Sums sums;
   sums.clear();
-  if (steps > 0) {
-    load();
+  if (shared.numbers > 0) {
+    if constexpr (quads) {
+      place(0);
+      place(1);
+      __syncthreads();
+    }
+    load(0);
     store(0);
     __syncthreads();
   }
-  for (int s = 0; s < steps; ++s) {
-    if (s + 1 < steps) load();
+  for (int s = 0; s * BK < shared.numbers; ++s) {
+    const bool more = (s + 1) * BK < shared.numbers;
+    if (more) load(s + 1);
     sums.add(shared.a[s & 1], shared.b[s & 1], at);
-    if (s + 1 < steps) store((s + 1) & 1);
+    if (more) {
+      store((s + 1) & 1);
+      if constexpr (quads) place(s + 2);
+    }
     __syncthreads();
   }
 
@@ -227,21 +288,21 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
   const bool inOrder = h.outStep == 1 && w.outStep == 1;
 #pragma unroll
   for (int q = 0; q < Tile::kPart; q += some) {
-    const int col = firstCol + Tile::col(at, (part.first + q) / rows), firstRow = (part.first + q) % rows;
+    const int col = shared.firstCol + Tile::col(at, (part.first + q) / rows), firstRow = (part.first + q) % rows;
     if (col >= p.columns) continue;
-    const int f = group * p.columns + col;
+    const int f = (static_cast<int>(blockIdx.z) + p.firstGroup) * p.columns + col;
     typename Epilogue<T>::Column of[4];
 #pragma unroll
     for (int e = 0; e < 4; ++e) of[e] = p.epilogue.column(col + e < p.columns ? f + e : f);
 #pragma unroll
     for (int i = 0; i < some; ++i) {
       const int row = Tile::row(at, firstRow + i);
-      if (row >= rest) continue;
-      std::int64_t pixel = firstPixel + row;
+      if (row >= shared.rest) continue;
+      std::int64_t pixel = shared.firstPixel + row;
       Quad<T> v = part.of[q + i], add = zeroQuad<T>();
       if (!inOrder || p.epilogue.residual) {
         int n, y, x;
-        sample(row, n, y, x);
+        shared.place(row, n, y, x);
         y = h.outStart + y * h.outStep;
         x = w.outStart + x * w.outStep;
         pixel = (std::int64_t{n} * H + y) * W + x;
@@ -259,7 +320,7 @@ __global__ void __launch_bounds__(Tile::kThreads, quads ? Tile::kBlocks : 1) imp
       }
 #pragma unroll
       for (int e = 0; e < 4; ++e)
-        v.v[e] = !Counted || col + e < columns ? p.epilogue.apply(v.v[e], of[e], add.v[e]) : T(0);
+        v.v[e] = !Counted || col + e < shared.columns ? p.epilogue.apply(v.v[e], of[e], add.v[e]) : T(0);
       T* const out = p.out + (pixel * p.channels + f);
       if (p.storeQuads) {
         storeQuad(out, v);

@@ -3,9 +3,49 @@
 // part of every step, so that small tiles have large pieces per thread and many threads; the slices' sums are added in
 // the end, each slice a part of the tile. A thread's rows and columns lie in runs of four, BM/RM and BN/RN apart.
 #pragma once
+#include "cuda/async_copy.cuh"
 #include "cuda/quad.cuh"
 
 namespace gyrus::cuda {
+
+// Whether quads are copied to shared memory beside the arithmetic rather than through registers.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr bool kAsyncQuads = false;
+#else
+constexpr bool kAsyncQuads = true;
+#endif
+
+// A quad on its way from global to shared memory: started before the arithmetic, finished behind it. Unless it comes
+// by itself, registers hold it meanwhile.
+template <class T, bool Async>
+struct StagedQuad {
+  Quad<T> held;
+
+  __device__ __forceinline__ void start(T*, const T* from, bool there) {
+    held = zeroQuad<T>();
+    if (there) held = loadQuad(from);
+  }
+  __device__ __forceinline__ void finish(T* to) const { storeQuad(to, held); }
+};
+template <class T>
+struct StagedQuad<T, true> {
+  __device__ __forceinline__ void start(T* to, const T* from, bool there) {
+    constexpr int some = 16 / static_cast<int>(sizeof(T));
+#pragma unroll
+    for (int e = 0; e < 4; e += some) copyAsync<16>(to + e, from + e, there ? 16 : 0);
+  }
+  __device__ __forceinline__ void finish(T*) const {}
+};
+
+// Blocks of some shared memory on a multiprocessor where `wanted` are. Only 7.5 has less than all tiles want.
+__host__ __device__ constexpr int blocksTogether(int wanted, std::size_t shared) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  const int room = static_cast<int>(64 * 1024 / shared);
+  return room < wanted ? room : wanted;
+#else
+  return shared > 0 ? wanted : 0;
+#endif
+}
 
 // B: blocks together on a multiprocessor, which bounds the registers of a thread.
 template <class Number, int BM, int BN, int BK, int RM, int RN, int G, int B>
@@ -27,7 +67,7 @@ struct Tile {
   // Where row m of depth k lies in a[..][k]: so that a warp that stores quads of the depth of neighbouring rows, a
   // transposition, meets every bank once. Keeps quads of rows together.
   static constexpr int kTurns = BK == 16 ? 2 : BK == 32 ? 4 : 1;
-  static_assert(kTurns == 1 || (kDeep % 8 == 0 && BM % 16 == 0));
+  static_assert(kTurns == 1 || (kDeep % 8 == 0 && BM / RM % 16 == 0));
   __device__ static int turn(int eighth) { return eighth % kTurns * (16 / kTurns); }
   __device__ static int swizzled(int k, int m) { return m ^ turn(k / 8); }
 
@@ -69,7 +109,7 @@ struct Tile {
       const auto read = [&](int k) {
         const int turned = kTurns == 1 ? 0 : turn((G == 1 ? 0 : at.slice * (kDeep / 8)) + k / 8);
 #pragma unroll
-        for (int i = 0; i < RM; ++i) left[k % 2][i] = loadQuad(&a[first + k][(at.row + i * (BM / RM)) ^ turned]);
+        for (int i = 0; i < RM; ++i) left[k % 2][i] = loadQuad(&a[first + k][(at.row ^ turned) + i * (BM / RM)]);
 #pragma unroll
         for (int j = 0; j < RN; ++j) right[k % 2][j] = loadQuad(&b[first + k][col(at, j)]);
       };
