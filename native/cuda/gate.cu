@@ -1,16 +1,15 @@
 // The sums of the gate scores.
 #include <algorithm>
 
-#include "cuda/fault.cuh"
 #include "cuda/gate.cuh"
-#include "cuda/lists.cuh"
+#include "cuda/gate_tile.cuh"
 #include "cuda/strided.cuh"
 #include "kernels/counts.h"
 
 namespace gyrus::cuda {
 namespace {
 
-constexpr int kTotals = 4;             // the rows of stats below those of the classes
+constexpr int kTotals = static_cast<int>(kGateTotals);
 constexpr int kCols = 32, kWarps = 8;  // of a block: each warp adds up samples of its own
 constexpr std::int64_t kLeastPerSlice = 256, kMostSlices = 32;
 
@@ -83,14 +82,8 @@ __global__ void __launch_bounds__(kCols* kWarps)
   }
 }
 
-struct Labels {
-  const int* data;
-  std::int64_t stride, n, classes;
-  __device__ bool accepts(int label) const { return label >= 0 && label < classes; }
-};
-
 // By all threads of a block: the first place of a label out of range, or labels.n.
-__device__ std::int64_t firstBad(const Labels& labels, unsigned long long& lowest, int me, int threads) {
+__device__ std::int64_t firstBad(const GateLabels& labels, unsigned long long& lowest, int me, int threads) {
   if (me == 0) lowest = static_cast<unsigned long long>(labels.n);
   __syncthreads();
   for (std::int64_t n = me; n < labels.n; n += threads)
@@ -99,29 +92,12 @@ __device__ std::int64_t firstBad(const Labels& labels, unsigned long long& lowes
   return static_cast<std::int64_t>(lowest);
 }
 
-// Where sums go: added to stats, or the parts of a slice.
-template <class T>
-struct Sink {
-  float* stats;
-  std::int64_t rowStride, colStride;
-  T* parts;  // [slices, classes + 4, cols]; null: to stats
-  int* bad;  // beside the parts: whether a label was out of range
-  std::int64_t rows, cols;
-
-  __device__ void put(std::int64_t slice, std::int64_t row, std::int64_t col, T sum) const {
-    if (parts)
-      parts[(slice * rows + row) * cols + col] = sum;
-    else
-      stats[row * rowStride + col * colStride] += static_cast<float>(sum);
-  }
-};
-
 // Block (x, y, z): 32 columns, a slice of the samples, kClasses of the classes. Each warp adds up an eighth of
 // the slice in its order; every column of its sums belongs to one thread. The first of the classes' blocks have the
 // totals too.
 template <class T, class Source>
 __global__ void __launch_bounds__(kCols* kWarps)
-    sumSamples(Source source, Labels labels, std::int64_t perSlice, Sink<T> sink, Fault fault) {
+    sumSamples(Source source, GateLabels labels, std::int64_t perSlice, GateSink<T> sink, Fault fault) {
   constexpr int kClasses = classesOf(sizeof(T));
   using Sums = T[kWarps][kClasses][kCols];
   using Totals = T[kWarps][kTotals][kCols];
@@ -136,8 +112,10 @@ __global__ void __launch_bounds__(kCols* kWarps)
     const int me = ty * kCols + tx;
     const std::int64_t bad = firstBad(labels, lowest, me, kCols * kWarps);
     if (first && me == 0) {
-      if (bad < labels.n) fault.raise(FaultCode::Label, labels.data[bad * labels.stride], bad, labels.classes);
-      if (sink.parts) *sink.bad = bad < labels.n;
+      if (sink.parts)
+        *sink.bad = bad;
+      else if (bad < labels.n)
+        labels.raise(fault, bad);
     }
     if (bad < labels.n) return;
   }
@@ -191,39 +169,86 @@ __global__ void __launch_bounds__(kCols* kWarps)
   }
 }
 
+// Adds the slices of 32 columns of a row of stats, each warp an eighth of them in their order. Of the labels the first
+// of `bads` places is named, and then stats stay as they are.
 template <class T>
-__global__ void __launch_bounds__(256) addSlices(Sink<T> sink, std::int64_t slices, const int* active) {
-  const std::int64_t count = sink.rows * sink.cols, cols = activeOf(active, sink.cols);
-  if (*sink.bad) return;
-  for (std::int64_t i = std::int64_t{blockIdx.x} * 256 + threadIdx.x; i < count; i += std::int64_t{gridDim.x} * 256) {
-    const std::int64_t row = i / sink.cols, col = i - row * sink.cols;
-    if (col >= cols) continue;
-    T sum = sink.parts[i];
-    for (std::int64_t s = 1; s < slices; ++s) sum += sink.parts[s * count + i];
-    sink.stats[row * sink.rowStride + col * sink.colStride] += static_cast<float>(sum);
+__global__ void __launch_bounds__(kCols* kWarps) addSlices(GateSink<T> sink, std::int64_t slices, std::int64_t bads,
+                                                           GateLabels labels, const int* active, Fault fault) {
+  using Parts = T[kWarps][kCols];
+  GYRUS_SHARED(Parts, parts);
+  GYRUS_SHARED(unsigned long long, lowest);
+  const int tx = static_cast<int>(threadIdx.x), ty = static_cast<int>(threadIdx.y), me = ty * kCols + tx;
+  if (me == 0) lowest = static_cast<unsigned long long>(labels.n);
+  __syncthreads();
+  for (std::int64_t i = me; i < bads; i += kCols * kWarps)
+    if (sink.bad[i] < labels.n) atomicMin(&lowest, static_cast<unsigned long long>(sink.bad[i]));
+  __syncthreads();
+  if (const auto at = static_cast<std::int64_t>(lowest); at < labels.n) {
+    if (blockIdx.x == 0 && me == 0) labels.raise(fault, at);
+    return;
+  }
+  const std::int64_t across = (sink.cols + kCols - 1) / kCols, count = sink.rows * sink.cols;
+  const std::int64_t cols = activeOf(active, sink.cols), perWarp = (slices + kWarps - 1) / kWarps;
+  const std::int64_t from = ty * perWarp, to = from + perWarp < slices ? from + perWarp : slices;
+  for (std::int64_t block = blockIdx.x; block < sink.rows * across; block += gridDim.x) {
+    const std::int64_t row = block / across, col = (block - row * across) * kCols + tx;
+    T sum = 0;
+    if (col < cols) {
+#pragma unroll 4
+      for (std::int64_t s = from; s < to; ++s) sum += sink.parts[s * count + row * sink.cols + col];
+    }
+    parts[ty][tx] = sum;
+    __syncthreads();
+    if (ty == 0 && col < cols) {
+#pragma unroll
+      for (int w = 1; w < kWarps; ++w) sum += parts[w][tx];
+      sink.stats[row * sink.rowStride + col * sink.colStride] += static_cast<float>(sum);
+    }
+    __syncthreads();
   }
 }
 
+template <class T>
+void launchAddSlices(const GateSink<T>& sink, std::int64_t slices, std::int64_t bads, const GateLabels& labels,
+                     const int* active, Fault fault) {
+  const std::int64_t blocks = sink.rows * ((sink.cols + kCols - 1) / kCols);
+  GYRUS_LAUNCH(blocksFor(blocks, 1), dim3(kCols, kWarps), 0, addSlices<T>, sink, slices, bads, labels, active, fault);
+}
+
+std::int64_t ceilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t slicesOf(std::int64_t samples) {
+  return std::max<std::int64_t>(1, std::min(samples / kLeastPerSlice, kMostSlices));
+}
+
 template <class T, class Source>
-void sumAll(const Args& args, const Source& source, const Labels& labels, Sink<T> sink, Fault fault) {
-  const std::int64_t slices = std::max<std::int64_t>(1, std::min(labels.n / kLeastPerSlice, kMostSlices));
-  const std::int64_t perSlice = (labels.n + slices - 1) / slices;
+void sumAll(const Args& args, const Source& source, const GateLabels& labels, GateSink<T> sink, Fault fault) {
+  const std::int64_t slices = slicesOf(labels.n), perSlice = (labels.n + slices - 1) / slices;
   if (slices > 1) {
     sink.parts = args.scratch->array<T>(slices * sink.rows * sink.cols);
-    sink.bad = args.scratch->array<int>(1);
+    sink.bad = args.scratch->array<std::int64_t>(1);
   }
   const dim3 grid(blocksFor(source.cols, kCols), static_cast<unsigned>(slices),
                   blocksFor(labels.classes, classesOf(sizeof(T))));
   GYRUS_LAUNCH(grid, dim3(kCols, kWarps), 0, (sumSamples<T, Source>), source, labels, perSlice, sink, fault);
-  if (slices > 1 && source.cols > 0)
-    GYRUS_LAUNCH(blocksFor(sink.rows * sink.cols, 256), 256, 0, addSlices<T>, sink, slices, source.active);
+  if (slices > 1) launchAddSlices<T>(sink, slices, 1, labels, source.active, fault);
+}
+
+GateLabels labelsOf(const Gate& gate) {
+  const View& v = gate.labels;
+  return {v.as<int>(), v.rank > 0 ? v.stride[0] : 0, gate.samples(), gate.classes()};
+}
+template <class T>
+GateSink<T> sinkOf(const Gate& gate) {
+  const View& v = gate.stats;
+  return {v.as<float>(), v.stride[0], v.stride[1], nullptr, nullptr, v.shape[0], v.shape[1]};
 }
 
 template <class T>
-void accumulate(Op op, const Args& args, const View& stats, const View& a, const View& g, const View& labelsView,
-                double scale, std::int64_t positions, const int* active) {
+void accumulate(const Args& args, const Gate& gate, const View& g, std::int64_t positions) {
+  const View& a = gate.a;
   const int last = a.rank - 1;
-  Rows<T> rows{a.as<T>(), g.as<T>(), a.stride[last], g.stride[last], a.shape[last], static_cast<T>(scale), active, {}};
+  Rows<T> rows{a.as<T>(),   g.as<T>(), a.stride[last], g.stride[last], a.shape[last], static_cast<T>(gate.scale),
+               gate.active, {}};
   // Row axes, merged where both go on at the same distance.
   auto& m = rows.rows;
   for (int d = 0; d < last; ++d) {
@@ -237,35 +262,67 @@ void accumulate(Op op, const Args& args, const View& stats, const View& a, const
     m.stride[0][m.rank - 1] = a.stride[d];
     m.stride[1][m.rank - 1] = g.stride[d];
   }
-  const Labels labels{labelsView.as<int>(), labelsView.rank > 0 ? labelsView.stride[0] : 0,
-                      labelsView.rank > 0 ? labelsView.shape[0] : 1, stats.shape[0] - kTotals};
+  const GateLabels labels = labelsOf(gate);
   if (labels.n == 0) return;
-  const Sink<T> sink{stats.as<float>(), stats.stride[0], stats.stride[1], nullptr,
-                     nullptr,           stats.shape[0],  stats.shape[1]};
-  const Fault fault = faultOf(op);
+  const GateSink<T> sink = sinkOf<T>(gate);
+  const Fault fault = faultOf(gate.op);
   if (positions == 0) rows.cols = 0;  // samples of nothing: only their labels are looked at
   if (positions <= 1 || rows.cols == 0) return sumAll<T>(args, rows, labels, sink, fault);
 
   T* sums = args.scratch->array<T>(labels.n * kTotals * rows.cols);
   const std::int64_t blocks = labels.n * ((rows.cols + kCols - 1) / kCols);
   GYRUS_LAUNCH(blocksFor(blocks, 1), dim3(kCols, kWarps), 0, sumPositions<T>, sums, rows, labels.n, positions);
-  sumAll<T>(args, SampleSums<T>{sums, rows.cols, active}, labels, sink, fault);
+  sumAll<T>(args, SampleSums<T>{sums, rows.cols, gate.active}, labels, sink, fault);
 }
 
 }  // namespace
 
-void accumulateGate(Op op, const Args& args, const View& stats, const View& a, const View& g, const View& labels,
-                    double scale, std::int64_t positions, const int* active) {
-  byFloat(a.dtype, [&]<class T>() { accumulate<T>(op, args, stats, a, g, labels, scale, positions, active); });
+void accumulateGate(const Args& args, const Gate& gate, const View& g, std::int64_t positions) {
+  byFloat(g.dtype, [&]<class T>() { accumulate<T>(args, gate, g, positions); });
 }
+
+bool gatePaysByTiles(std::int64_t samples, std::int64_t classes, std::int64_t rowsPerTile) {
+  if (samples == 0 || classes > kMostTileClasses) return false;
+  const auto parts = [&](std::int64_t n) { return n > 1 ? 2 * n * (classes + kGateTotals) : 0; };
+  return parts(ceilDiv(samples, rowsPerTile)) < samples + parts(slicesOf(samples));
+}
+
+template <class T>
+TileGate<T> gateTiles(const Args& args, const Gate& gate, std::int64_t rowsPerTile) {
+  const View& a = gate.a;
+  constexpr std::int64_t vector = 16 / sizeof(T);
+  const bool packs = a.stride[1] == 1 && a.stride[0] % vector == 0 && aligned(a.data, 16);
+  GateSink<T> sink = sinkOf<T>(gate);
+  const std::int64_t below = ceilDiv(gate.samples(), rowsPerTile);
+  if (below > 1) {
+    sink.parts = args.scratch->array<T>(below * sink.rows * sink.cols);
+    sink.bad = args.scratch->array<std::int64_t>(below);
+  }
+  return {a.as<T>(),      a.stride[0], a.stride[1],     packs, static_cast<T>(gate.scale),
+          labelsOf(gate), sink,        faultOf(gate.op)};
+}
+
+template <class T>
+void addGateTiles(const Gate& gate, std::int64_t rowsPerTile, const TileGate<T>& tiles) {
+  if (!tiles.sink.parts) return;
+  const std::int64_t below = ceilDiv(tiles.labels.n, rowsPerTile);
+  launchAddSlices<T>(tiles.sink, below, below, tiles.labels, gate.active, tiles.fault);
+}
+
+#define GYRUS_INSTANTIATE(T)                                                 \
+  template TileGate<T> gateTiles<T>(const Args&, const Gate&, std::int64_t); \
+  template void addGateTiles<T>(const Gate&, std::int64_t, const TileGate<T>&);
+GYRUS_INSTANTIATE(float)
+GYRUS_INSTANTIATE(double)
+#undef GYRUS_INSTANTIATE
 
 // stats [C + 4, K] <- a, g [M, K], labels [M / positions]
 void registerGate(KernelTable& t) {
   t.set(Op::GateStats, [](const Args& args) {
     const auto& p = args.as<GateStatsParams>();
     const View* const count = countBehind(args, 3);
-    accumulateGate(Op::GateStats, args, args.out[0], args.in[0], args.in[1], args.in[2], p.scale,
-                   static_cast<std::int64_t>(p.positions), count ? count->as<int>() : nullptr);
+    const Gate gate{Op::GateStats, args.out[0], args.in[0], args.in[2], p.scale, count ? count->as<int>() : nullptr};
+    accumulateGate(args, gate, args.in[1], static_cast<std::int64_t>(p.positions));
   });
 }
 

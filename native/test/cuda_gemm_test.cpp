@@ -3,6 +3,7 @@
 #ifdef GYRUS_CUDA_TESTS
 #include <bit>
 
+#include "cuda/gate.cuh"
 #include "kernel_support.h"
 
 using namespace gyrus;
@@ -227,6 +228,118 @@ TEST_CASE("cuda linearGradInput: scores of more rows than a slice, more classes 
     const bool untouched = sameBytes(after, stats);
     CHECK(untouched);
   }
+}
+
+namespace {
+
+// Samples, units, outputs, classes; the rows of a tile that the size of the product asks for, and whether tiles pay.
+struct Scored {
+  std::int64_t M, K, N, classes, rows;
+  bool byTiles, once;
+};
+struct ScoredCall {
+  Tensor dx, stats;
+  std::vector<Tensor> in;  // g, w, a, labels
+};
+ScoredCall scoredCall(DType d, const Scored& c, Layout layout, bool oneClass = false) {
+  Tensor a = randomTensor(d, {c.M, c.K}, 3, -1, 1, layout);
+  for (std::int64_t i = 0; i < a.size(); i += 5) a.set(i, 0);
+  return {make(d, {c.M, c.K}),
+          randomTensor(DType::F32, {c.classes + 4, c.K}, 5, 0, 2, Layout::Padded),
+          {randomTensor(d, {c.M, c.N}, 1, -1, 1), randomTensor(d, {c.N, c.K}, 2, -1, 1, Layout::Padded), a,
+           randomTensor(DType::I32, {c.M}, 7, 0, oneClass ? 1 : static_cast<double>(c.classes), Layout::Spread)}};
+}
+
+}  // namespace
+
+TEST_CASE("cuda linearGradInput: scores in the store of every size of tile, and in a pass where tiles do not pay") {
+  const Scored cases[] = {
+      {1, 7, 5, 3, 32, true, false},        {32, 33, 17, 40, 32, true, false},   {33, 36, 12, 1, 32, true, false},
+      {100, 37, 17, 3, 32, true, false},    {100, 40, 12, 10, 32, false, false}, {128, 40, 12, 10, 32, true, false},
+      {40, 12, 0, 3, 32, true, false},      {600, 20, 6, 9, 32, true, false},    {64, 70, 8, 57, 32, false, false},
+      {100, 70, 70, 3, 32, true, false},    {97, 65, 100, 5, 32, true, false},   {700, 600, 20, 7, 64, true, true},
+      {1100, 1900, 12, 5, 128, true, true}, {70, 16300, 4, 56, 128, true, true}};
+  int turn = 0;
+  for (const Scored& c : cases) {
+    CAPTURE(c.M);
+    CAPTURE(c.K);
+    CHECK(cuda::gatePaysByTiles(c.M, c.classes, c.rows) == c.byTiles);
+    for (const DType d : {DType::F32, DType::F64}) {
+      if (c.once && d == DType::F64) continue;
+      const ScoredCall call = scoredCall(d, c, kLayouts[turn % 4], turn % 3 == 0);
+      ++turn;
+      if (!c.once) {
+        expectAgreement(Op::LinearGradInput, {call.dx, call.stats}, call.in, {1, 8, 0, 0}, {1e-5, 1e-3});
+        continue;
+      }
+      const std::vector<Tensor> expected = cloneAll({call.dx, call.stats});
+      runKernel(naiveTable(), Op::LinearGradInput, expected, call.in, {1, 8, 0, 0});
+      const auto run = runOnce(Op::LinearGradInput, {call.dx, call.stats}, call.in, {1, 8, 0, 0});
+      for (std::size_t i = 0; i < 2; ++i) {
+        const std::string wrong = mismatch(run[0][i], expected[i], {1e-5, 1e-3});
+        CHECK_MESSAGE(wrong.empty(), "output ", i, ": ", wrong);
+      }
+    }
+  }
+}
+
+TEST_CASE("cuda linearGradInput: scores in the store with lists, counts, NaN and infinity, on tensor cores") {
+  const Scored c{100, 40, 70, 3, 32, true, false};
+  const ScoredCall call = scoredCall(DType::F32, c, Layout::Contiguous);
+  const Tensor few = of(DType::I32, {1}, {33}), none = of(DType::I32, {1}, {0}), outputs = of(DType::I32, {1}, {50});
+  for (const Tensor& count : {few, none}) {
+    std::vector<Tensor> in = call.in;
+    in.push_back(outputs);
+    in.push_back(count);
+    expectAgreement(Op::LinearGradInput, {call.dx, call.stats}, in, {1, 8, 2, 2}, {1e-5, 1e-3});
+  }
+  std::vector<Tensor> listed = call.in;
+  listed[1] = randomTensor(DType::F32, {90, 47}, 2, -1, 1);
+  Tensor rows = make(DType::I32, {70}), columns = make(DType::I32, {40});
+  for (std::int64_t i = 0; i < 70; ++i) rows.set(i, static_cast<double>(i + i / 4));
+  for (std::int64_t i = 0; i < 40; ++i) columns.set(i, static_cast<double>(i + i / 6));
+  listed.push_back(rows);
+  listed.push_back(columns);
+  expectAgreement(Op::LinearGradInput, {call.dx, call.stats}, listed, {1, 8, 1, 1}, {1e-5, 1e-3});
+
+  std::vector<Tensor> special = call.in;
+  for (std::size_t i : {0, 2}) special[i] = special[i].clone();
+  special[0].set(3, NAN);
+  special[2].set(40 * 50 + 7, NAN);
+  special[2].set(40 * 99 + 39, INFINITY);
+  special[2].set(40 * 64, -INFINITY);
+  expectAgreement(Op::LinearGradInput, {call.dx, call.stats}, special, {1, 8, 0, 0}, {1e-5, 1e-3});
+
+  for (const cuda::Precision p : kPrecisions)
+    expectPrecision(p, Op::LinearGradInput, {call.dx, call.stats}, call.in, {1, 1, 0, 0});
+}
+
+TEST_CASE("cuda linearGradInput: a bad label in the store's tiles is named, the first of them, and stats stay") {
+  for (const DType d : {DType::F32, DType::F64})
+    for (const std::int64_t M : {20, 100})
+      for (const double bad : {-1.0, 3.0}) {
+        CAPTURE(M);
+        const Scored c{M, 40, 9, 3, 32, true, false};
+        const ScoredCall call = scoredCall(d, c, Layout::Contiguous);
+        Tensor labels = call.in[3];
+        labels.set(M - 1, 77);
+        labels.set(M * 2 / 3, bad);
+        const Tensor before = call.stats.clone();
+        const std::string expected = "linearGradInput: label " + std::to_string(static_cast<int>(bad)) + " at row " +
+                                     std::to_string(M * 2 / 3) + " is outside 0..2";
+        CHECK_THROWS_WITH(runKernel(*cudaTable(), Op::LinearGradInput, {call.dx, call.stats}, call.in, {1, 8, 0, 0}),
+                          expected.c_str());
+        const bool untouched = sameBytes(before, call.stats);
+        CHECK(untouched);
+      }
+  // Of no units there is nothing to add, but labels are labels.
+  const Scored none{5, 0, 9, 3, 32, true, false};
+  const ScoredCall call = scoredCall(DType::F32, none, Layout::Contiguous);
+  CHECK_NOTHROW(runKernel(*cudaTable(), Op::LinearGradInput, {call.dx, call.stats}, call.in, {1, 8, 0, 0}));
+  Tensor labels = call.in[3];
+  labels.set(4, 3);
+  CHECK_THROWS_WITH(runKernel(*cudaTable(), Op::LinearGradInput, {call.dx, call.stats}, call.in, {1, 8, 0, 0}),
+                    "linearGradInput: label 3 at row 4 is outside 0..2");
 }
 
 TEST_CASE("cuda dense layer: the first bad index of the first bad list is named") {

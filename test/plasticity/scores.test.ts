@@ -270,7 +270,8 @@ test('a UnitGate gives the same sums as the fused epilogue', () => {
     pass(net, collector, makeBatch());
   }
   expect(distance(two.readSync().perClass[1], one.readSync().perClass[1])).toBeLessThan(1e-6);
-  expect([...two.readSync().mean]).toEqual([...one.readSync().mean]);
+  // On a CUDA device tiles and passes add the samples in different orders.
+  expect(distance(two.readSync().mean, one.readSync().mean)).toBeLessThan(1e-6);
 });
 
 test('collector: inactive costs and adds nothing, reset forgets, sums follow the neurons', () => {

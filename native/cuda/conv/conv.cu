@@ -142,8 +142,8 @@ void conv2dGradInput(const Args& args) {
   }
   if (p.score == 0) return;
   const View *a = inputs.take(true), *labels = inputs.take(true);
-  accumulateGate(Op::Conv2dGradInput, args, args.out[1], *a, dx, *labels, p.scale, dx.shape[1] * dx.shape[2],
-                 lists.inputCount);
+  const Gate gate{Op::Conv2dGradInput, args.out[1], *a, *labels, p.scale, lists.inputCount};
+  accumulateGate(args, gate, dx, dx.shape[1] * dx.shape[2]);
 }
 
 // The sums over all pixels of g [N, OH, OW, F].

@@ -2,6 +2,7 @@
 // The lists say which of the N rows and K columns are the n and k; without them it is the first. x, g and w may have
 // any strides; y, dx and dw are contiguous.
 #pragma once
+#include "cuda/gate.cuh"
 #include "cuda/gemm/epilogue.cuh"
 #include "cuda/lists.cuh"
 #include "kernels/contract.h"
@@ -12,9 +13,10 @@ template <class T>
 void denseProduct(const Args& args, const View& y, const View& x, const View& w, const Lists& lists,
                   const Epilogue<T>& epilogue);
 
-// dx [M, k] = g [M, n] w
+// dx [M, k] = g [M, n] w, and the scores of a gate where each row is a sample
 template <class T>
-void denseGradInput(const Args& args, const View& dx, const View& g, const View& w, const Lists& lists);
+void denseGradInput(const Args& args, const View& dx, const View& g, const View& w, const Lists& lists,
+                    const Gate* gate = nullptr);
 
 // dw [N, K] = g^T x, zeros where nothing is in use
 template <class T>

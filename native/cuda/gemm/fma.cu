@@ -1,4 +1,5 @@
 // Matrix products by FMAs, tiled through shared memory and registers, the next tile on its way while one is multiplied.
+#include "cuda/gate_tile.cuh"
 #include "cuda/gemm/loader.cuh"
 
 namespace gyrus::cuda::gemm {
@@ -54,8 +55,13 @@ __device__ __forceinline__ void loadFragment(T (&out)[R], const T* lines, int t)
   }
 }
 
-template <class T, class Tile, bool AlongA, bool AlongB, bool Counted>
-__global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Product<T> p, Epilogue<T> epilogue) {
+// Scores of a tile: where a kernel has any, their room lies behind the tiles.
+template <class T, class Memory, class Tile>
+using Scores = TileScores<T, Tile::rows, Tile::cols, Tile::threads, Memory::stageRows, Tile::cols + kStagePad>;
+
+// `scoresOf` makes the scores of the tile at some place.
+template <class T, class Tile, bool AlongA, bool AlongB, bool Counted, class Scored>
+__device__ __forceinline__ void multiplyTile(const Product<T>& p, const Epilogue<T>& epilogue, const Scored& scoresOf) {
   using Memory = Shared<T, Tile, AlongA, AlongB>;
   using LoaderA = typename Memory::LoaderA;
   using LoaderB = typename Memory::LoaderB;
@@ -83,6 +89,8 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
   LoaderA a(p.a, p.a.data + offset[0], thread, std::int64_t{place.tileRow} * Tile::rows, active.M, k, active.K, steps);
   LoaderB b(p.b, p.b.data + offset[1], thread, std::int64_t{place.tileCol} * Tile::cols, active.N, k, active.K, steps);
   auto& tiles = memory->tiles[slice];
+  auto scores = scoresOf(memory + 1, place, active.N);
+  using Scores = decltype(scores);
 
   T sum[RY][RX] = {};
   if (steps > 0) {
@@ -92,6 +100,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
     b.finish(tiles.b[0]);
   }
   commitCopies();
+  if constexpr (Scores::on) scores.readLabels();
 #pragma unroll 1
   for (int step = 0; step < each; ++step) {
     waitCopies<0>();
@@ -128,6 +137,7 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
   }
   waitCopies<0>();
   __syncthreads();
+  if constexpr (Scores::on) scores.checkLabels();
 
   T* const out = outputOf(p);
   const std::int64_t row = std::int64_t{place.tileRow} * Tile::rows, col = std::int64_t{place.tileCol} * Tile::cols;
@@ -146,55 +156,110 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Produc
                                     lineOf<Tile::gx>(tx, j)) = sums;
       }
     __syncthreads();
-    storeRows<T, Memory::stageRows, Tile::cols, Tile::threads, Counted, Tile::slices>(
+    storeRows<T, Memory::stageRows, Tile::cols, Tile::threads, Counted, Tile::slices, InOrder, Scores::on>(
         p, active, epilogue, memory->stage[0], out, row + part * Memory::stageRows, col);
+    if constexpr (Scores::on) scores.takeRows(memory->stage[0], part);
     __syncthreads();
+    if constexpr (Scores::on) {
+      scores.addClasses(memory->stage[0], part, part + 1 == RY / 4);
+      __syncthreads();
+    }
   }
+  if constexpr (Scores::on) {
+    static_assert(Scores::totalBytes <= sizeof(Memory));
+    scores.finish(memory->stage[0]);
+  }
+}
+
+template <class T, class Tile, bool AlongA, bool AlongB, bool Counted>
+__global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaProduct(Product<T> p, Epilogue<T> epilogue) {
+  multiplyTile<T, Tile, AlongA, AlongB, Counted>(p, epilogue,
+                                                 [](void*, const Place&, std::int64_t) { return NoScores{}; });
+}
+// A gradient of the input and the scores of its neurons: the left side along K, the right one across.
+template <class T, class Tile, bool Counted>
+__global__ void __launch_bounds__(Tile::threads, Tile::blocks) fmaScored(Product<T> p, TileGate<T> gate) {
+  using Memory = Shared<T, Tile, true, false>;
+  multiplyTile<T, Tile, true, false, Counted>(
+      p, Epilogue<T>{}, [&](void* room, const Place& place, std::int64_t active) {
+        return Scores<T, Memory, Tile>(gate, room, place.tileRow, place.tileCol, active);
+      });
+}
+
+template <class T, class Kernel, class Last>
+void launchTiles(const char* name, Kernel* kernel, int threads, std::size_t bytes, const Product<T>& p,
+                 const Last& last) {
+  if (bytes > 48 * 1024)
+    checked(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), name);
+  cuda::launch(name, gridOf(p.blocks()), dim3(threads), bytes, kernel, p, last);
+}
+
+// Doubles are for checks of gradients: those that count will do.
+template <class T, class F>
+void byCounted(const Product<T>& p, const F& run) {
+  if constexpr (std::is_same_v<T, float>)
+    if (!p.counted()) return run.template operator()<false>();
+  run.template operator()<true>();
 }
 
 template <class T, class Tile>
 void launch(Product<T> p, const Epilogue<T>& epilogue) {
   p.cut(Tile::rows, Tile::cols);
   const auto go = [&]<bool AlongA, bool AlongB>() {
-    const auto run = [&]<bool Counted>() {
-      constexpr std::size_t bytes = sizeof(Shared<T, Tile, AlongA, AlongB>);
-      const auto kernel = fmaProduct<T, Tile, AlongA, AlongB, Counted>;
-      if (bytes > 48 * 1024)
-        checked(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "matmul");
-      GYRUS_LAUNCH(gridOf(p.blocks()), Tile::threads, bytes, (fmaProduct<T, Tile, AlongA, AlongB, Counted>), p,
-                   epilogue);
-    };
-    if constexpr (std::is_same_v<T, float>)
-      if (!p.counted()) return run.template operator()<false>();
-    run.template operator()<true>();
+    byCounted(p, [&]<bool Counted>() {
+      launchTiles("fmaProduct", fmaProduct<T, Tile, AlongA, AlongB, Counted>, Tile::threads,
+                  sizeof(Shared<T, Tile, AlongA, AlongB>), p, epilogue);
+    });
   };
   if (p.a.along)
     p.b.along ? go.template operator()<true, true>() : go.template operator()<true, false>();
   else
     p.b.along ? go.template operator()<false, true>() : go.template operator()<false, false>();
 }
+template <class T, class Tile>
+void launch(Product<T> p, const TileGate<T>& gate) {
+  p.cut(Tile::rows, Tile::cols);
+  using Memory = Shared<T, Tile, true, false>;
+  byCounted(p, [&]<bool Counted>() {
+    launchTiles("fmaScored", fmaScored<T, Tile, Counted>, Tile::threads,
+                sizeof(Memory) + Scores<T, Memory, Tile>::roomFor(gate.labels.classes), p, gate);
+  });
+}
+
+template <class Last>
+void launchFloats(TileSize size, const Product<float>& p, const Last& last) {
+  switch (size) {
+    case TileSize::Huge:
+    case TileSize::Large:
+      return launch<float, Large>(p, last);
+    case TileSize::Tall:
+    case TileSize::Medium:
+      return launch<float, Medium>(p, last);
+    case TileSize::Small:
+      return launch<float, Small>(p, last);
+    case TileSize::Thin:
+      return launch<float, Thin>(p, last);
+  }
+}
 
 }  // namespace
 
 template <>
 void launchFma<float>(TileSize size, const Product<float>& p, const Epilogue<float>& epilogue) {
-  switch (size) {
-    case TileSize::Huge:
-    case TileSize::Large:
-      return launch<float, Large>(p, epilogue);
-    case TileSize::Tall:
-    case TileSize::Medium:
-      return launch<float, Medium>(p, epilogue);
-    case TileSize::Small:
-      return launch<float, Small>(p, epilogue);
-    case TileSize::Thin:
-      return launch<float, Thin>(p, epilogue);
-  }
+  launchFloats(size, p, epilogue);
 }
-// For checks of gradients: one size will do.
+template <>
+void launchFma<float>(TileSize size, const Product<float>& p, const TileGate<float>& gate) {
+  launchFloats(size, p, gate);
+}
+// One size will do.
 template <>
 void launchFma<double>(TileSize, const Product<double>& p, const Epilogue<double>& epilogue) {
   launch<double, Doubles>(p, epilogue);
+}
+template <>
+void launchFma<double>(TileSize, const Product<double>& p, const TileGate<double>& gate) {
+  launch<double, Doubles>(p, gate);
 }
 
 }  // namespace gyrus::cuda::gemm

@@ -1,6 +1,5 @@
 // The ops that are matrix products: matmul (batched, any strides) and the three of a linear layer.
 #include "cuda/families.h"
-#include "cuda/gate.cuh"
 #include "cuda/gemm/column_sums.cuh"
 #include "cuda/gemm/dense.cuh"
 #include "cuda/gemm/product.cuh"
@@ -81,7 +80,8 @@ void denseProduct(const Args& args, const View& y, const View& x, const View& w,
 }
 
 template <class T>
-void denseGradInput(const Args& args, const View& dx, const View& g, const View& w, const Lists& lists) {
+void denseGradInput(const Args& args, const View& dx, const View& g, const View& w, const Lists& lists,
+                    const Gate* gate) {
   Product<T> p;
   p.M = dx.shape[0];
   p.N = dx.shape[1];
@@ -92,7 +92,7 @@ void denseGradInput(const Args& args, const View& dx, const View& g, const View&
   p.b = {w.as<T>(), w.stride[1], w.stride[0], lists.inputs, lists.outputs};
   p.c.data = dx.as<T>();
   p.c.ld = p.N;
-  multiply(args, p, Epilogue<T>{});
+  if (!multiply(args, p, Epilogue<T>{}, gate) && gate) accumulateGate(args, *gate, dx, 1);
 }
 
 template <class T>
@@ -118,7 +118,7 @@ void denseGradWeight(const Args& args, const View& dw, const View& g, const View
 
 #define GYRUS_INSTANTIATE(T)                                                                                           \
   template void denseProduct<T>(const Args&, const View&, const View&, const View&, const Lists&, const Epilogue<T>&); \
-  template void denseGradInput<T>(const Args&, const View&, const View&, const View&, const Lists&);                   \
+  template void denseGradInput<T>(const Args&, const View&, const View&, const View&, const Lists&, const Gate*);      \
   template void denseGradWeight<T>(const Args&, const View&, const View&, const View&, const Lists&);
 GYRUS_INSTANTIATE(float)
 GYRUS_INSTANTIATE(double)
@@ -160,9 +160,9 @@ void linearGradInput(const Args& args) {
   const View *outputs = more.take(p.outputs != 0), *inputs = more.take(p.inputs != 0);
   const Lists lists = readLists(Op::LinearGradInput, args, neuronsOf(p.outputs), outputs, w.shape[0],
                                 neuronsOf(p.inputs), inputs, w.shape[1]);
-  denseGradInput<T>(args, dx, g, w, lists);
-  if (p.score != 0)
-    accumulateGate(Op::LinearGradInput, args, args.out[1], args.in[2], dx, args.in[3], p.scale, 1, lists.inputCount);
+  if (p.score == 0) return denseGradInput<T>(args, dx, g, w, lists);
+  const Gate gate{Op::LinearGradInput, args.out[1], args.in[2], args.in[3], p.scale, lists.inputCount};
+  denseGradInput<T>(args, dx, g, w, lists, &gate);
 }
 
 // dw [N, K] = g^T x (+ db [N] = column sums of g), g [M, n], x [M, k]

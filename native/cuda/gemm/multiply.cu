@@ -1,6 +1,7 @@
 // Chooses how a product is computed: how the operands are read, the size of the tiles, and whether K is split.
 #include <algorithm>
 
+#include "cuda/gate_tile.cuh"
 #include "cuda/gemm/product.cuh"
 #include "cuda/mma.cuh"
 
@@ -102,8 +103,8 @@ __global__ void __launch_bounds__(256) addParts(const T* parts, Product<T> p, Ep
 }  // namespace
 
 template <class T>
-void multiply(const Args& args, Product<T> p, const Epilogue<T>& epilogue) {
-  if (p.batch * p.M * p.N == 0) return;
+bool multiply(const Args& args, Product<T> p, const Epilogue<T>& epilogue, const Gate* gate) {
+  if (p.batch * p.M * p.N == 0) return false;
   orient(p.a, p.M, p.K, p.batches, 0);
   orient(p.b, p.N, p.K, p.batches, 1);
   p.c.batchStride = p.M * p.c.ld;
@@ -124,7 +125,19 @@ void multiply(const Args& args, Product<T> p, const Epilogue<T>& epilogue) {
   p.splits = plan.splits;
   p.kPerSplit = ceilDiv(ceilDiv(p.K, p.splits), kSplitMultiple) * kSplitMultiple;
   if (p.splits > 1) p.splits = ceilDiv(p.K, p.kPerSplit);
-  if (p.splits == 1) return launch(p, epilogue);
+  if (p.splits == 1) {
+    const std::int64_t rows = plan.size == TileSize::Large ? 128 : plan.size == TileSize::Medium ? 64 : 32;
+    const bool scored = gate && precision == Precision::F32 && p.a.along && !p.b.along &&
+                        gatePaysByTiles(gate->samples(), gate->classes(), rows);
+    if (!scored) {
+      launch(p, epilogue);
+    } else {
+      const TileGate<T> tiles = gateTiles<T>(args, *gate, rows);
+      launchFma(plan.size, p, tiles);
+      addGateTiles(*gate, rows, tiles);
+    }
+    return scored;
+  }
 
   Product<T> parts = p;
   const std::int64_t item = p.M * p.N;
@@ -141,9 +154,10 @@ void multiply(const Args& args, Product<T> p, const Epilogue<T>& epilogue) {
     GYRUS_LAUNCH(blocksFor(p.batch * item, 256 * kVector<T>), 256, 0, (addParts<T, kVector<T>>), from, p, epilogue);
   else
     GYRUS_LAUNCH(blocksFor(p.batch * item, 256), 256, 0, (addParts<T, 1>), from, p, epilogue);
+  return false;
 }
 
-template void multiply<float>(const Args&, Product<float>, const Epilogue<float>&);
-template void multiply<double>(const Args&, Product<double>, const Epilogue<double>&);
+template bool multiply<float>(const Args&, Product<float>, const Epilogue<float>&, const Gate*);
+template bool multiply<double>(const Args&, Product<double>, const Epilogue<double>&, const Gate*);
 
 }  // namespace gyrus::cuda::gemm

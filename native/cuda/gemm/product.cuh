@@ -7,6 +7,7 @@
 // transposed on the way in.
 #pragma once
 #include "cuda/async_copy.cuh"
+#include "cuda/gate.cuh"
 #include "cuda/gemm/epilogue.cuh"
 #include "cuda/lists.cuh"
 #include "cuda/pack.cuh"
@@ -122,14 +123,15 @@ __device__ __forceinline__ void batchOffsets(const Product<T>& p, std::int64_t (
 constexpr int kStagePad = 8;  // rows of the stage are 8 banks apart, as a warp's four rows of sums want it
 
 // Rows [row, row + Rows) of a tile's sums, from shared memory through the epilogue to C; those of the slices, one
-// behind the other, are added in their order. All columns of a thread's numbers are the same in each row, so what
-// belongs to columns is loaded once. RowAt: where in shared memory a row is.
+// behind the other, are added in their order; Keep: and left in place of the first slice's. All columns of a thread's
+// numbers are the same in each row, so what belongs to columns is loaded once. RowAt: where in shared memory a row is.
 struct InOrder {
   __device__ static int of(int row) { return row; }
 };
-template <class T, int Rows, int Cols, int Threads, bool Counted, int Slices = 1, class RowAt = InOrder>
-__device__ __forceinline__ void storeRows(const Product<T>& p, const Extents& e, const Epilogue<T>& epilogue,
-                                          const T* stage, T* out, std::int64_t row, std::int64_t firstCol) {
+template <class T, int Rows, int Cols, int Threads, bool Counted, int Slices = 1, class RowAt = InOrder,
+          bool Keep = false>
+__device__ __forceinline__ void storeRows(const Product<T>& p, const Extents& e, const Epilogue<T>& epilogue, T* stage,
+                                          T* out, std::int64_t row, std::int64_t firstCol) {
   constexpr int vector = kVector<T>, perRow = Cols / vector, step = Threads / perRow;
   static_assert(Threads % perRow == 0 && (Rows % step == 0 || step % Rows == 0));
   const int c = static_cast<int>(threadIdx.x) % perRow * vector;
@@ -149,6 +151,7 @@ __device__ __forceinline__ void storeRows(const Product<T>& p, const Extents& e,
 #pragma unroll
       for (int j = 0; j < vector; ++j) sum.v[j] += more.v[j];
     }
+    if constexpr (Keep && Slices > 1) *reinterpret_cast<Pack<T>*>(stage + r * (Cols + kStagePad) + c) = sum;
     const T* residual = epilogue.residual ? epilogue.residual + (row + r) * p.N + col : nullptr;
     T* const to = out + (p.c.rows ? p.c.rows[row + r] : row + r) * p.c.ld;
     if (whole) {
@@ -181,6 +184,9 @@ enum class TileSize {
 };
 template <class T>
 void launchFma(TileSize size, const Product<T>& p, const Epilogue<T>& epilogue);
+// With scores of C; a lies along K and b across.
+template <class T>
+void launchFma(TileSize size, const Product<T>& p, const TileGate<T>& gate);
 void launchTf32(TileSize size, const Product<float>& p, const Epilogue<float>& epilogue);
 void launchBf16(TileSize size, const Product<float>& p, const Epilogue<float>& epilogue);
 
@@ -190,7 +196,8 @@ Product<float> packBf16(const Args& args, const Product<float>& p);
 void launchPackedBf16(TileSize size, const Product<float>& p, const Epilogue<float>& epilogue);
 
 // The ops' door: any shape, empty ones too. M, N, K, a, b (data, strides, lists), c (data, ld, lists), batch are set.
+// True where the kernel that stores C has added the scores of the gate too, which wants no epilogue.
 template <class T>
-void multiply(const Args& args, Product<T> p, const Epilogue<T>& epilogue);
+bool multiply(const Args& args, Product<T> p, const Epilogue<T>& epilogue, const Gate* gate = nullptr);
 
 }  // namespace gyrus::cuda::gemm
