@@ -18,20 +18,12 @@ import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { readCsv, writeCsv } from './csv.mjs';
+import { LIMITS } from './limits.mjs';
 
 const run = promisify(execFile);
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const TABLE = join(ROOT, 'bench', 'results', 'cuda-resources.csv');
 
-/** Limits per multiprocessor, from the CUDA programming guide's table of compute capabilities. */
-const LIMITS = {
-  75: { warps: 32, blocks: 16, shared: 64 },
-  80: { warps: 64, blocks: 32, shared: 164 },
-  89: { warps: 48, blocks: 24, shared: 100 },
-  90: { warps: 64, blocks: 32, shared: 228 },
-  100: { warps: 64, blocks: 32, shared: 228 },
-  120: { warps: 48, blocks: 24, shared: 100 },
-};
 const REGISTERS = 65536;
 /** Registers go to warps in units of 256, and from 8.0 on the system keeps 1 KiB of shared memory per block. */
 const REGISTER_UNIT = 256;
@@ -64,10 +56,10 @@ async function compile(source, archs) {
         '--keep',
         '--keep-dir',
         folder,
-        '-c',
+        '-fatbin', // the device's code alone
         source,
         '-o',
-        join(folder, 'out.o'),
+        join(folder, 'out.fatbin'),
       ],
       { maxBuffer: 1 << 28 },
     );
@@ -153,11 +145,11 @@ async function measure(sources, archs) {
           kernel: names[i],
           threads: of('threads', Math.max),
           shared: of('shared', Math.max),
-          spills: of('spills', Math.max),
           wide: of('wide', Math.max),
           async: of('async', Math.max),
           ldmatrix: of('ldmatrix', Math.max),
           mma: of('mma', Math.max),
+          ...Object.fromEntries(archs.map((arch) => [`spills${arch}`, by[arch]?.spills ?? 0])),
           ...Object.fromEntries(archs.map((arch) => [`registers${arch}`, by[arch]?.registers ?? 0])),
           ...Object.fromEntries(
             archs.map((arch) => {
@@ -177,19 +169,20 @@ async function measure(sources, archs) {
 const inOrder = (rows) => rows.sort((a, b) => (`${a.file} ${a.kernel}` < `${b.file} ${b.kernel}` ? -1 : 1));
 
 function compare(rows, committed, archs) {
-  const before = new Map(committed.map((row) => [`${row.file} ${row.kernel}`, row]));
+  const earlier = new Map(committed.map((row) => [`${row.file} ${row.kernel}`, row]));
   const problems = [];
   for (const row of rows) {
-    const known = before.get(`${row.file} ${row.kernel}`);
+    const known = earlier.get(`${row.file} ${row.kernel}`);
     const say = (text) => problems.push(`${row.file}: ${row.kernel}: ${text}`);
     if (!known) {
       say('not in the table');
       continue;
     }
-    if (row.spills > Number(known.spills)) say(`spills ${row.spills} bytes, ${known.spills} before`);
     for (const kind of ['wide', 'async', 'ldmatrix', 'mma'])
       if (row[kind] === 0 && Number(known[kind]) > 0) say(`no ${kind} instructions, ${known[kind]} before`);
     for (const arch of archs) {
+      const [spills, before] = [row[`spills${arch}`], Number(known[`spills${arch}`])];
+      if (spills > before) say(`spills ${spills} bytes on sm_${arch}, ${before} before`);
       const [now, then] = [row[`occupancy${arch}`], Number(known[`occupancy${arch}`])];
       if (now < then) say(`occupancy ${now} on sm_${arch}, ${then} before`);
     }

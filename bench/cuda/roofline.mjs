@@ -19,6 +19,7 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readCsv, writeCsv } from './csv.mjs';
+import { LIMITS } from './limits.mjs';
 
 const RESULTS = join(dirname(fileURLToPath(import.meta.url)), '..', 'results');
 
@@ -116,7 +117,7 @@ function residentOf(arch, tile, resources) {
   const { threads } = TILES[tile];
   const sums = TILES[tile].side ** 2;
   const row = resources?.find((r) => r.file === 'gemm/fma.cu' && r.kernel.includes('float') && matches(r, tile));
-  const warps = { 75: 32, 80: 64, 89: 48, 90: 64 }[arch];
+  const { warps } = LIMITS[arch];
   // The table may be of some architectures only.
   if (row?.[`occupancy${arch}`])
     return Math.max(1, Math.round((Number(row[`occupancy${arch}`]) * warps) / (threads / 32)));
