@@ -59,6 +59,14 @@ struct Tile {
   static_assert(kAcross * 4 * RN == BN && kDown * 4 * RM == BM && kDeep * G == BK && kPart * G == kQuads);
   static_assert(kAcross % 4 == 0 && kDown % 4 == 0 && kThreads % 32 == 0);
 
+  // Whether what depth k + 1 multiplies is read before the products of k. For these architectures nvcc finds no
+  // registers for it in tiles of 128 x 64; there the other warps hide the reads.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ < 800 || __CUDA_ARCH__ >= 1000)
+  static constexpr bool kReadsAhead = BM != 128 || BN != 64;
+#else
+  static constexpr bool kReadsAhead = true;
+#endif
+
   // Rows are padded by four, which keeps them on 16 bytes.
   struct alignas(16) Buffers {
     T a[2][BK][BM + 4];
@@ -102,28 +110,29 @@ struct Tile {
 #pragma unroll
         for (int j = 0; j < RN; ++j) of[i][j] = zeroQuad<T>();
     }
-    // The slice's part of a step. What depth k + 1 multiplies is read before the products of k.
+    // The slice's part of a step.
     __device__ __forceinline__ void add(const T (&a)[BK][BM + 4], const T (&b)[BK][BN + 4], const Place& at) {
       const int first = G == 1 ? 0 : at.slice * kDeep;
-      Quad<T> left[2][RM], right[2][RN];
+      constexpr int buffers = kReadsAhead ? 2 : 1;
+      Quad<T> left[buffers][RM], right[buffers][RN];
       const auto read = [&](int k) {
         const int turned = kTurns == 1 ? 0 : turn((G == 1 ? 0 : at.slice * (kDeep / 8)) + k / 8);
 #pragma unroll
-        for (int i = 0; i < RM; ++i) left[k % 2][i] = loadQuad(&a[first + k][(at.row ^ turned) + i * (BM / RM)]);
+        for (int i = 0; i < RM; ++i) left[k % buffers][i] = loadQuad(&a[first + k][(at.row ^ turned) + i * (BM / RM)]);
 #pragma unroll
-        for (int j = 0; j < RN; ++j) right[k % 2][j] = loadQuad(&b[first + k][col(at, j)]);
+        for (int j = 0; j < RN; ++j) right[k % buffers][j] = loadQuad(&b[first + k][col(at, j)]);
       };
-      read(0);
+      if (kReadsAhead) read(0);
 #pragma unroll
       for (int k = 0; k < kDeep; ++k) {
-        if (k + 1 < kDeep) read(k + 1);
+        if (k + kReadsAhead < kDeep) read(k + kReadsAhead);
 #pragma unroll
         for (int i = 0; i < 4 * RM; ++i)
 #pragma unroll
           for (int j = 0; j < RN; ++j)
 #pragma unroll
             for (int e = 0; e < 4; ++e)
-              of[i][j].v[e] = multiplyAdd(left[k % 2][i / 4].v[i % 4], right[k % 2][j].v[e], of[i][j].v[e]);
+              of[i][j].v[e] = multiplyAdd(left[k % buffers][i / 4].v[i % 4], right[k % buffers][j].v[e], of[i][j].v[e]);
       }
     }
     // Adds the sums of the slices: the thread's own, then the others' in their order. All threads of the block; the
@@ -151,7 +160,8 @@ struct Tile {
 #pragma unroll
             for (int q = 0; q < kPart; ++q) {
               part.of[q] = of[(s * kPart + q) % (4 * RM)][(s * kPart + q) / (4 * RM)];
-#pragma unroll
+              // One at a time: the sums of the tile still take most registers.
+#pragma unroll 1
               for (int other = 0; other < G - 1; ++other)
 #pragma unroll
                 for (int e = 0; e < 4; ++e) part.of[q].v[e] += room[(other * kPart + q) * kSlice].v[e];
