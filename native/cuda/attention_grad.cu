@@ -75,9 +75,16 @@ struct Backward {
   }
 };
 
+// Blocks on a multiprocessor for which nvcc saves registers, at least: three of them would spill on 10.0.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1100
+constexpr int kGradBlocks = 2;
+#else
+constexpr int kGradBlocks = 0;  // as it thinks best
+#endif
+
 // out: dk, dv where Keys, else dq twice.
 template <int DP, int BM, bool Keys>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, kGradBlocks)
     attentionGradKernel(Heads<float> ds, Heads<float> dw, Side mine, Side others, const float* lse, const float* delta,
                         AttentionSizes sizes, Divisor64 tiles, std::int64_t jobs, float scale, float scale2) {
   using F = Backward<DP, BM, Keys>;
