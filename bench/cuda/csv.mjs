@@ -12,9 +12,11 @@ export function readCsv(path) {
   return lines.map((line) => Object.fromEntries(line.map((cell, i) => [head[i], cell])));
 }
 
-/** Written to a temporary name, then renamed. */
+/** Written to a temporary name, then renamed. Throws for rows of different columns. */
 export function writeCsv(path, rows) {
   const keys = Object.keys(rows[0]);
+  const odd = rows.find((row) => Object.keys(row).join() !== keys.join());
+  if (odd) throw new Error(`${path}: expected the columns ${keys.join(', ')}, got ${Object.keys(odd).join(', ')}`);
   const lines = [keys, ...rows.map((row) => keys.map((key) => row[key]))].map((cells) => cells.map(quoted).join(','));
   writeFileSync(`${path}.tmp`, `${lines.join('\n')}\n`);
   renameSync(`${path}.tmp`, path);

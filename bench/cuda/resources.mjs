@@ -182,9 +182,9 @@ function compare(rows, committed, archs) {
       if (row[kind] === 0 && Number(known[kind]) > 0) say(`no ${kind} instructions, ${known[kind]} before`);
     for (const arch of archs) {
       const [spills, before] = [row[`spills${arch}`], Number(known[`spills${arch}`])];
-      if (spills > before) say(`spills ${spills} bytes on sm_${arch}, ${before} before`);
+      if (!(spills <= before)) say(`spills ${spills} bytes on sm_${arch}, ${before} before`);
       const [now, then] = [row[`occupancy${arch}`], Number(known[`occupancy${arch}`])];
-      if (now < then) say(`occupancy ${now} on sm_${arch}, ${then} before`);
+      if (!(now >= then)) say(`occupancy ${now} on sm_${arch}, ${then} before`);
     }
   }
   return problems;

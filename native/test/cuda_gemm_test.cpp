@@ -180,6 +180,31 @@ TEST_CASE("cuda matmul: sums split along K, whole lines and single numbers, with
   }
 }
 
+#ifdef GYRUS_CUDA_EMULATED
+TEST_CASE("cuda matmul, linearGradInput: every tile within the shared memory of compute capability 7.5") {
+  struct Turing {
+    Turing() { cuda::emulation::setComputeCapability(75); }
+    ~Turing() { cuda::emulation::setComputeCapability(86); }
+  } turing;
+  const Layout plain = Layout::Contiguous, turned = Layout::Transposed;
+  for (const Layout a : {plain, turned})
+    for (const Layout b : {plain, turned}) {
+      expectMatmul(cuda::Precision::F32, 1, 40, 36, 100, a, b);
+      expectMatmul(cuda::Precision::F32, 1, 70, 72, 900, a, b);
+      expectMatmul(cuda::Precision::F32, 32, 132, 136, 20, a, b);
+    }
+  for (const std::int64_t classes : {3, 56}) {
+    const std::int64_t M = classes == 3 ? 100 : 70, K = classes == 3 ? 70 : 16300, N = classes == 3 ? 70 : 4;
+    const Tensor g = randomTensor(DType::F32, {M, N}, 1, -1, 1), w = randomTensor(DType::F32, {N, K}, 2, -1, 1),
+                 a = randomTensor(DType::F32, {M, K}, 3, -1, 1),
+                 labels = randomTensor(DType::I32, {M}, 7, 0, static_cast<double>(classes)),
+                 stats = randomTensor(DType::F32, {classes + 4, K}, 5, 0, 2);
+    expectPrecision(cuda::Precision::F32, Op::LinearGradInput, {make(DType::F32, {M, K}), stats}, {g, w, a, labels},
+                    {1, 8, 0, 0}, classes == 56);
+  }
+}
+#endif
+
 TEST_CASE("cuda dense layer: lists, epilogues and split sums in every precision") {
   const std::int64_t M = 20, N = 44, K = 600, n = 28, k = 520;
   Tensor outputs = make(DType::I32, {n}), inputs = make(DType::I32, {k});

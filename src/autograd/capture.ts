@@ -143,8 +143,8 @@ function fits(layouts: readonly Layout[], grad: boolean, inputs: readonly Tensor
  * A version of `fn` that runs as a recorded graph. The first call with inputs of some shape runs `fn` and records; later calls
  * replay, with the new inputs in place of the old ones, and don't run any JavaScript of `fn`.
  *
- * The result (tensors, in arrays or plain objects) is the same objects every time; the next call overwrites their elements, so
- * read or copy what you need before. Tensors that `fn` uses without getting them as inputs (parameters) are used where they
+ * The result (tensors, in arrays or plain objects) is the same objects every time that a recording is replayed; the next call
+ * overwrites their elements or leaves them behind, so read or copy what you need before. Tensors that `fn` uses without getting them as inputs (parameters) are used where they
  * were when it was recorded. After a replay the leaves have the gradients that `fn` would have left, in the recording's buffers. It is
  * recorded again where it meets other gradients than before, which happens at each call when it adds to gradients from outside:
  * a training step is quickest with zeroGrad, backward and the optimiser's step inside. `fn` must be synchronous and must not read

@@ -9,7 +9,7 @@ import type { Axis } from './carried.js';
 import type { Initializer, InitName } from './init.js';
 import { Linear } from './layers.js';
 import { Module } from './module.js';
-import { extentOf, Width } from './width.js';
+import { extentOf, neuronsOf, Width } from './width.js';
 
 export interface MultiHeadAttentionOptions {
   /** Channels per head. Default: the channels of x divided by the heads at construction. */
@@ -104,10 +104,11 @@ export class MultiHeadAttention extends Module {
     const c = x.shape[2];
     const weight = ops.reshape(this.qkv.weight.value, [h, 3 * d, c]);
     const bias = this.qkv.bias && ops.reshape(this.qkv.bias.value, [h, 3 * d]);
+    const inputs = neuronsOf('MultiHeadAttention', this.qkv.input, 1, x.device);
     // The rows from..to of every head as a projection of its own.
     const project = (input: Tensor, from: number, rows: number): Tensor => {
       const w = ops.reshape(ops.narrow(weight, 1, from, rows), [h * rows, c]);
-      return ops.linear(input, w, bias && ops.reshape(ops.narrow(bias, 1, from, rows), [h * rows]));
+      return ops.linear(input, w, bias && ops.reshape(ops.narrow(bias, 1, from, rows), [h * rows]), { inputs });
     };
     const q = ops.reshape(project(x, 0, d), [x.shape[0], x.shape[1], h, d]);
     const kv = ops.reshape(project(context, d, 2 * d), [context.shape[0], context.shape[1], h, 2, d]);

@@ -20,9 +20,9 @@ export interface LinearOptions {
   generator?: Generator;
   /** Fused behind the product. Default 'none'. */
   activation?: ActivationKind;
-  /** Columns of x that one unit of the input owns. Default 1. */
+  /** Columns of x that one unit of the input owns, neighbours: behind pictures [N, H, W, C] move C before H and W. Default 1. */
   inputSpan?: number;
-  /** Columns of y that one unit of the output owns. Default 1. */
+  /** Columns of y that one unit of the output owns, neighbours. Default 1. */
   outputSpan?: number;
   /** Default f32. */
   dtype?: DType;
@@ -219,13 +219,14 @@ export class Dropout extends Module {
   readonly #generator: Generator | undefined;
   readonly #width: Axis | undefined;
 
-  /** @throws ConfigError unless 0 <= p < 1, or for an unknown option */
+  /** @throws ConfigError unless 0 <= p < 1, or for an unknown option; ShapeError for a width that is no Width and no whole number >= 1 */
   constructor(p = 0.5, options: DropoutOptions = {}) {
     super();
     expectKeys('Dropout', options, ['generator', 'width']);
     if (!(p >= 0 && p < 1)) throw new ConfigError(`Dropout: expected 0 <= p < 1, got ${String(p)}`);
     this.p = p;
     this.#generator = options.generator;
+    if (options.width !== undefined) extentOf(options.width);
     this.#width = options.width;
   }
 

@@ -139,7 +139,7 @@ export class Width implements Versioned {
    */
   get counted(): boolean {
     if (!atCapacity() || this.#heard || this.#observers.size > 0 || this.#sized > 0) return false;
-    if (this.scalers.length > 0) return false;
+    if (this.scalers.length > 0 || this.#arrays.size === 0) return false;
     for (const array of this.#arrays) if (!array.counted) return false;
     return true;
   }

@@ -114,7 +114,13 @@ export function rowsOf(op: string, x: Tensor): number {
  * not read and come out as 0. Default: all are
  * @throws ShapeError, DTypeError
  */
-export function layerNorm(x: Tensor, gamma?: Tensor | null, beta?: Tensor | null, eps = 1e-5, count?: Tensor): Tensor {
+export function layerNorm(
+  x: Tensor,
+  gamma?: Tensor | null,
+  beta?: Tensor | null,
+  eps = 1e-5,
+  count?: Tensor | null,
+): Tensor {
   const rows = rowsOf('layerNorm', x);
   const channels = x.shape[x.rank - 1];
   if (!(eps >= 0)) throw new ConfigError(`layerNorm: expected eps >= 0, got ${eps}`);
@@ -126,8 +132,8 @@ export function layerNorm(x: Tensor, gamma?: Tensor | null, beta?: Tensor | null
     expectChannels('layerNorm', 'beta', shift, x, channels);
     inputs.push(scale, shift);
   }
-  const params = { eps, affine: inputs.length > 1, counted: count !== undefined };
-  if (count) inputs.push(expectCount('layerNorm', 'the count', count));
+  const params = { eps, affine: inputs.length > 1, counted: count !== undefined && count !== null };
+  if (count !== undefined && count !== null) inputs.push(expectCount('layerNorm', 'the count', count));
   const [y, centre, rstd] = layerNormOp(inputs, params);
   centre.dispose();
   rstd.dispose();

@@ -230,7 +230,7 @@ export interface DropoutOptions {
   /** Default: the device's default generator. */
   generator?: Generator;
   /** The active neurons of the last axis where they are counted: the others become 0 and no numbers are drawn for them. */
-  count?: Tensor | undefined;
+  count?: Tensor | null | undefined;
 }
 
 /**
@@ -243,8 +243,8 @@ export function dropout(x: Tensor, p: number, options: DropoutOptions = {}): Ten
   expectTensor('dropout', x);
   expectDType('dropout', x.dtype, ['f32', 'f64']);
   if (!(p >= 0 && p <= 1)) throw new ConfigError(`dropout: expected p in 0..1, got ${p}`);
-  const { count } = options;
-  if (count) {
+  const count = options.count ?? undefined;
+  if (count !== undefined) {
     expectCount('dropout', 'the count', count);
     if (x.rank === 0) throw new ShapeError(`dropout: expected an axis for the count, got ${describe(x.shape)}`);
   }

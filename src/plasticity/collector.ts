@@ -3,7 +3,7 @@
  * gradient dL/da anyway: per class sum |a dL/da|, and over all samples sum |a|, sum a, the number of zeros and sum (a dL/da)^2. The sums are a carried
  * array, so they follow the neurons; inside a captured step the labels are an input of the step.
  */
-import { ConfigError, ShapeError } from '../device/index.js';
+import { ConfigError, ShapeError, shown } from '../device/index.js';
 import { CarriedArray, type Width } from '../nn/index.js';
 import { enqueue, fill, full, type Gate } from '../ops/index.js';
 import { describe, type HostArray, noGrad, type Tensor, tidy, track } from '../tensor/index.js';
@@ -61,12 +61,14 @@ export class GateCollector implements Gate {
     return new GateCollector(width, classes);
   }
 
-  /** Whether backward passes are added up. Captured steps are recorded once for each of the two. */
+  /** Whether backward passes are added up. Captured steps are recorded once for each of the two. Anything but a boolean is a ConfigError. */
   get active(): boolean {
     track(this.#adding);
     return this.#adding.version === 1;
   }
   set active(on: boolean) {
+    if (typeof on !== 'boolean')
+      throw new ConfigError(`GateCollector: expected active to be a boolean, got ${shown(on)}`);
     this.#adding.version = Number(on);
   }
 

@@ -173,6 +173,9 @@ test('Dropout: the identity in eval, zeros and scaled values in training, its ow
   expect(values(make().forward(ones))).toEqual(dropped);
   expect(values(make().eval().forward(ones))).toEqual(values(ones));
   for (const p of [-0.1, 1, NaN]) expect(() => new Dropout(p)).toThrow(ConfigError);
+  for (const width of [-3, 0.5, 'x', null]) {
+    expect(() => new Dropout(0.5, { width: width as unknown as number })).toThrow(ShapeError);
+  }
 });
 
 test('BatchNorm with a ReLU and a residual is the same as three ops, in training and evaluation', () => {

@@ -157,6 +157,16 @@ test('counts of other kinds are refused', () => {
     expect(() => ops.linear(x, w, null, { inputs: { count: 3 as unknown as Tensor } })).toThrow(ConfigError);
     expect(() => ops.conv2d(image, kernel, null, { groups: 2, outputs: count(1) })).toThrow(ConfigError);
     expect(() => ops.layerNorm(x, null, null, 1e-5, tensor([1]))).toThrow(DTypeError);
+    for (const junk of [0, false, '']) {
+      expect(() => ops.layerNorm(x, null, null, 1e-5, junk as unknown as Tensor)).toThrow(ConfigError);
+      expect(() => ops.dropout(x, 0.5, { count: junk as unknown as Tensor })).toThrow(ConfigError);
+    }
+    const leaf = ops.normal([3, 4], { requiresGrad: true });
+    const [whole, none] = [undefined, null].map((none) => {
+      const [gradient] = gradients(ops.sum(ops.exp(ops.layerNorm(leaf, null, null, 1e-5, none))), [leaf]);
+      return [...gradient!.dataSync()];
+    });
+    expect(none).toEqual(whole);
     expect(() => ops.dropout(x, 0.5, { count: tensor(Int32Array.of(1, 2)) })).toThrow(ShapeError);
     expect(() => ops.dropout(tensor(1), 0.5, count(1))).toThrow(ShapeError);
   });

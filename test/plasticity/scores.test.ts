@@ -302,6 +302,9 @@ test('collector: inactive costs and adds nothing, reset forgets, sums follow the
   collector.dispose();
   expect(width.gate).toBeUndefined();
   expect(() => new GateCollector(width, 0)).toThrow(ConfigError);
+  for (const junk of [undefined, null, 1, 'yes']) {
+    expect(() => (collector.active = junk as unknown as boolean)).toThrow(ConfigError);
+  }
   expect(() => collector.setLabels(zeros([2, 2], { dtype: 'i32' }))).toThrow(ShapeError);
 });
 

@@ -184,9 +184,9 @@ class Grid {
     if (sharedBytes_ > kStaticShared)
       fail("static shared memory of " + std::to_string(sharedBytes_) + " bytes, the most is " +
            std::to_string(kStaticShared));
-    if (sharedBytes_ + dynamic_.bytes > kOptInShared)
+    if (sharedBytes_ + dynamic_.bytes > optInShared())
       fail("shared memory of " + std::to_string(sharedBytes_ + dynamic_.bytes) + " bytes, the most is " +
-           std::to_string(kOptInShared));
+           std::to_string(optInShared()));
     shared_.push_back({site, ::operator new (bytes, std::align_val_t{128}), bytes, 0});
     return fresh(shared_.back());
   }

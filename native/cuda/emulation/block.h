@@ -37,7 +37,9 @@ inline constexpr std::uint32_t kPoison = 0x7FF7F7F7u;
 void poison(void* data, std::size_t bytes);
 
 inline constexpr unsigned kMostThreads = 1024;
-inline constexpr std::size_t kStaticShared = 48 << 10, kOptInShared = 99 << 10;
+inline constexpr std::size_t kStaticShared = 48 << 10;
+// The most that a block has with what is sized at launch; of the compute capability set (cudart.h).
+std::size_t optInShared();
 
 // Runs every block of a grid. Throws Error(Device) naming kernel and block when a kernel throws or its threads fail to
 // meet.

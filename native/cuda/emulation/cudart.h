@@ -220,6 +220,8 @@ std::string lastFault();
 // The n-th call (1: the next one) of a runtime function, "cudaMalloc", fails with an error and does nothing. Also by
 // GYRUS_EMULATION_FAIL=cudaMalloc:3:2[,...] (name, which call, number of the error).
 void failCall(const char* name, int n, cudaError_t error);
+// Ten times the compute capability that is reported, 86 at first; below 80 a block has 64 KiB of shared memory, not 99.
+void setComputeCapability(int number);
 // Memory of the device in bytes; 1 GiB at first.
 void setCapacity(std::size_t bytes);
 // Bytes and number of device allocations that are alive.

@@ -1,4 +1,5 @@
 // The emulated device: errors, attributes, memory.
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -10,6 +11,7 @@ namespace gyrus::cuda::emulation {
 namespace {
 
 thread_local cudaError_t lastError = cudaSuccess;
+std::atomic<int> capability{86};
 constexpr std::align_val_t kAlign{256};
 
 struct ErrorText {
@@ -144,6 +146,9 @@ void failCall(const char* name, int n, cudaError_t error) {
   s.failures.push_back({name, n, error});
 }
 
+void setComputeCapability(int number) { capability = number; }
+std::size_t optInShared() { return (capability < 80 ? 64 : 99) << 10; }
+
 void setCapacity(std::size_t bytes) {
   State& s = state();
   const std::lock_guard lock(s.mutex);
@@ -256,7 +261,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     p.totalGlobalMem = state().capacity;
   }
   p.sharedMemPerBlock = kStaticShared;
-  p.sharedMemPerBlockOptin = kOptInShared;
+  p.sharedMemPerBlockOptin = optInShared();
   p.sharedMemPerMultiprocessor = 100 << 10;
   p.regsPerBlock = 65536;
   p.warpSize = warpSize;
@@ -266,8 +271,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     p.maxThreadsDim[i] = i < 2 ? 1024 : 64;
     p.maxGridSize[i] = i == 0 ? 2147483647 : 65535;
   }
-  p.major = 8;
-  p.minor = 6;
+  p.major = capability / 10;
+  p.minor = capability % 10;
   p.multiProcessorCount = 2;
   p.l2CacheSize = 4 << 20;
   p.memoryPoolsSupported = 1;
@@ -343,7 +348,7 @@ cudaError_t cudaDeviceReset() {
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
   GYRUS_ENTER("cudaFuncSetAttribute");
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-  if (value < 0 || static_cast<std::size_t>(value) > kOptInShared) return noted(cudaErrorInvalidValue);
+  if (value < 0 || static_cast<std::size_t>(value) > optInShared()) return noted(cudaErrorInvalidValue);
   const std::lock_guard lock(state().mutex);
   state().dynamicLimit[function] = static_cast<std::size_t>(value);
   return cudaSuccess;

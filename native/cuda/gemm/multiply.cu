@@ -57,8 +57,8 @@ Plan planOf(const Product<T>& p, bool tensorCores, bool largeMemory) {
   if (std::is_same_v<T, float> && largeMemory && p.M > 32 && p.N > 32 &&
       blocks(64) * splits(64) >= kEnoughBlocks * 3 / 4)
     return {TileSize::Medium, splits(64)};
-  // Slices of a block's K are for products of few blocks.
-  if (p.K < kLeastSliced || blocks(32) >= 4 * kEnoughBlocks) return {TileSize::Thin, splits(32)};
+  // Slices of a block's K are for products of few blocks, and their tiles fill 64 KiB and more.
+  if (!largeMemory || p.K < kLeastSliced || blocks(32) >= 4 * kEnoughBlocks) return {TileSize::Thin, splits(32)};
   return {TileSize::Small, splits(32)};
 }
 
