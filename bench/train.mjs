@@ -17,15 +17,15 @@ function resnetStep() {
   const optimizer = new optim.SGD(net.parameters(), { lr: 0.05, momentum: 0.9, weightDecay: 5e-4 });
   const x = uniform([BATCH, 32, 32, 3]);
   const y = tensor(Int32Array.from({ length: BATCH }, (_, i) => i % 10));
-  const step = capture(() => {
+  const step = capture((pictures, labels) => {
     optimizer.zeroGrad();
-    const loss = crossEntropy(net.forward(x), y);
+    const loss = crossEntropy(net.forward(pictures), labels);
     loss.backward();
     optimizer.step();
     return loss.detach();
   });
   return {
-    run: step,
+    run: () => step(x, y),
     dispose: () => {
       for (const made of [step, optimizer, net, x, y]) made.dispose();
     },
